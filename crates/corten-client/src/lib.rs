@@ -1,0 +1,1 @@
+//! The Engine API from the other side.

@@ -1,0 +1,1 @@
+//! Containers, images, networks, volumes, exec, logs and events as operations on plain structs.

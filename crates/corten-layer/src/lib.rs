@@ -1,0 +1,1 @@
+//! Makes and applies layer archives without ever leaving the root.

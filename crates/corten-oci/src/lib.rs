@@ -1,0 +1,1 @@
+//! Image, runtime and distribution documents, image references, digests, platforms: parse and print.

@@ -1,0 +1,1 @@
+//! Turns a runtime document into a process: namespaces, cgroup, root filesystem, exec, signals.

@@ -1,0 +1,1 @@
+//! The role that stays beside one container: streams, terminal, log, exit code, across daemon restarts.

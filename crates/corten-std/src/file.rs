@@ -1,0 +1,155 @@
+//! File calls that name the path when they fail, and replacement of a file in one step.
+
+use crate::error::PathError;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Result of a file call.
+pub type Result<T> = std::result::Result<T, PathError>;
+
+/// What a written file must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of every process (the page cache has it); nothing is synced.
+    Kernel,
+    /// A power cut: file and folder are synced before the call returns.
+    Disk,
+}
+
+/// The whole file as bytes.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    fs::read(&path).map_err(|source| PathError::new("read", path, source))
+}
+
+/// The whole file as text; fails where it is not UTF-8.
+pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
+    fs::read_to_string(&path).map_err(|source| PathError::new("read", path, source))
+}
+
+/// The whole file as bytes, or nothing where there is none.
+pub fn read_optional(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PathError::new("read", path, source)),
+    }
+}
+
+/// Opens for reading.
+pub fn open(path: impl AsRef<Path>) -> Result<File> {
+    File::open(&path).map_err(|source| PathError::new("open", path, source))
+}
+
+/// Makes or truncates a file for writing.
+pub fn create(path: impl AsRef<Path>) -> Result<File> {
+    File::create(&path).map_err(|source| PathError::new("create", path, source))
+}
+
+/// Writes a file in place; readers may see a part of it. Use [`write_atomic`] for anything that is read again.
+pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
+    fs::write(&path, bytes).map_err(|source| PathError::new("write", path, source))
+}
+
+/// Replaces a file in one step: written beside it (`.NAME.PID.N.tmp`), then renamed. Mode 0600.
+/// A failure leaves the old file as it was and no temporary file.
+pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8], durability: Durability) -> Result<()> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let path = path.as_ref();
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let temporary = folder.join(format!(".{name}.{}.{number}.tmp", std::process::id()));
+    let write_and_rename = || -> io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        if durability == Durability::Disk {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)
+    };
+    if let Err(source) = write_and_rename() {
+        let _ = fs::remove_file(&temporary);
+        return Err(PathError::new("replace", path, source));
+    }
+    if durability == Durability::Disk {
+        sync_dir(folder)?;
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it; one that exists already is fine.
+pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
+    fs::create_dir_all(&path).map_err(|source| PathError::new("create folder", path, source))
+}
+
+/// Makes one folder with the given mode (less the umask); fails where something is there already.
+pub fn create_dir(path: impl AsRef<Path>, mode: u32) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().mode(mode).create(&path).map_err(|source| PathError::new("create folder", path, source))
+}
+
+/// Removes a file; a missing one is fine.
+pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(PathError::new("remove", path, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder with everything in it, never following a symbolic link; a missing one is fine.
+pub fn remove_tree(path: impl AsRef<Path>) -> Result<()> {
+    match fs::remove_dir_all(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(PathError::new("remove", path, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Renames.
+pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    fs::rename(&from, to).map_err(|source| PathError::new("rename", from, source))
+}
+
+/// Names of a folder's entries, sorted; none where there is no such folder.
+pub fn list(path: impl AsRef<Path>) -> Result<Vec<std::ffi::OsString>> {
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(PathError::new("list", path, source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(|source| PathError::new("list", &path, source))?.file_name());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Makes the names in a folder durable (fsync of the folder).
+pub fn sync_dir(path: impl AsRef<Path>) -> Result<()> {
+    File::open(&path).and_then(|folder| folder.sync_all()).map_err(|source| PathError::new("sync", path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_atomic_write_replaces_and_leaves_nothing_beside() {
+        let folder = std::env::temp_dir().join(format!("corten-std-{}", std::process::id()));
+        create_dir_all(&folder).unwrap();
+        let path = folder.join("state.json");
+        write_atomic(&path, b"one", Durability::Kernel).unwrap();
+        write_atomic(&path, b"two", Durability::Disk).unwrap();
+        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(list(&folder).unwrap(), ["state.json"]);
+        // The target is a folder: refused, and the temporary file is gone.
+        create_dir_all(folder.join("taken/x")).unwrap();
+        assert!(write_atomic(folder.join("taken"), b"x", Durability::Kernel).is_err());
+        assert_eq!(list(&folder).unwrap(), ["state.json", "taken"]);
+        remove_tree(&folder).unwrap();
+        assert_eq!(read_optional(&path).unwrap(), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! Blobs by digest, layer filesystems, metadata with migrations, garbage collection.

@@ -1,0 +1,1 @@
+//! House rules as tests: layers, sentences, pages that name what exists.
