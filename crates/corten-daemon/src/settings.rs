@@ -1,0 +1,248 @@
+//! The daemon's settings: as typed (dockerd's flag names), checked before anything is touched.
+
+use corten_std::Paths;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// Everything a daemon is told at its start. Both roles, keeper and daemon, parse the same arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where it keeps its things.
+    pub paths: Paths,
+    /// Where it listens; empty means the default socket (and Docker's, where nothing else owns it).
+    pub hosts: Vec<Host>,
+    /// File that takes the keeper's process id.
+    pub pid_file: PathBuf,
+    /// The default bridge's interface name.
+    pub bridge: String,
+    /// The default bridge's address with prefix length, chosen where it is not given.
+    pub bridge_address: Option<(Ipv4Addr, u8)>,
+    /// MTU of the default bridge, in bytes.
+    pub mtu: u32,
+    /// Address that a published port is bound to when none is named.
+    pub default_binding: Option<std::net::IpAddr>,
+    /// Whether containers' packets leave the machine with the machine's address.
+    pub masquerade: bool,
+    /// Whether containers of the default bridge reach each other.
+    pub inter_container: bool,
+    /// Group that owns the socket; `docker` or the number given.
+    pub group: Option<u32>,
+    /// Least severe level that is logged.
+    pub log_level: tracing::Level,
+    /// Names of steps that fail on purpose, for tests.
+    pub failpoints: BTreeSet<String>,
+}
+
+/// One `-H`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// `unix://PATH`
+    Unix(PathBuf),
+    /// `tcp://ADDRESS:PORT`, without TLS
+    Tcp(std::net::SocketAddr),
+    /// `fd://`: sockets passed by systemd
+    Passed,
+}
+
+/// A daemon argument that cannot be taken.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SettingsError {
+    /// No such flag.
+    #[error("unknown flag: {0}")]
+    Unknown(String),
+    /// A flag at the end, or a value that cannot be.
+    #[error("invalid argument {value:?} for {flag}: {reason}")]
+    Invalid {
+        /// The flag as typed.
+        flag: String,
+        /// Its value as typed.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let paths = Paths::default();
+        Self {
+            pid_file: paths.pid_file(),
+            paths,
+            hosts: Vec::new(),
+            bridge: "corten0".to_owned(),
+            bridge_address: None,
+            mtu: 1500,
+            default_binding: None,
+            masquerade: true,
+            inter_container: true,
+            group: None,
+            log_level: tracing::Level::INFO,
+            failpoints: BTreeSet::new(),
+        }
+    }
+}
+
+/// The help text of `corten daemon --help`.
+pub const HELP: &str = "\
+Usage:  corten daemon [OPTIONS]
+
+Start the daemon under its keeper. Containers go on when it stops.
+
+Options:
+  -H, --host list           Socket to listen on: unix:///path, tcp://ADDRESS:PORT or fd://
+      --data-root string    Folder of what must survive a power cut (default \"/var/lib/corten\")
+      --exec-root string    Folder of running state (default \"/run/corten\")
+  -p, --pidfile string      File for the process id (default \"EXEC-ROOT/corten.pid\")
+  -b, --bridge string       Interface name of the default bridge (default \"corten0\")
+      --bip string          Address of the default bridge, as in 172.18.0.1/16
+      --mtu int             MTU of the default bridge (default 1500)
+      --ip ip               Address that ports are published on by default (default 0.0.0.0 and ::)
+      --ip-masq             Masquerade what leaves the bridge (default true)
+      --icc                 Let containers of the default bridge reach each other (default true)
+  -G, --group int           Numeric group that may use the unix socket
+  -D, --debug               Log debug messages
+  -l, --log-level string    debug, info, warn or error (default \"info\")
+      --failpoint list      Steps that fail on purpose (for tests)
+";
+
+impl Settings {
+    /// Reads the arguments behind `daemon`.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, SettingsError> {
+        let mut settings = Self::default();
+        let mut pid_file = None;
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let text = argument.to_string_lossy().into_owned();
+            let (flag, mut inline) = match text.split_once('=') {
+                Some((flag, value)) if flag.starts_with("--") => (flag.to_owned(), Some(value.to_owned())),
+                _ if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
+                    (text[..2].to_owned(), Some(text[2..].to_owned()))
+                }
+                _ => (text.clone(), None),
+            };
+            let mut value = |flag: &str| -> Result<String, SettingsError> {
+                inline.take().or_else(|| arguments.next().map(|next| next.to_string_lossy().into_owned())).ok_or_else(
+                    || SettingsError::Invalid {
+                        flag: flag.to_owned(),
+                        value: String::new(),
+                        reason: "a value is missing".to_owned(),
+                    },
+                )
+            };
+            match flag.as_str() {
+                "-H" | "--host" => {
+                    let value = value(&flag)?;
+                    settings.hosts.push(parse_host(&flag, &value)?);
+                }
+                "--data-root" | "-g" => settings.paths.data_root = absolute(&flag, value(&flag)?)?,
+                "--exec-root" => settings.paths.exec_root = absolute(&flag, value(&flag)?)?,
+                "-p" | "--pidfile" => pid_file = Some(absolute(&flag, value(&flag)?)?),
+                "-b" | "--bridge" => settings.bridge = parse_bridge(&flag, value(&flag)?)?,
+                "--bip" => settings.bridge_address = Some(parse_cidr(&flag, &value(&flag)?)?),
+                "--mtu" => settings.mtu = parse_number(&flag, &value(&flag)?)?,
+                "--ip" => settings.default_binding = Some(parse_number(&flag, &value(&flag)?)?),
+                "--ip-masq" => settings.masquerade = parse_bool(&flag, inline.as_deref())?,
+                "--icc" => settings.inter_container = parse_bool(&flag, inline.as_deref())?,
+                "-G" | "--group" => settings.group = Some(parse_number(&flag, &value(&flag)?)?),
+                "-D" | "--debug" => {
+                    if parse_bool(&flag, inline.as_deref())? {
+                        settings.log_level = tracing::Level::DEBUG;
+                    }
+                }
+                "-l" | "--log-level" => settings.log_level = parse_number(&flag, &value(&flag)?)?,
+                "--failpoint" => settings.failpoints.extend(value(&flag)?.split(',').map(str::to_owned)),
+                _ => return Err(SettingsError::Unknown(text)),
+            }
+        }
+        settings.pid_file = pid_file.unwrap_or_else(|| settings.paths.pid_file());
+        Ok(settings)
+    }
+}
+
+fn invalid(flag: &str, value: &str, reason: impl Into<String>) -> SettingsError {
+    SettingsError::Invalid { flag: flag.to_owned(), value: value.to_owned(), reason: reason.into() }
+}
+
+fn absolute(flag: &str, value: String) -> Result<PathBuf, SettingsError> {
+    let path = PathBuf::from(&value);
+    if path.is_absolute() { Ok(path) } else { Err(invalid(flag, &value, "the path must begin with /")) }
+}
+
+fn parse_number<T: std::str::FromStr>(flag: &str, value: &str) -> Result<T, SettingsError>
+where
+    T::Err: std::fmt::Display,
+{
+    value.parse().map_err(|error: T::Err| invalid(flag, value, error.to_string()))
+}
+
+fn parse_bool(flag: &str, value: Option<&str>) -> Result<bool, SettingsError> {
+    match value {
+        None | Some("true" | "1" | "t") => Ok(true),
+        Some("false" | "0" | "f") => Ok(false),
+        Some(other) => Err(invalid(flag, other, "true or false is wanted")),
+    }
+}
+
+fn parse_bridge(flag: &str, value: String) -> Result<String, SettingsError> {
+    // IFNAMSIZ is 16 with the zero byte (linux/if.h); `/` and white space are refused by dev_valid_name().
+    let valid = !value.is_empty() && value.len() < 16 && !value.contains(['/', ':']) && !value.contains(char::is_whitespace);
+    if valid { Ok(value) } else { Err(invalid(flag, &value, "an interface name has 1 to 15 characters, none of them / or :")) }
+}
+
+fn parse_cidr(flag: &str, value: &str) -> Result<(Ipv4Addr, u8), SettingsError> {
+    let wrong = || invalid(flag, value, "an address with prefix length is wanted, as in 172.18.0.1/16");
+    let (address, prefix) = value.split_once('/').ok_or_else(wrong)?;
+    let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+    if !(8..=30).contains(&prefix) {
+        return Err(wrong());
+    }
+    Ok((address.parse().map_err(|_| wrong())?, prefix))
+}
+
+fn parse_host(flag: &str, value: &str) -> Result<Host, SettingsError> {
+    if value.starts_with("fd://") {
+        return Ok(Host::Passed);
+    }
+    if let Some(path) = value.strip_prefix("unix://") {
+        return absolute(flag, path.to_owned()).map(Host::Unix);
+    }
+    if let Some(address) = value.strip_prefix("tcp://") {
+        let address = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
+        return address
+            .parse()
+            .map(Host::Tcp)
+            .map_err(|_| invalid(flag, value, "an address and a port are wanted, as in tcp://127.0.0.1:2375"));
+    }
+    Err(invalid(flag, value, "unix:///path, tcp://ADDRESS:PORT or fd:// is wanted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Settings, SettingsError> {
+        Settings::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn flags_are_read_in_every_spelling() {
+        let settings = parse("-Hunix:///a.sock --host=tcp://127.0.0.1:2375 --data-root /d --exec-root=/e -b br7 --icc=false -D")
+            .unwrap();
+        assert_eq!(settings.hosts.len(), 2);
+        assert_eq!(settings.paths, Paths::new("/d", "/e"));
+        assert_eq!(settings.pid_file, PathBuf::from("/e/corten.pid"));
+        assert_eq!(settings.bridge, "br7");
+        assert!(!settings.inter_container);
+        assert_eq!(settings.log_level, tracing::Level::DEBUG);
+        assert_eq!(parse("--bip 10.9.0.1/24").unwrap().bridge_address, Some((Ipv4Addr::new(10, 9, 0, 1), 24)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for line in ["--nope", "--mtu x", "-H", "--bip 1.2.3.4", "--data-root relative", "-b name-that-is-far-too-long", "x"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

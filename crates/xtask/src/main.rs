@@ -1,0 +1,38 @@
+//! Tasks of the checkout: `cargo xtask bench`. The house rules are tests (`tests/it`), not tasks.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
+
+mod bench;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: cargo xtask bench [OPTIONS]
+
+Times Corten and, where one is named, another engine in turn, A B A B …, and prints medians and ratios.
+
+Options:
+  --corten PATH        the program (default: target/*/release/corten)
+  --docker PATH        the other engine's client (default: docker on PATH)
+  --against ADDRESS    the other engine's socket, as in unix:///run/docker.sock
+  --image NAME         an image with `true` and `sleep` that both engines have (default: busybox:latest)
+  --archive FILE       image archive that is loaded into Corten's scratch daemon first, and into the other engine
+  --load FILE          archive for the `load` row
+  --runs N             runs of each command (default 15)
+  --rows WORD,…        only rows whose name holds one of the words
+  --json FILE          write the figures there too
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() != Some("bench") {
+        print!("{HELP}");
+        return ExitCode::from(2);
+    }
+    match bench::Settings::parse(arguments).and_then(|settings| bench::run(&settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
