@@ -1,0 +1,73 @@
+//! Images.
+
+use crate::client::{Payload, Query, Reply, segment};
+use crate::{Client, ClientError, Filters, Object};
+use corten_api::image::{DeleteResponse, HistoryItem, PruneReport, Summary};
+use std::io::Read;
+
+impl Client {
+    /// Lists.
+    pub fn image_list(&self, all: bool, filters: &Filters) -> Result<Vec<Summary>, ClientError> {
+        self.get("/images/json", &Query::new().flag("all", all).filters(filters))
+    }
+
+    /// Inspects.
+    pub fn image_inspect(&self, name: &str, platform: Option<&str>) -> Result<Object, ClientError> {
+        self.get(&path(name, "json"), &Query::new().maybe("platform", platform))
+    }
+
+    /// The steps it was made in, newest first.
+    pub fn image_history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryItem>, ClientError> {
+        self.get(&path(name, "history"), &Query::new().maybe("platform", platform))
+    }
+
+    /// Gives an image a further name.
+    pub fn image_tag(&self, name: &str, repository: &str, tag: &str) -> Result<(), ClientError> {
+        self.post(&path(name, "tag"), &Query::new().with("repo", repository).with("tag", tag)).map(drop)
+    }
+
+    /// Removes a name, and the image with its last one.
+    pub fn image_remove(&self, name: &str, force: bool, no_prune: bool) -> Result<Vec<DeleteResponse>, ClientError> {
+        let query = Query::new().flag("force", force).flag("noprune", no_prune);
+        self.delete(&format!("/images/{}", segment(name)), &query)?.json()
+    }
+
+    /// Loads an archive; the answer is a stream of progress documents, or plain text.
+    pub fn image_load(
+        &self,
+        archive: &mut dyn Read,
+        quiet: bool,
+        platform: Option<&str>,
+    ) -> Result<Reply, ClientError> {
+        let query = Query::new().with("quiet", if quiet { "1" } else { "0" }).maybe("platform", platform);
+        self.request("POST", "/images/load", &query, Payload::Archive(archive))
+    }
+
+    /// Images as an archive.
+    pub fn image_save(&self, names: &[String], platform: Option<&str>) -> Result<Reply, ClientError> {
+        let query = names.iter().fold(Query::new(), |query, name| query.with("names", name));
+        self.request("GET", "/images/get", &query.maybe("platform", platform), Payload::Empty)
+    }
+
+    /// Makes an image of an archive (`source` `-`) or of what the daemon fetches.
+    pub fn image_import(&self, query: &Query, archive: Option<&mut dyn Read>) -> Result<Reply, ClientError> {
+        let payload = archive.map_or(Payload::Empty, Payload::Archive);
+        self.request("POST", "/images/create", query, payload)
+    }
+
+    /// Pulls; the answer is a stream of progress documents.
+    pub fn image_pull(&self, repository: &str, tag: &str, platform: Option<&str>) -> Result<Reply, ClientError> {
+        let query =
+            Query::new().with("fromImage", repository).with("tag", tag).maybe("platform", platform);
+        self.request("POST", "/images/create", &query, Payload::Empty)
+    }
+
+    /// Removes those that are not used.
+    pub fn image_prune(&self, filters: &Filters) -> Result<PruneReport, ClientError> {
+        self.request("POST", "/images/prune", &Query::new().filters(filters), Payload::Empty)?.json()
+    }
+}
+
+fn path(name: &str, what: &str) -> String {
+    format!("/images/{}/{what}", segment(name))
+}
