@@ -1,0 +1,354 @@
+//! Volumes: folders that outlive containers, by name; anonymous ones have a random id for a name.
+//!
+//! A volume is a row in the database and `DATA_ROOT/volumes/NAME/_data`. The folder is made before the row and
+//! removed after it, so that a row never lacks its folder; a folder without a row is swept when the engine opens.
+
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::event::Events;
+use corten_api::filter::Filters;
+use corten_api::volume::{CreateRequest, ListResponse, PruneReport, Volume};
+use corten_std::{ErrorClass, Paths, Timestamp, file, id};
+use corten_store::Store;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The label that marks a volume nobody named (Docker's `AnonymousLabel`).
+const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
+
+/// The database's table.
+const TABLE: &str = "volumes";
+
+/// Which volume a container wants at create.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct VolumeWanted {
+    /// Its name; none: a new anonymous volume with a random id as its name.
+    pub(crate) name: Option<String>,
+    /// `local` or empty.
+    pub(crate) driver: String,
+    /// Options of the driver.
+    pub(crate) options: BTreeMap<String, String>,
+    /// Labels for a new volume.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// A volume that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct VolumeFound {
+    /// Its name.
+    pub(crate) name: String,
+    /// `local`.
+    pub(crate) driver: String,
+    /// The folder with its content.
+    pub(crate) path: PathBuf,
+    /// Whether this call made it (so that a failing create removes it again).
+    pub(crate) created: bool,
+}
+
+/// What is saved of a volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct VolumeRecord {
+    name: String,
+    created: Timestamp,
+    labels: Option<BTreeMap<String, String>>,
+    options: Option<BTreeMap<String, String>>,
+}
+
+/// The volumes. The map is the truth while the engine is open; its lock is held over the making and removing of a
+/// folder and row, which keeps two clients from making the same one.
+pub(crate) struct Volumes {
+    paths: Paths,
+    store: Store,
+    map: Mutex<BTreeMap<String, VolumeRecord>>,
+}
+
+impl Volumes {
+    /// Reads the rows and sweeps folders without one.
+    pub(crate) fn open(paths: &Paths, store: &Store) -> Result<Self> {
+        let rows = store
+            .records::<VolumeRecord>(TABLE)
+            .list()
+            .map_err(|error| EngineError::because("reading the volumes", error))?;
+        let map: BTreeMap<String, VolumeRecord> = rows.into_iter().collect();
+        for folder in file::list(paths.volumes())? {
+            if folder.to_str().is_none_or(|name| !map.contains_key(name)) {
+                file::remove_tree(paths.volumes().join(folder))?;
+            }
+        }
+        Ok(Self { paths: paths.clone(), store: store.clone(), map: Mutex::new(map) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, VolumeRecord>> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds or makes a volume for a container; publishes `volume create` where it is new. Blocking.
+    pub(crate) fn obtain(&self, events: &Events, wanted: &VolumeWanted) -> Result<VolumeFound> {
+        let name = wanted.name.clone().unwrap_or_default();
+        check_driver(&name, &wanted.driver)?;
+        let anonymous = name.is_empty();
+        let name = if anonymous { id::random_id() } else { name };
+        check_name(&name)?;
+        check_options(&name, &wanted.options)?;
+        let path = self.paths.volume_data(&name);
+        let found = |created| VolumeFound { name: name.clone(), driver: "local".to_owned(), path: path.clone(), created };
+        let mut map = self.lock();
+        if map.contains_key(&name) {
+            return Ok(found(false));
+        }
+        let mut labels = wanted.labels.clone();
+        if anonymous {
+            labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
+        }
+        let record = VolumeRecord {
+            name: name.clone(),
+            created: Timestamp::now(),
+            labels: (!labels.is_empty()).then_some(labels),
+            options: (!wanted.options.is_empty()).then(|| wanted.options.clone()),
+        };
+        file::create_dir_all(&path)?;
+        if let Err(error) = self.store.records(TABLE).put(&name, &record) {
+            file::remove_tree(self.paths.volumes().join(&name))?;
+            return Err(EngineError::because("saving the volume", error));
+        }
+        map.insert(name.clone(), record);
+        drop(map);
+        events.publish("volume", "create", &name, driver_attribute());
+        Ok(found(true))
+    }
+
+    /// Removes a volume that nothing uses any more (the caller has looked); a missing one is fine. Blocking.
+    pub(crate) fn discard(&self, events: &Events, name: &str) -> Result<()> {
+        let mut map = self.lock();
+        if !map.contains_key(name) {
+            return Ok(());
+        }
+        self.store
+            .records::<VolumeRecord>(TABLE)
+            .delete(name)
+            .map_err(|error| EngineError::because("removing the volume", error))?;
+        map.remove(name);
+        // The row is gone: what cannot be removed now is swept at the next start.
+        let removed = file::remove_tree(self.paths.volumes().join(name));
+        drop(map);
+        events.publish("volume", "destroy", name, driver_attribute());
+        removed.map_err(EngineError::from)
+    }
+
+    fn get(&self, name: &str) -> Result<VolumeRecord> {
+        self.lock().get(name).cloned().ok_or_else(|| EngineError::not_found(format!("get {name}: no such volume")))
+    }
+
+    fn all(&self) -> Vec<VolumeRecord> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn document(&self, record: &VolumeRecord) -> Volume {
+        Volume {
+            created_at: without_fraction(record.created),
+            driver: "local".to_owned(),
+            labels: record.labels.clone(),
+            mountpoint: self.paths.volume_data(&record.name).display().to_string(),
+            name: record.name.clone(),
+            options: record.options.clone(),
+            scope: "local".to_owned(),
+            ..Volume::default()
+        }
+    }
+}
+
+impl Engine {
+    /// `GET /volumes`. Filters: `dangling`, `driver`, `label`, `label!`, `name`.
+    pub async fn volume_list(&self, filters: &Filters) -> Result<ListResponse> {
+        let of = |error| EngineError::because("", error);
+        filters.validate(&["dangling", "driver", "label", "label!", "name"]).map_err(of)?;
+        let dangling = filters.flag("dangling").map_err(of)?;
+        let used = self.used_volumes();
+        let volumes = self.inner.volumes.all().into_iter().filter(|record| {
+            let labels = record.labels.clone().unwrap_or_default();
+            dangling.is_none_or(|dangling| dangling != used.contains_key(&record.name))
+                && filters.matches_exactly("driver", "local")
+                && filters.matches_pattern("name", &record.name)
+                && filters.matches_label_keys(&labels)
+        });
+        let volumes = volumes.map(|record| self.inner.volumes.document(&record)).collect();
+        Ok(ListResponse { volumes, warnings: None })
+    }
+
+    /// `GET /volumes/{name}`.
+    pub async fn volume_inspect(&self, name: &str) -> Result<Volume> {
+        Ok(self.inner.volumes.document(&self.inner.volumes.get(name)?))
+    }
+
+    /// `POST /volumes/create`: the volume of that name, made where it is missing.
+    pub async fn volume_create(&self, request: CreateRequest) -> Result<Volume> {
+        let engine = self.clone();
+        blocking(move || {
+            let wanted = VolumeWanted {
+                name: (!request.name.is_empty()).then_some(request.name),
+                driver: request.driver,
+                options: request.driver_opts.unwrap_or_default(),
+                labels: request.labels.unwrap_or_default(),
+            };
+            let found = engine.inner.volumes.obtain(&engine.inner.events, &wanted)?;
+            Ok(engine.inner.volumes.document(&engine.inner.volumes.get(&found.name)?))
+        })
+        .await
+    }
+
+    /// `DELETE /volumes/{name}`; refused while a container has it. `force` passes over a missing one.
+    pub async fn volume_remove(&self, name: &str, force: bool) -> Result<()> {
+        match self.inner.volumes.get(name) {
+            Ok(_) => {}
+            Err(_) if force => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if let Some(users) = self.used_volumes().get(name) {
+            return Err(EngineError::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", ")))
+                .with_hint("remove the containers first"));
+        }
+        let (engine, name) = (self.clone(), name.to_owned());
+        blocking(move || engine.inner.volumes.discard(&engine.inner.events, &name)).await
+    }
+
+    /// `POST /volumes/prune`: anonymous volumes that no container has; all such with the filter `all`.
+    pub async fn volume_prune(&self, filters: &Filters) -> Result<PruneReport> {
+        let of = |error| EngineError::because("", error);
+        filters.validate(&["all", "label", "label!"]).map_err(of)?;
+        let all = filters.flag("all").map_err(of)?.unwrap_or(false);
+        let used = self.used_volumes();
+        let mut report = PruneReport::default();
+        for record in self.inner.volumes.all() {
+            let labels = record.labels.clone().unwrap_or_default();
+            let wanted = (all || labels.contains_key(ANONYMOUS_LABEL)) && filters.matches_label_keys(&labels);
+            if !wanted || used.contains_key(&record.name) || record.options.is_some() {
+                continue;
+            }
+            let (engine, name) = (self.clone(), record.name.clone());
+            report.space_reclaimed += blocking(move || {
+                let size = tree_size(&engine.inner.settings.paths.volume_data(&name));
+                engine.inner.volumes.discard(&engine.inner.events, &name).map(|()| size)
+            })
+            .await?;
+            report.volumes_deleted.get_or_insert_default().push(record.name);
+        }
+        let mut attributes = BTreeMap::new();
+        attributes.insert("reclaimed".to_owned(), report.space_reclaimed.to_string());
+        self.inner.events.publish("volume", "prune", "", attributes);
+        Ok(report)
+    }
+
+    /// For each volume that containers have, their ids.
+    pub(crate) fn used_volumes(&self) -> BTreeMap<String, Vec<String>> {
+        let mut used: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for container in self.inner.containers.all() {
+            let record = container.view().record.clone();
+            for volume in record.volumes() {
+                let users = used.entry(volume.to_owned()).or_default();
+                if !users.contains(&record.id) {
+                    users.push(record.id.clone());
+                }
+            }
+        }
+        used
+    }
+}
+
+/// Runs something that waits for the disk where waiting is allowed.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(EngineError::from_error("the operation ended early", error)),
+    }
+}
+
+/// Bytes of the files below a folder, each inode once; what cannot be read counts nothing.
+pub(crate) fn tree_size(folder: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = std::collections::HashSet::new();
+    let mut folders = vec![folder.to_owned()];
+    let mut size = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else if metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino())) {
+                size += metadata.len();
+            }
+        }
+    }
+    size
+}
+
+/// RFC 3339 in whole seconds, as volumes tell their age.
+fn without_fraction(time: Timestamp) -> String {
+    Timestamp::from_unix(time.unix_seconds(), 0).to_string()
+}
+
+fn driver_attribute() -> BTreeMap<String, String> {
+    BTreeMap::from([("driver".to_owned(), "local".to_owned())])
+}
+
+/// Docker's rule for the names of local volumes.
+fn check_name(name: &str) -> Result<()> {
+    if name.len() == 1 {
+        return Err(EngineError::invalid("volume name is too short, names should be at least two alphanumeric characters"));
+    }
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if first && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')) && name.len() <= 255 {
+        return Ok(());
+    }
+    Err(EngineError::invalid(format!(
+        "create {name}: \"{name}\" includes invalid characters for a local volume name, only \
+         \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+    )))
+}
+
+fn check_driver(name: &str, driver: &str) -> Result<()> {
+    if matches!(driver, "" | "local") {
+        return Ok(());
+    }
+    Err(EngineError::not_found(format!(
+        "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+    )))
+}
+
+fn check_options(name: &str, options: &BTreeMap<String, String>) -> Result<()> {
+    for option in options.keys() {
+        if !matches!(option.as_str(), "type" | "o" | "device" | "size") {
+            return Err(EngineError::invalid(format!("create {name}: invalid option: \"{option}\"")));
+        }
+    }
+    if options.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::new(ErrorClass::NotImplemented, format!("create {name}: volumes with mount options are not built yet"))
+        .with_hint("mount the folder on the host and use it as a bind mount"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_dockers_rule() {
+        for good in ["ab", "data-1", "a.b_c", &"a".repeat(255)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["a", "", ".ab", "a/b", "a b", "../x", &"a".repeat(256)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn foreign_drivers_and_options_are_refused() {
+        assert_eq!(check_driver("v", "nope").unwrap_err().class(), ErrorClass::NotFound);
+        let option = |key: &str| check_options("v", &BTreeMap::from([(key.to_owned(), String::new())])).unwrap_err();
+        assert_eq!(option("foo").to_string(), "create v: invalid option: \"foo\"");
+        assert_eq!(option("type").class(), ErrorClass::NotImplemented);
+    }
+}
