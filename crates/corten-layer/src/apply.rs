@@ -3,6 +3,10 @@
 use std::io::{Read, Write};
 use std::os::fd::BorrowedFd;
 
+use crate::extract::{Extractor, LayerPart};
+use crate::record::RecordWriter;
+use crate::root::Root;
+use crate::tar::Reader;
 use crate::{LayerError, OwnerMapping};
 
 /// How to apply a layer.
@@ -43,6 +47,35 @@ pub fn apply(
     record: &mut dyn Write,
     options: &ApplyOptions<'_>,
 ) -> Result<Applied, LayerError> {
-    let _ = (tar, root, record, options);
-    todo!()
+    let mut extractor = Extractor::new(Root::new(root)?, options.owner.clone());
+    extractor.ground.layer = Some(LayerPart {
+        userxattr: options.userxattr,
+        parents: options.parents.clone(),
+        record: RecordWriter::new(record)?,
+    });
+    let mut reader = Reader::new(tar);
+    let mut raw = Vec::new();
+    loop {
+        raw.clear();
+        reader.take_padding(&mut raw)?;
+        let padding = raw.len();
+        let entry = reader.next_with_raw(&mut raw)?;
+        let layer = extractor.ground.layer.as_mut();
+        if let Some(layer) = layer {
+            layer.record.raw(&raw[..padding])?;
+            layer.record.raw(&raw[padding..])?;
+        }
+        let Some(entry) = entry else { break };
+        extractor.place(&entry, &mut reader)?;
+    }
+    loop {
+        let piece = reader.trailing()?;
+        if piece.is_empty() {
+            break;
+        }
+        if let Some(layer) = extractor.ground.layer.as_mut() {
+            layer.record.raw(piece)?;
+        }
+    }
+    extractor.finish()
 }

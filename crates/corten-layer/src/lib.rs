@@ -10,7 +10,7 @@
 //! - [`stat_in_root`] tells what a path inside a root is.
 //!
 //! Every archive is hostile input, and so is every root that a container has written to. No path is ever
-//! handed to the kernel for it to follow symbolic links: [`mod@root`] walks names one by one from the root's
+//! handed to the kernel for it to follow symbolic links: the module `root` walks names one by one from the root's
 //! descriptor. The tar format itself is in [`tar`], usable alone.
 //!
 //! What this crate knows nothing of: images, digests, the store's paths, mounts.
@@ -20,6 +20,7 @@ mod changes;
 mod compression;
 mod diff;
 mod error;
+mod extract;
 mod metadata;
 mod owner;
 mod pack;

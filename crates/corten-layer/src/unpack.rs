@@ -2,8 +2,13 @@
 
 use std::io::Read;
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::extract::Extractor;
+use crate::path::{clean, to_path_buf};
+use crate::root::{Root, as_it_is};
+use crate::tar::Reader;
 use crate::{LayerError, OwnerMapping};
 
 /// How to unpack.
@@ -32,6 +37,20 @@ pub fn unpack(
     into: &Path,
     options: &UnpackOptions,
 ) -> Result<Unpacked, LayerError> {
-    let _ = (tar, root, into, options);
-    todo!()
+    let mut root = Root::new(root)?;
+    let path = clean(into.as_os_str().as_bytes(), "the target folder")?.into_owned();
+    let base = root.folder(&path, &mut as_it_is)?;
+    let mut extractor = Extractor::new(root, options.owner.clone());
+    extractor.base.clone_from(&base.path);
+    if options.no_overwrite_dir_non_dir {
+        extractor.ground.keep_kinds = Some(Path::new("/").join(to_path_buf(&base.path)));
+    }
+    let mut reader = Reader::new(tar);
+    while let Some(entry) = reader.next_entry()? {
+        extractor.place(&entry, &mut reader)?;
+    }
+    // The sender may be stuck until all of it is read.
+    while !reader.trailing()?.is_empty() {}
+    let counts = extractor.finish()?;
+    Ok(Unpacked { entries: counts.entries, content_size: counts.content_size })
 }
