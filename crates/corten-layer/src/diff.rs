@@ -1,8 +1,15 @@
 //! Makes a layer's tar of an overlay's upper folder.
 
 use std::io::Write;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::emit::Emitter;
+use crate::metadata::{attribute, is_opaque};
+use crate::path::{join, to_path_buf};
+use crate::record::RecordWriter;
+use crate::root::{is_whiteout, open_folder};
+use crate::tar::{Entry, Time};
+use crate::walk::{Step, walk};
 use crate::{LayerError, OwnerMapping};
 
 /// How to make a layer's tar.
@@ -35,6 +42,43 @@ pub fn diff(
     record: &mut dyn Write,
     options: &DiffOptions,
 ) -> Result<Diffed, LayerError> {
-    let _ = (upper, out, record, options);
-    todo!()
+    let mut emitter =
+        Emitter::new(out, Some(RecordWriter::new(record)?), &options.owner, options.latest_mtime);
+    let start = open_folder(upper, b".").map_err(|error| LayerError::entry("open", b"/", error))?;
+    walk(start, b"", &mut |item| {
+        if is_whiteout(item.stat) {
+            emitter.bare(mark(item.path, item.name, item.stat.st_mtime))?;
+            return Ok(Step::Over);
+        }
+        let Some(folder) = emitter.item(item, item.path)? else { return Ok(Step::Over) };
+        refuse_redirect(folder.as_fd(), options.userxattr, item.path)?;
+        if is_opaque(folder.as_fd(), options.userxattr, item.path)? {
+            emitter.bare(mark(&join(item.path, b".wh..opq"), b".wh..opq", item.stat.st_mtime))?;
+        }
+        Ok(Step::Into(folder))
+    })?;
+    emitter.finish()
+}
+
+/// The entry that says that the layers below do not show `name`.
+fn mark(path: &[u8], name: &[u8], mtime: i64) -> Entry {
+    let folder = &path[..path.len() - name.len()];
+    Entry {
+        path: [folder, b".wh.", name].concat(),
+        mode: 0o600,
+        mtime: Time { seconds: mtime, nanoseconds: 0 },
+        ..Entry::default()
+    }
+}
+
+/// A renamed folder that overlayfs kept as a reference has its content elsewhere: an archive of it would lack it.
+fn refuse_redirect(folder: BorrowedFd<'_>, userxattr: bool, path: &[u8]) -> Result<(), LayerError> {
+    let name: &[u8] = if userxattr { b"user.overlay.redirect" } else { b"trusted.overlay.redirect" };
+    match attribute(folder, name, path)? {
+        None => Ok(()),
+        Some(_) => Err(LayerError::Unsupported {
+            path: to_path_buf(path),
+            what: "a folder that the overlay keeps as a reference (`redirect_dir`)",
+        }),
+    }
 }

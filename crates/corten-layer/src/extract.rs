@@ -467,7 +467,7 @@ fn make_whiteout(folder: &Folder, name: &[u8]) -> Result<(), LayerError> {
 }
 
 /// The topmost layer below that has `path`, and what it is there; `None` where none has it or one hides it.
-fn find_below<'p>(
+pub(crate) fn find_below<'p>(
     parents: &[BorrowedFd<'p>],
     path: &[u8],
     userxattr: bool,

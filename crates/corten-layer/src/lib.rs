@@ -19,6 +19,7 @@ mod apply;
 mod changes;
 mod compression;
 mod diff;
+mod emit;
 mod error;
 mod extract;
 mod metadata;

@@ -64,6 +64,26 @@ pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
+/// The last part of a path as typed, as Go's `filepath.Base`: `/` for the root, `.` for `d/.`.
+pub(crate) fn last_part(path: &[u8]) -> &[u8] {
+    if path.is_empty() {
+        return b".";
+    }
+    let mut trimmed = path;
+    while let [rest @ .., b'/'] = trimmed {
+        trimmed = rest;
+    }
+    if trimmed.is_empty() {
+        return b"/";
+    }
+    trimmed.rsplit(|&byte| byte == b'/').next().unwrap_or(trimmed)
+}
+
+/// Whether a path as typed can only mean a folder (and follows a link at its end): `/`, `d/`, `d/.`.
+pub(crate) fn wants_folder(path: &[u8]) -> bool {
+    path.is_empty() || path == b"." || path.ends_with(b"/") || path.ends_with(b"/.")
+}
+
 fn trim_slashes(mut name: &[u8]) -> &[u8] {
     while let [b'/', rest @ ..] = name {
         name = rest;
@@ -94,6 +114,16 @@ mod tests {
             ("..a/b..", "..a/b.."),
         ] {
             assert_eq!(clean(name.as_bytes(), "name").unwrap(), expected.as_bytes(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_last_part_is_as_typed() {
+        for (path, expected, folder) in
+            [("/", "/", true), ("/d", "d", false), ("/d/", "d", true), ("/d/.", ".", true), ("", ".", true)]
+        {
+            assert_eq!(last_part(path.as_bytes()), expected.as_bytes(), "{path}");
+            assert_eq!(wants_folder(path.as_bytes()), folder, "{path}");
         }
     }
 
