@@ -1,5 +1,8 @@
 //! Sealed home, scratch daemon, fixture images, output masks for the tests.
 
+pub mod daemon;
+pub mod fixture;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,0 +1,351 @@
+//! Images: what is here, under which names, in and out as archives; and the one image that needs no archive.
+
+use crate::embedded;
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::glob;
+use crate::volume::blocking;
+use corten_api::container::Healthcheck;
+use corten_api::filter::Filters;
+use corten_api::image::{
+    Config, DeleteResponse, Descriptor, GraphDriver, HistoryItem, Inspect, Metadata, Platform, PruneReport, RootFs, Summary,
+};
+use corten_api::null::Empty;
+use corten_oci::image::{ContainerDefaults, Descriptor as StoredDescriptor};
+use corten_oci::{Digest, Reference};
+use corten_std::{Classified, ErrorClass, Timestamp};
+use corten_store::{Image, ImageUser, LoadEvent, Loaded, Removed, StoreError};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+/// What a list of images is about.
+#[derive(Debug, Clone, Default)]
+pub struct ImageListOptions {
+    /// Also those that are only in the way of others; every image here is one of its own, so it changes nothing.
+    pub all: bool,
+    /// `before`, `dangling`, `label`, `label!`, `reference`, `since`, `until`.
+    pub filters: Filters,
+}
+
+impl Engine {
+    /// The image that a container is to be made from: by name, digest or id prefix. `hello-world` is made from this
+    /// program where no image has that name, so that a first run needs nothing from elsewhere.
+    pub(crate) fn image_for_container(&self, reference: &str) -> Result<Arc<Image>> {
+        match self.inner.store.images().resolve(reference) {
+            Err(error) if error.class() == ErrorClass::NotFound && embedded::is_meant(reference) => {
+                embedded::make(&self.inner.store)?;
+                self.inner.store.images().resolve(reference).map_err(|error| image_error(reference, error))
+            }
+            result => result.map_err(|error| image_error(reference, error)),
+        }
+    }
+
+    fn image(&self, reference: &str) -> Result<Arc<Image>> {
+        self.inner.store.images().resolve(reference).map_err(|error| image_error(reference, error))
+    }
+
+    /// `GET /images/json`, newest first.
+    pub async fn image_list(&self, options: &ImageListOptions) -> Result<Vec<Summary>> {
+        let of = |error| EngineError::because("", error);
+        let filters = &options.filters;
+        filters.validate(&["before", "dangling", "label", "label!", "reference", "since", "until"]).map_err(of)?;
+        let dangling = filters.flag("dangling").map_err(of)?;
+        let created = |key: &str| filters.get(key).next().map(|name| self.image(name).map(|image| image.created)).transpose();
+        let (before, since) = (created("before")?, created("since")?);
+        let until = filters.get("until").next().map(parse_until).transpose()?;
+        let mut images = self.inner.store.images().list();
+        images.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
+        let rows = images.iter().filter_map(|image| {
+            let labels = image.config.config.labels.clone().unwrap_or_default();
+            let passes = dangling.is_none_or(|dangling| dangling == image.names.is_empty())
+                && before.is_none_or(|before| image.created < before)
+                && since.is_none_or(|since| image.created > since)
+                && until.is_none_or(|until| image.created < until)
+                && filters.matches_label_keys(&labels);
+            if !passes {
+                return None;
+            }
+            let mut row = summary(image);
+            if filters.contains("reference") {
+                let named = image.names.iter().filter(|name| filters.get("reference").any(|pattern| matches_pattern(pattern, name)));
+                row.repo_tags = named.map(Reference::familiar).collect();
+                if row.repo_tags.is_empty() {
+                    return None;
+                }
+            }
+            Some(row)
+        });
+        Ok(rows.collect())
+    }
+
+    /// `GET /images/{name}/json`.
+    pub async fn image_inspect(&self, reference: &str) -> Result<Inspect> {
+        Ok(inspect(&*self.image(reference)?))
+    }
+
+    /// `GET /images/{name}/history`, newest first.
+    pub async fn image_history(&self, reference: &str) -> Result<Vec<HistoryItem>> {
+        let image = self.image(reference)?;
+        let mut items: Vec<HistoryItem> = image
+            .config
+            .history
+            .iter()
+            .map(|step| HistoryItem {
+                comment: step.comment.clone(),
+                created: step.created.map_or(0, Timestamp::unix_seconds),
+                created_by: step.created_by.clone(),
+                id: "<missing>".to_owned(),
+                // The size of a single layer is not kept; the whole stands with the last step that made one.
+                size: 0,
+                tags: None,
+            })
+            .collect();
+        if let Some(at) = image.config.history.iter().rposition(|step| !step.empty_layer) {
+            items[at].size = image.unpacked_size as i64;
+        }
+        items.reverse();
+        if let Some(newest) = items.first_mut() {
+            newest.id = image.id.to_string();
+            newest.tags = (!image.names.is_empty()).then(|| image.repo_tags());
+        }
+        Ok(items)
+    }
+
+    /// `POST /images/{name}/tag`: one more name; it is taken from the image that has it.
+    pub async fn image_tag(&self, reference: &str, repository: &str, tag: &str) -> Result<()> {
+        let text = if tag.is_empty() { repository.to_owned() } else { format!("{repository}:{tag}") };
+        let name = Reference::parse(&text).map_err(|error| EngineError::because("", error))?;
+        if name.digest().is_some() {
+            return Err(EngineError::invalid("refusing to create a tag with a digest reference"));
+        }
+        let (engine, reference) = (self.clone(), reference.to_owned());
+        blocking(move || {
+            let image = engine.image(&reference)?;
+            engine.inner.store.images().tag(&reference, &name).map_err(|error| image_error(&reference, error))?;
+            engine.image_event("tag", &image.id, &name.familiar());
+            Ok(())
+        })
+        .await
+    }
+
+    /// `DELETE /images/{name}`: takes the name away, and the image with its last name.
+    pub async fn image_remove(&self, reference: &str, force: bool) -> Result<Vec<DeleteResponse>> {
+        let (engine, reference) = (self.clone(), reference.to_owned());
+        blocking(move || engine.remove_image(&reference, force)).await
+    }
+
+    fn remove_image(&self, reference: &str, force: bool) -> Result<Vec<DeleteResponse>> {
+        let users = self.image_users();
+        let users_of = |digest: &Digest| users.get(&digest.to_string()).cloned().unwrap_or_default();
+        let removed = self.inner.store.images().remove(reference, force, &users_of).map_err(|error| image_error(reference, error))?;
+        let image = removed.iter().find_map(|step| match step {
+            Removed::Deleted(digest) => Some(*digest),
+            Removed::Untagged(_) => None,
+        });
+        let mut answer = Vec::new();
+        for step in removed {
+            match step {
+                Removed::Untagged(name) => {
+                    let actor = image.map_or_else(|| name.familiar(), |digest| digest.to_string());
+                    self.inner.events.publish("image", "untag", &actor, name_attribute(&actor));
+                    answer.push(DeleteResponse { untagged: name.familiar(), ..DeleteResponse::default() });
+                }
+                Removed::Deleted(digest) => {
+                    let id = digest.to_string();
+                    self.inner.events.publish("image", "delete", &id, name_attribute(&id));
+                    answer.push(DeleteResponse { deleted: id, ..DeleteResponse::default() });
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    /// `POST /images/prune`: dangling images that no container uses; with `dangling=false` all unused ones.
+    pub async fn image_prune(&self, filters: &Filters) -> Result<PruneReport> {
+        let of = |error| EngineError::because("", error);
+        filters.validate(&["dangling", "label", "label!", "until"]).map_err(of)?;
+        let only_dangling = filters.flag("dangling").map_err(of)?.unwrap_or(true);
+        let until = filters.get("until").next().map(parse_until).transpose()?;
+        let (engine, filters) = (self.clone(), filters.clone());
+        blocking(move || {
+            let users = engine.image_users();
+            let mut report = PruneReport::default();
+            for image in engine.inner.store.images().list() {
+                let labels = image.config.config.labels.clone().unwrap_or_default();
+                let wanted = (!only_dangling || image.names.is_empty())
+                    && !users.contains_key(&image.id.to_string())
+                    && until.is_none_or(|until| image.created < until)
+                    && filters.matches_label_keys(&labels);
+                if wanted {
+                    let removed = engine.remove_image(&image.id.to_string(), true)?;
+                    report.images_deleted.get_or_insert_default().extend(removed);
+                    report.space_reclaimed += image.size;
+                }
+            }
+            let attributes = BTreeMap::from([("reclaimed".to_owned(), report.space_reclaimed.to_string())]);
+            engine.inner.events.publish("image", "prune", "", attributes);
+            Ok(report)
+        })
+        .await
+    }
+
+    /// `POST /images/load`: reads an archive and tells of each layer and image. Blocking; call it where waiting is allowed.
+    pub fn image_load(&self, archive: impl Read + Send, progress: &mut dyn FnMut(LoadEvent)) -> Result<Vec<Loaded>> {
+        let loaded =
+            self.inner.store.images().load(archive, progress).map_err(|error| EngineError::because("", error))?;
+        for image in &loaded {
+            let name = image.reference.as_ref().map_or_else(|| image.id.to_string(), Reference::familiar);
+            self.image_event("load", &image.id, &name);
+        }
+        Ok(loaded)
+    }
+
+    /// `GET /images/get`: an archive of the named images that is an OCI layout and a docker-archive at once. Blocking.
+    /// Every name is looked up before the first byte is written.
+    pub fn image_save(&self, references: &[String], archive: &mut dyn Write) -> Result<()> {
+        for reference in references {
+            let image = self.image(reference)?;
+            self.image_event("save", &image.id, reference);
+        }
+        self.inner.store.images().save(references, archive).map_err(|error| EngineError::because("", error))
+    }
+
+    /// Fails where one of the images is not here: what a caller asks before it begins an answer.
+    pub fn image_check(&self, references: &[String]) -> Result<()> {
+        references.iter().try_for_each(|reference| self.image(reference).map(drop))
+    }
+
+    /// Containers by the image they use.
+    fn image_users(&self) -> BTreeMap<String, Vec<ImageUser>> {
+        let mut users: BTreeMap<String, Vec<ImageUser>> = BTreeMap::new();
+        for container in self.inner.containers.all() {
+            let view = container.view();
+            let user = ImageUser { container: view.record.id.clone(), running: view.life.phase.is_running() };
+            users.entry(view.record.image.clone()).or_default().push(user);
+        }
+        users
+    }
+
+    fn image_event(&self, action: &str, digest: &Digest, name: &str) {
+        self.inner.events.publish("image", action, &digest.to_string(), name_attribute(name));
+    }
+}
+
+fn name_attribute(name: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("name".to_owned(), name.to_owned())])
+}
+
+/// A store's error in Docker's words: a missing image is `No such image: NAME:TAG`.
+fn image_error(reference: &str, error: StoreError) -> EngineError {
+    if error.class() == ErrorClass::NotFound {
+        let name = Reference::parse(reference).map_or_else(|_| reference.to_owned(), |name| name.familiar());
+        return EngineError::not_found(format!("No such image: {name}"));
+    }
+    EngineError::because("", error)
+}
+
+/// A pattern of the `reference` filter fits a whole name or the name without its tag (Docker's `FamiliarMatch`).
+fn matches_pattern(pattern: &str, name: &Reference) -> bool {
+    glob::matches(pattern, &name.familiar()) || glob::matches(pattern, &name.familiar_name())
+}
+
+/// A point in time: RFC 3339, seconds since 1970, or a duration back from now.
+fn parse_until(text: &str) -> Result<Timestamp> {
+    Timestamp::parse(text)
+        .or_else(|| text.parse().ok().map(|seconds| Timestamp::from_unix(seconds, 0)))
+        .or_else(|| {
+            let back = corten_std::duration::parse_go(text)?;
+            Some(Timestamp::from_unix_nanos(Timestamp::now().unix_nanos() - back.as_nanos() as i128))
+        })
+        .ok_or_else(|| EngineError::invalid(format!("invalid filter 'until=[{text}]'")))
+}
+
+fn summary(image: &Image) -> Summary {
+    Summary {
+        containers: -1,
+        created: image.created.unix_seconds().max(0),
+        id: image.id.to_string(),
+        labels: image.config.config.labels.clone(),
+        descriptor: Some(descriptor(&image.target)),
+        repo_digests: image.repo_digests(),
+        repo_tags: image.repo_tags(),
+        shared_size: -1,
+        size: image.size as i64,
+        ..Summary::default()
+    }
+}
+
+fn inspect(image: &Image) -> Inspect {
+    let config = &image.config;
+    Inspect {
+        id: image.id.to_string(),
+        repo_tags: image.repo_tags(),
+        repo_digests: image.repo_digests(),
+        comment: config.history.last().map(|step| step.comment.clone()).unwrap_or_default(),
+        created: config.created.map(|created| created.to_string()).unwrap_or_default(),
+        docker_version: config.docker_version.clone(),
+        author: config.author.clone(),
+        config: Some(defaults(&config.config)),
+        architecture: config.architecture.clone(),
+        variant: config.variant.clone(),
+        os: config.os.clone(),
+        os_version: config.os_version.clone(),
+        size: image.size as i64,
+        graph_driver: GraphDriver { data: None, name: "overlayfs".to_owned() },
+        root_fs: RootFs {
+            kind: "layers".to_owned(),
+            layers: config.rootfs.diff_ids.iter().map(Digest::to_string).collect(),
+        },
+        metadata: Metadata { last_tag_time: image.last_tagged.to_string() },
+        descriptor: Some(descriptor(&image.target)),
+        ..Inspect::default()
+    }
+}
+
+/// A stored descriptor as the API shows it.
+pub(crate) fn descriptor(stored: &StoredDescriptor) -> Descriptor {
+    Descriptor {
+        media_type: stored.media_type.clone(),
+        digest: stored.digest.to_string(),
+        size: stored.size as i64,
+        urls: stored.urls.clone(),
+        annotations: stored.annotations.clone(),
+        platform: stored.platform.as_ref().map(|platform| Platform {
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            os_version: platform.os_version.clone(),
+            os_features: Vec::new(),
+            variant: platform.variant.clone(),
+        }),
+        artifact_type: stored.artifact_type.clone().unwrap_or_default(),
+    }
+}
+
+fn defaults(config: &ContainerDefaults) -> Config {
+    let set = |keys: Option<&BTreeMap<String, corten_oci::image::Empty>>| {
+        keys.into_iter().flat_map(BTreeMap::keys).map(|key| (key.clone(), Empty)).collect()
+    };
+    Config {
+        user: config.user.clone(),
+        exposed_ports: set(config.exposed_ports.as_ref()),
+        env: config.env.clone().unwrap_or_default(),
+        entrypoint: config.entrypoint.clone().unwrap_or_default(),
+        cmd: config.cmd.clone().unwrap_or_default(),
+        volumes: set(config.volumes.as_ref()),
+        working_dir: config.working_dir.clone(),
+        labels: config.labels.clone().unwrap_or_default(),
+        stop_signal: config.stop_signal.clone(),
+        args_escaped: false,
+        healthcheck: config.healthcheck.as_ref().map(|check| Healthcheck {
+            test: check.test.clone(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        }),
+        on_build: config.on_build.clone().unwrap_or_default(),
+        shell: config.shell.clone().unwrap_or_default(),
+    }
+}

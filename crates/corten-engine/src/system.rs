@@ -1,0 +1,253 @@
+//! What the engine tells of itself and of its host.
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::volume::{blocking, tree_size};
+use corten_api::container::{Summary, SummaryHostConfig};
+use corten_api::image;
+use corten_api::system::{
+    AddressPool, Commit, Component, DiskUsage, FirewallInfo, Info, PluginsInfo, RegistryConfig, Runtime, SwarmInfo, Version,
+    VersionPlatform,
+};
+use corten_api::volume::UsageData;
+use corten_std::{Timestamp, file};
+use std::collections::BTreeMap;
+
+/// The engine version that clients read to guess features: Docker's, whose behaviour this is. Our own stands in the
+/// platform's name and in the components.
+const DOCKER_VERSION: &str = "28.5.2";
+
+/// Newest API version offered.
+const API_VERSION: &str = "1.51";
+
+/// Oldest API version accepted.
+const MIN_API_VERSION: &str = "1.24";
+
+/// Which parts of `GET /system/df` are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskUsageParts {
+    /// Containers.
+    pub containers: bool,
+    /// Images.
+    pub images: bool,
+    /// Volumes.
+    pub volumes: bool,
+    /// Build cache; there is none.
+    pub build_cache: bool,
+}
+
+impl Engine {
+    /// `GET /version`.
+    pub fn version(&self) -> Version {
+        let host = rustix::system::uname();
+        let kernel = host.release().to_string_lossy().into_owned();
+        let details = BTreeMap::from([
+            ("ApiVersion".to_owned(), API_VERSION.to_owned()),
+            ("Arch".to_owned(), go_architecture().to_owned()),
+            ("Experimental".to_owned(), "false".to_owned()),
+            ("KernelVersion".to_owned(), kernel.clone()),
+            ("MinAPIVersion".to_owned(), MIN_API_VERSION.to_owned()),
+            ("Os".to_owned(), "linux".to_owned()),
+        ]);
+        let own = env!("CARGO_PKG_VERSION").to_owned();
+        Version {
+            platform: VersionPlatform { name: format!("Corten {own}") },
+            components: vec![
+                Component { name: "Engine".to_owned(), version: DOCKER_VERSION.to_owned(), details },
+                Component { name: "corten".to_owned(), version: own, details: BTreeMap::new() },
+            ],
+            version: DOCKER_VERSION.to_owned(),
+            api_version: API_VERSION.to_owned(),
+            min_api_version: MIN_API_VERSION.to_owned(),
+            os: "linux".to_owned(),
+            arch: go_architecture().to_owned(),
+            kernel_version: kernel,
+            ..Version::default()
+        }
+    }
+
+    /// `GET /info`.
+    pub async fn info(&self) -> Result<Info> {
+        let engine = self.clone();
+        blocking(move || Ok(engine.collect_info())).await
+    }
+
+    fn collect_info(&self) -> Info {
+        let host = rustix::system::uname();
+        let memory = rustix::system::sysinfo();
+        let release = operating_system();
+        let cgroup_v2 = self.inner.cgroups.is_unified();
+        let settings = &self.inner.settings;
+        let mut info = Info {
+            id: self.daemon_id(),
+            images: self.inner.store.images().list().len() as i64,
+            driver: "overlayfs".to_owned(),
+            driver_status: vec![["driver-type".to_owned(), "io.corten.snapshots.overlay".to_owned()]],
+            plugins: PluginsInfo {
+                volume: vec!["local".to_owned()],
+                network: ["bridge", "host", "null"].map(str::to_owned).to_vec(),
+                authorization: None,
+                log: ["json-file", "none"].map(str::to_owned).to_vec(),
+            },
+            memory_limit: true,
+            swap_limit: true,
+            cpu_cfs_period: true,
+            cpu_cfs_quota: true,
+            cpu_shares: true,
+            cpu_set: true,
+            pids_limit: true,
+            ipv4_forwarding: file::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1"),
+            nfd: file::list("/proc/self/fd").map_or(-1, |names| names.len() as i64),
+            oom_kill_disable: !cgroup_v2,
+            n_goroutines: tokio::runtime::Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks() as i64),
+            system_time: Timestamp::now().to_string(),
+            logging_driver: settings.log_driver.clone(),
+            cgroup_driver: "cgroupfs".to_owned(),
+            cgroup_version: if cgroup_v2 { "2" } else { "1" }.to_owned(),
+            n_events_listener: self.inner.events.listeners() as i64,
+            kernel_version: host.release().to_string_lossy().into_owned(),
+            operating_system: release.0,
+            os_version: release.1,
+            os_type: "linux".to_owned(),
+            architecture: host.machine().to_string_lossy().into_owned(),
+            index_server_address: "https://index.docker.io/v1/".to_owned(),
+            registry_config: Some(RegistryConfig {
+                insecure_registry_cidrs: vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()],
+                ..RegistryConfig::default()
+            }),
+            ncpu: std::thread::available_parallelism().map_or(1, |count| count.get() as i64),
+            mem_total: i64::try_from(u128::from(memory.totalram) * u128::from(memory.mem_unit)).unwrap_or(i64::MAX),
+            docker_root_dir: settings.paths.data_root.display().to_string(),
+            name: host.nodename().to_string_lossy().into_owned(),
+            labels: settings.labels.clone(),
+            server_version: DOCKER_VERSION.to_owned(),
+            runtimes: BTreeMap::from([("corten".to_owned(), Runtime { path: "corten".to_owned(), ..Runtime::default() })]),
+            default_runtime: "corten".to_owned(),
+            swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
+            live_restore_enabled: true,
+            init_binary: "docker-init".to_owned(),
+            containerd_commit: Commit::default(),
+            security_options: security_options(cgroup_v2),
+            default_address_pools: Vec::<AddressPool>::new(),
+            firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
+            ..Info::default()
+        };
+        for container in self.inner.containers.all() {
+            let view = container.view();
+            info.containers += 1;
+            if view.life.phase.is_paused() {
+                info.containers_paused += 1;
+            } else if view.life.phase.is_running() {
+                info.containers_running += 1;
+            } else {
+                info.containers_stopped += 1;
+            }
+        }
+        let mut warnings = self.inner.network.warnings();
+        warnings.sort();
+        info.warnings = (!warnings.is_empty()).then_some(warnings);
+        info
+    }
+
+    /// The machine's id, or a name made of the data folder where there is none: the same as long as the daemon's data is.
+    fn daemon_id(&self) -> String {
+        file::read_to_string("/etc/machine-id").map_or_else(
+            |_| self.inner.settings.paths.data_root.display().to_string(),
+            |text| text.trim().to_owned(),
+        )
+    }
+
+    /// `GET /system/df`.
+    pub async fn disk_usage(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
+        let engine = self.clone();
+        blocking(move || Ok(engine.measure(parts))).await
+    }
+
+    fn measure(&self, parts: DiskUsageParts) -> DiskUsage {
+        let mut usage = DiskUsage::default();
+        let containers: Vec<_> = self.inner.containers.all().iter().map(|container| container.view()).collect();
+        let images = self.inner.store.images().list();
+        usage.layers_size = images.iter().map(|image| image.size as i64).sum();
+        if parts.images {
+            let rows = images.iter().map(|image| {
+                let id = image.id.to_string();
+                image::Summary {
+                    containers: containers.iter().filter(|view| view.record.image == id).count() as i64,
+                    created: image.created.unix_seconds(),
+                    labels: image.config.config.labels.clone(),
+                    repo_tags: image.repo_tags(),
+                    repo_digests: image.repo_digests(),
+                    size: image.size as i64,
+                    descriptor: Some(crate::image::descriptor(&image.target)),
+                    id,
+                    ..image::Summary::default()
+                }
+            });
+            usage.images = Some(rows.collect());
+        }
+        if parts.containers {
+            let rows = containers.iter().map(|view| {
+                let key = view.record.snapshot.as_deref();
+                let size = key.map_or(0, |key| self.inner.store.snapshots().usage(&key.into()).map_or(0, |usage| usage.size));
+                Summary {
+                    id: view.record.id.clone(),
+                    names: vec![format!("/{}", view.record.name)],
+                    image: view.record.config.image.clone(),
+                    image_id: view.record.image.clone(),
+                    created: view.record.created.unix_seconds(),
+                    size_rw: size as i64,
+                    labels: view.record.config.labels.clone(),
+                    state: view.life.phase.wire().to_owned(),
+                    host_config: SummaryHostConfig {
+                        network_mode: view.record.host_config.network_mode.clone(),
+                        ..SummaryHostConfig::default()
+                    },
+                    ..Summary::default()
+                }
+            });
+            usage.containers = Some(rows.collect());
+        }
+        if parts.volumes {
+            let used = self.used_volumes();
+            let mut volumes = self.inner.volumes.documents();
+            for volume in &mut volumes {
+                volume.usage_data = Some(UsageData {
+                    ref_count: used.get(&volume.name).map_or(0, |users| users.len() as i64),
+                    size: tree_size(std::path::Path::new(&volume.mountpoint)) as i64,
+                });
+            }
+            usage.volumes = Some(volumes);
+        }
+        if parts.build_cache {
+            usage.build_cache = Some(Vec::new());
+        }
+        usage
+    }
+}
+
+/// The architecture's name in Go and in images.
+fn go_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Name and version of the host's system, from os-release(5).
+fn operating_system() -> (String, String) {
+    let text = file::read_to_string("/etc/os-release").or_else(|_| file::read_to_string("/usr/lib/os-release")).unwrap_or_default();
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+        Some(line.trim_matches(['"', '\'']).to_owned())
+    };
+    (value("PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned()), value("VERSION_ID").unwrap_or_default())
+}
+
+fn security_options(cgroup_v2: bool) -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if cgroup_v2 {
+        options.push("name=cgroupns".to_owned());
+    }
+    options
+}

@@ -1,0 +1,276 @@
+//! A daemon of its own for one test: own data and exec roots, own bridge, nothing of the machine's touched.
+
+use crate::Scratch;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The program under test, built once per test run with the tests' own profile; `CORTEN_PROGRAM` names another.
+///
+/// # Panics
+/// Where it cannot be built.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        if let Some(named) = std::env::var_os("CORTEN_PROGRAM") {
+            return named.into();
+        }
+        let test = std::env::current_exe().expect("a test knows its own program");
+        // TARGET/PROFILE/deps/it-HASH
+        let profile = test.parent().and_then(Path::parent).expect("the profile's folder");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "corten"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
+        assert!(status.success(), "the program builds");
+        profile.join("corten")
+    })
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+    /// Exit code; 128 + signal where a signal ended it.
+    pub code: i32,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { out: text(output.stdout), err: text(output.stderr), code }
+    }
+}
+
+/// A running daemon; dropping it removes its containers, ends it and removes its folders.
+#[derive(Debug)]
+pub struct ScratchDaemon {
+    scratch: Scratch,
+    keeper: Child,
+    bridge: String,
+    extra: Vec<String>,
+}
+
+impl ScratchDaemon {
+    /// Starts one and waits until it answers; `extra` are further arguments of `corten daemon`.
+    ///
+    /// # Panics
+    /// Where it does not answer within 20 s; with what it printed.
+    pub fn start(name: &str, extra: &[&str]) -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let scratch = Scratch::new(name);
+        let bridge = format!("ct{}x{number}", std::process::id() % 100_000);
+        let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
+        let keeper = spawn(scratch.path(), &bridge, &extra);
+        let mut daemon = Self { scratch, keeper, bridge, extra };
+        daemon.wait_until_it_answers();
+        daemon
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        let start = Instant::now();
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() || self.corten(&["version"]).code != 0 {
+            let ended = self.keeper.try_wait().ok().flatten();
+            assert!(
+                ended.is_none() && start.elapsed() < Duration::from_secs(20),
+                "the daemon does not answer ({ended:?}):\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The socket of its API.
+    pub fn socket(&self) -> PathBuf {
+        self.exec_root().join("corten.sock")
+    }
+
+    /// Its exec root.
+    pub fn exec_root(&self) -> PathBuf {
+        self.scratch.path().join("exec")
+    }
+
+    /// Its data root.
+    pub fn data_root(&self) -> PathBuf {
+        self.scratch.path().join("data")
+    }
+
+    /// A folder for the test's own files, removed with the rest.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The default bridge's interface.
+    pub fn bridge(&self) -> &str {
+        &self.bridge
+    }
+
+    /// What keeper and daemon printed so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.scratch.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// The keeper's process id.
+    pub fn keeper(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    /// The daemon's process id, found among the machine's processes by its arguments; none while it is dead.
+    pub fn daemon(&self) -> Option<u32> {
+        self.processes().into_iter().find(|(_, words)| words.iter().any(|word| word == "daemon-main")).map(|(pid, _)| pid)
+    }
+
+    /// Every process whose arguments name this daemon's exec root, with its arguments.
+    pub fn processes(&self) -> Vec<(u32, Vec<String>)> {
+        let root = self.exec_root().display().to_string();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let bytes = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<String> = bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            if words.iter().any(|word| word.contains(&root)) {
+                found.push((pid, words));
+            }
+        }
+        found
+    }
+
+    /// A command of the client against this daemon.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .args(arguments)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("HOME", self.scratch.path())
+            .env_remove("DOCKER_CONTEXT")
+            .env_remove("DOCKER_CONFIG")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command of the client.
+    ///
+    /// # Panics
+    /// Where the program does not start.
+    pub fn corten(&self, arguments: &[&str]) -> Said {
+        self.command(arguments).output().expect("the program starts").into()
+    }
+
+    /// Runs a command that must succeed; gives its output without the last newline.
+    ///
+    /// # Panics
+    /// Where it fails, with what it and the daemon said.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let said = self.corten(arguments);
+        assert!(said.code == 0, "corten {arguments:?}: {said:?}\n{}", self.log());
+        said.out.trim_end_matches('\n').to_owned()
+    }
+
+    /// Runs a command with something on its standard input.
+    ///
+    /// # Panics
+    /// Where the program does not start.
+    pub fn with_input(&self, arguments: &[&str], input: &[u8]) -> Said {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || stdin.write_all(&input));
+        let said = child.wait_with_output().expect("it ends").into();
+        let _ = writer.join();
+        said
+    }
+
+    /// Loads `busybox:latest`; false where this machine has no static busybox (see [`crate::need`]).
+    ///
+    /// # Panics
+    /// Where the image cannot be loaded.
+    pub fn load_busybox(&self) -> bool {
+        let image = crate::fixture::busybox_image();
+        if !crate::need("busybox (static)", image.is_some()) {
+            return false;
+        }
+        let said = self.with_input(&["load", "-q"], &image.unwrap_or_default());
+        assert!(said.code == 0, "{said:?}\n{}", self.log());
+        true
+    }
+
+    /// Ends keeper and daemon in order and starts them again; containers go on.
+    pub fn restart(&mut self) {
+        self.end();
+        self.start_again();
+    }
+
+    /// Starts keeper and daemon again after their death.
+    pub fn start_again(&mut self) {
+        let _ = self.keeper.wait();
+        self.keeper = spawn(self.scratch.path(), &self.bridge, &self.extra);
+        self.wait_until_it_answers();
+    }
+
+    fn end(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.keeper.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.keeper.wait();
+    }
+}
+
+impl Drop for ScratchDaemon {
+    fn drop(&mut self) {
+        let ids = self.corten(&["ps", "-aq"]).out;
+        let ids: Vec<&str> = ids.split_whitespace().collect();
+        if !ids.is_empty() {
+            let mut words = vec!["rm", "-fv"];
+            words.extend(&ids);
+            self.corten(&words);
+        }
+        self.end();
+        // What a test broke on purpose: our own processes only, found by the exec root in their arguments.
+        for (pid, _) in self.processes() {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        for pinned in std::fs::read_dir(self.exec_root().join("netns")).into_iter().flatten().flatten() {
+            let _ = rustix::mount::unmount(pinned.path(), rustix::mount::UnmountFlags::DETACH);
+        }
+        let _ = Command::new("ip").args(["link", "del", &self.bridge]).stderr(Stdio::null()).status();
+        let table = format!("corten-{}", self.bridge);
+        let _ = Command::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();
+    }
+}
+
+fn spawn(folder: &Path, bridge: &str, extra: &[String]) -> Child {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("daemon.log")).expect("a log file");
+    Command::new(program())
+        .arg("daemon")
+        .arg("--data-root")
+        .arg(folder.join("data"))
+        .arg("--exec-root")
+        .arg(folder.join("exec"))
+        .args(["--bridge", bridge])
+        .args(extra)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second descriptor"))
+        .stderr(log)
+        .spawn()
+        .expect("the program starts")
+}
