@@ -1,0 +1,4 @@
+//! The server loop against a handler that shows what it got, driven byte by byte over a unix socket.
+
+mod client;
+mod server;
