@@ -1,1 +1,41 @@
 //! Bridges, addresses, published ports, names.
+//!
+//! The [`NetworkManager`] is the whole of it. It makes bridges ([`BridgeNetwork`]), keeps a few network namespaces
+//! ready on each, hands one out as a [`Sandbox`] in some microseconds, publishes ports by adding elements to the maps
+//! of a constant nftables rule set, and undoes all of it. Everything is done by netlink from this process: no `ip`,
+//! `nft` or `iptables` program runs.
+//!
+//! ```text
+//! EXEC_ROOT
+//! ├── netns/SHORT           a pinned namespace: a sandbox's, or one that is ready in the pool
+//! └── sandboxes/ID.json     what is known of one sandbox (record.rs); a namespace without one is nobody's
+//! ```
+//!
+//! This crate knows nothing of containers, images or the API; it prints nothing and runs no async code. Calls block
+//! for as long as the kernel takes, which is microseconds except where a namespace has to be made on the spot.
+//! A manager belongs to the network namespace of the thread that opened it; call it from threads in that namespace.
+
+mod address;
+mod background;
+mod bridge;
+mod error;
+mod files;
+mod firewall;
+mod flows;
+mod manager;
+mod namespace;
+mod owner;
+mod pool;
+mod port;
+mod proxy;
+mod record;
+mod settings;
+
+pub use address::{Subnet, SubnetError, choose_subnet, mac_of};
+pub use error::{NetworkError, PublishError, PublishFailure};
+pub use files::{HostEntry, ResolvConf, ResolvSettings, hostname, hosts, resolv_conf, resolv_conf_source};
+pub use manager::NetworkManager;
+pub use settings::{
+    Attachment, BridgeNetwork, Endpoint, FirewallMode, Ipv6Network, MacAddress, NetworkSettings, PortMapping, Protocol,
+    PublishedPort, Sandbox, SandboxKind, SandboxRequest,
+};

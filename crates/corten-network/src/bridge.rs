@@ -1,0 +1,100 @@
+//! Makes a network's bridge, or brings an existing one to what is asked for.
+
+use crate::error::NetworkError;
+use crate::settings::BridgeNetwork;
+use corten_std::id::random_bytes;
+use corten_sys::netlink::{Batch, NetlinkError, Socket, route};
+use std::net::IpAddr;
+
+/// Makes the bridge, up, with the gateway's address. Returns its number. Addresses that it has besides are left.
+pub(crate) fn ensure(socket: &mut Socket, network: &BridgeNetwork) -> Result<u32, NetworkError> {
+    let name = &network.bridge_name;
+    check_name(name)?;
+    let fail = |operation| move |source| NetworkError::Kernel { operation, subject: network.name.clone(), source };
+    let made = match find(socket, network)? {
+        Some(link) => link,
+        None => {
+            let [a, b, c, d] = random_bytes();
+            let mut batch = Batch::new();
+            route::create_bridge(&mut batch, name, network.mtu, [0x02, 0x42, a, b, c, d], true);
+            match socket.send(batch) {
+                Err(error) if !error.is_exists() => {
+                    // A kernel without br_netfilter refuses its options.
+                    let mut batch = Batch::new();
+                    route::create_bridge(&mut batch, name, network.mtu, [0x02, 0x42, a, b, c, d], false);
+                    socket.send(batch).map_err(|_| fail("make the bridge")(error))?;
+                }
+                _ => {}
+            }
+            find(socket, network)?.ok_or_else(|| NetworkError::NoSuchNetwork(network.name.clone()))?
+        }
+    };
+    let present = route::addresses(socket).map_err(fail("list addresses"))?;
+    let has = |address| present.iter().any(|found| found.index == made.index && found.address == address);
+    let mut batch = Batch::new();
+    if made.mtu != network.mtu {
+        route::set_mtu(&mut batch, made.index, network.mtu);
+    }
+    if !has(IpAddr::V4(network.gateway)) {
+        route::add_address(&mut batch, made.index, IpAddr::V4(network.gateway), network.subnet.prefix());
+    }
+    if let Some(ipv6) = &network.ipv6
+        && !has(IpAddr::V6(ipv6.gateway))
+    {
+        route::add_address(&mut batch, made.index, IpAddr::V6(ipv6.gateway), ipv6.prefix);
+    }
+    if made.flags & route::UP == 0 {
+        route::set_up(&mut batch, made.index, true);
+    }
+    socket.send(batch).map_err(fail("set up the bridge"))?;
+    let mut batch = Batch::new();
+    route::set_route_localnet(&mut batch, made.index);
+    socket.send(batch).map_err(fail("let 127.0.0.1 reach the bridge"))?;
+    Ok(made.index)
+}
+
+/// Removes a bridge; one that is not there is fine.
+pub(crate) fn remove(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    let mut batch = Batch::new();
+    route::delete_link(&mut batch, name);
+    match socket.send(batch) {
+        Err(error) if error.is_missing() => Ok(()),
+        other => other,
+    }
+}
+
+fn find(socket: &mut Socket, network: &BridgeNetwork) -> Result<Option<route::Link>, NetworkError> {
+    let found = route::link(socket, &network.bridge_name).map_err(|source| NetworkError::Kernel {
+        operation: "find the bridge",
+        subject: network.name.clone(),
+        source,
+    })?;
+    match found {
+        Some(link) if link.kind != "bridge" => Err(NetworkError::NotABridge(network.bridge_name.clone())),
+        other => Ok(other),
+    }
+}
+
+/// What the kernel allows as a name (`dev_valid_name`).
+fn check_name(name: &str) -> Result<(), NetworkError> {
+    let bad = |character: char| character == '/' || character == ':' || character == '\0' || character.is_whitespace();
+    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(bad) {
+        return Err(NetworkError::InterfaceName(name.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_interfaces_are_checked() {
+        for name in ["corten0", "br-0123456789ab", "ü"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "a b", "a:b", "0123456789abcdef", "a\0"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! The rule set: constant rules in one table, and sets and maps that alone change.
+//!
+//! ```text
+//! prerouting (raw)   127.0.0.0/8 never enters from a bridge, nor from elsewhere for a port published on 127.0.0.1
+//! prerouting (nat)   ┐ to one of the host's addresses:
+//! output (nat)       ┘   (address, protocol, port) or (protocol, port) in a map → container's address and port
+//! forward            into a bridge:   answers, published ports, neighbours where they may; the rest is dropped
+//!                    out of a bridge: not from an internal network
+//!                    neither:         dropped where it was we who turned forwarding on (see below)
+//! postrouting (nat)  a container that reaches itself, the host's 127.0.0.0/8, neighbours whose answer would not come
+//!                    back this way, and what leaves for elsewhere take the host's address
+//! ```
+//!
+//! An accept of ours ends our chain only: a drop of another table (ufw, firewalld, an administrator's) stays a drop.
+//!
+//! **Forwarding.** Turning on `ip_forward` must not make the host a router for others. Where it was this daemon that
+//! turned it on, packets between two interfaces are dropped when each of the two was there before, or is neither a
+//! bridge nor a veth: hardware, tunnels and VPNs do not become connected by starting a container, while networks that
+//! other programs (another daemon of ours, libvirt) make afterwards stay theirs to decide.
+//!
+//! **Neighbours.** Where `br_netfilter` sees what a bridge carries, a container that calls a neighbour's published port
+//! keeps its source address; that traffic never leaves the bridge, and passes postrouting without an input interface,
+//! so that the rule for neighbours does not match it. Without `br_netfilter` it is routed and matches.
+
+use crate::settings::{BridgeNetwork, Endpoint, PublishedPort};
+use corten_sys::netlink::nftables::{
+    self as nft, Element, Hook, IPV4, IPV6, Meta, REGISTER, Rule, Set, Verdict, data_type, interface_key,
+};
+use corten_sys::netlink::{Batch, NetlinkError, Protocol as Family, Socket};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+const BRIDGES: &str = "bridges";
+const INTERNAL: &str = "internal";
+const WITHIN: &str = "within";
+const NEIGHBOURS: &str = "neighbours";
+const MASQUERADE4: &str = "masquerade4";
+const MASQUERADE6: &str = "masquerade6";
+const SELF4: &str = "self4";
+const SELF6: &str = "self6";
+const ADDRESS4: &str = "address4";
+const ADDRESS6: &str = "address6";
+const PORT4: &str = "port4";
+const PORT6: &str = "port6";
+const BEFORE: &str = "before";
+
+const fn set(name: &'static str, key_type: u32, key_length: u32) -> Set<'static> {
+    Set { name, key_type, key_length, value_type: 0, value_length: 0, flags: 0 }
+}
+
+const fn map(
+    name: &'static str,
+    key_type: u32,
+    key_length: u32,
+    value_type: u32,
+    value_length: u32,
+) -> Set<'static> {
+    Set { name, key_type, key_length, value_type, value_length, flags: 0 }
+}
+
+/// Every set, with what `nft list` needs to print it.
+const SETS: [Set<'static>; 13] = {
+    use data_type::{INTERFACE, IPV4, IPV6, PORT, PROTOCOL, concat};
+    const PAIR: u32 = concat(&[INTERFACE, INTERFACE]);
+    const TARGET4: u32 = concat(&[IPV4, PORT]);
+    const TARGET6: u32 = concat(&[IPV6, PORT]);
+    [
+        // our bridges
+        set(BRIDGES, INTERFACE, 16),
+        // those of networks without a way out
+        set(INTERNAL, INTERFACE, 16),
+        // (bridge, the same bridge), because a rule cannot compare two interfaces
+        set(WITHIN, PAIR, 32),
+        // the same for those whose containers may talk to each other
+        set(NEIGHBOURS, PAIR, 32),
+        // subnets that take the host's address outside
+        Set { flags: nft::SET_INTERVAL, ..set(MASQUERADE4, IPV4, 4) },
+        Set { flags: nft::SET_INTERVAL, ..set(MASQUERADE6, IPV6, 16) },
+        // (address, the same address) of containers with published ports
+        set(SELF4, concat(&[IPV4, IPV4]), 8),
+        set(SELF6, concat(&[IPV6, IPV6]), 32),
+        // ports published on one address of the host, and on all
+        map(ADDRESS4, concat(&[IPV4, PROTOCOL, PORT]), 12, TARGET4, 8),
+        map(PORT4, concat(&[PROTOCOL, PORT]), 8, TARGET4, 8),
+        map(ADDRESS6, concat(&[IPV6, PROTOCOL, PORT]), 24, TARGET6, 20),
+        map(PORT6, concat(&[PROTOCOL, PORT]), 8, TARGET6, 20),
+        // interfaces that were there when we turned forwarding on
+        set(BEFORE, INTERFACE, 16),
+    ]
+};
+
+/// A set's name with an element of it.
+pub(crate) type SetElement = (&'static str, Element);
+
+/// What a network adds.
+pub(crate) fn network_elements(network: &BridgeNetwork) -> Vec<SetElement> {
+    let bridge = interface_key(&network.bridge_name);
+    let pair = [bridge, bridge].concat();
+    let mut elements = vec![(BRIDGES, Element::key(bridge)), (WITHIN, Element::key(pair.clone()))];
+    if network.icc {
+        elements.push((NEIGHBOURS, Element::key(pair)));
+    }
+    if network.internal {
+        elements.push((INTERNAL, Element::key(bridge)));
+    }
+    if network.masquerade && !network.internal {
+        elements.push((MASQUERADE4, Element::key(network.subnet.address().octets())));
+        if let Some(end) = u32::from(network.subnet.last()).checked_add(1) {
+            elements.push((MASQUERADE4, Element::end(end.to_be_bytes())));
+        }
+        if let Some(ipv6) = &network.ipv6 {
+            let mask = u128::MAX.checked_shl(128 - u32::from(ipv6.prefix)).unwrap_or(0);
+            let first = u128::from(ipv6.address) & mask;
+            elements.push((MASQUERADE6, Element::key(first.to_be_bytes())));
+            if let Some(end) = (first | !mask).checked_add(1) {
+                elements.push((MASQUERADE6, Element::end(end.to_be_bytes())));
+            }
+        }
+    }
+    elements
+}
+
+/// What published ports add. IPv6 ports of a container without IPv6 add nothing: the proxy serves them.
+pub(crate) fn port_elements(endpoint: &Endpoint, ports: &[PublishedPort]) -> Vec<SetElement> {
+    let mut elements = Vec::with_capacity(ports.len() + 1);
+    let (mut own4, mut own6) = (false, false);
+    for port in ports {
+        let service = |elements: &mut Vec<u8>, port: u16| elements.extend([port.to_be_bytes(), [0, 0]].concat());
+        let mut key = Vec::with_capacity(24);
+        let mut value = Vec::with_capacity(20);
+        let set = match (port.host_address, endpoint.address6) {
+            (IpAddr::V4(host), _) => {
+                own4 = true;
+                value.extend(endpoint.address.octets());
+                if host.is_unspecified() {
+                    PORT4
+                } else {
+                    key.extend(host.octets());
+                    ADDRESS4
+                }
+            }
+            (IpAddr::V6(host), Some(address)) => {
+                own6 = true;
+                value.extend(address.octets());
+                if host.is_unspecified() {
+                    PORT6
+                } else {
+                    key.extend(host.octets());
+                    ADDRESS6
+                }
+            }
+            (IpAddr::V6(_), None) => continue,
+        };
+        key.extend([port.protocol.number(), 0, 0, 0]);
+        service(&mut key, port.host_port);
+        service(&mut value, port.container_port);
+        elements.push((set, Element::entry(key, value)));
+    }
+    if own4 {
+        elements.push((SELF4, Element::key([endpoint.address.octets(); 2].concat())));
+    }
+    if let Some(address) = endpoint.address6.filter(|_| own6) {
+        elements.push((SELF6, Element::key([address.octets(); 2].concat())));
+    }
+    elements
+}
+
+/// What remembers the interfaces of before.
+pub(crate) fn before_elements(interfaces: &[String]) -> Vec<SetElement> {
+    interfaces.iter().map(|name| (BEFORE, Element::key(interface_key(name)))).collect()
+}
+
+/// The table in the kernel.
+#[derive(Debug)]
+pub(crate) struct Firewall {
+    socket: Socket,
+    table: String,
+}
+
+impl Firewall {
+    /// Makes the rules anew, in one step, with the elements that an earlier daemon left. `guard` tells whether packets
+    /// between foreign interfaces are dropped.
+    pub(crate) fn open(table: &str, guard: bool) -> Result<Self, NetlinkError> {
+        let mut socket = Socket::open(Family::Netfilter)?;
+        let exists = nft::table_flags(&mut socket, table)?.is_some();
+        let mut kept = Vec::new();
+        if exists {
+            for set in &SETS {
+                kept.push((set.name, nft::elements(&mut socket, table, set.name)?));
+            }
+        }
+        let build = |flags| {
+            let mut batch = Batch::new();
+            nft::begin(&mut batch);
+            if exists {
+                nft::delete_table(&mut batch, table);
+            }
+            nft::add_table(&mut batch, table, flags);
+            write_rules(&mut batch, table, guard);
+            for (set, elements) in &kept {
+                nft::add_elements(&mut batch, table, set, elements);
+            }
+            nft::end(&mut batch);
+            batch
+        };
+        // Newest kernels first: a table of ours that survives both a foreign `flush ruleset` and our own end; then
+        // one without an owner. (An owner alone would take the table along when the daemon is killed.)
+        match socket.send(build(nft::TABLE_OWNER | nft::TABLE_PERSIST)) {
+            Err(error) if !error.is_permission() => socket.send(build(0))?,
+            other => other?,
+        }
+        Ok(Self { socket, table: table.to_owned() })
+    }
+
+    /// Adds and removes elements in one step. An entry that exists with another value is refused.
+    pub(crate) fn change(&mut self, add: &[SetElement], remove: &[SetElement]) -> Result<(), NetlinkError> {
+        if add.is_empty() && remove.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        nft::begin(&mut batch);
+        for (set, elements) in grouped(remove) {
+            nft::delete_elements(&mut batch, &self.table, set, &elements);
+        }
+        for (set, elements) in grouped(add) {
+            nft::add_elements(&mut batch, &self.table, set, &elements);
+        }
+        nft::end(&mut batch);
+        self.socket.send(batch)
+    }
+
+    /// Removes elements, those that are missing too.
+    pub(crate) fn remove(&mut self, elements: &[SetElement]) -> Result<(), NetlinkError> {
+        match self.change(&[], elements) {
+            Err(error) if error.is_missing() && elements.len() > 1 => {
+                for (set, elements) in grouped(elements) {
+                    // The two ends of a range belong together.
+                    let range = elements.iter().any(|element| element.end);
+                    for elements in elements.chunks(if range { 2 } else { 1 }) {
+                        let elements: Vec<_> = elements.iter().map(|element| (set, element.clone())).collect();
+                        match self.change(&[], &elements) {
+                            Err(error) if !error.is_missing() => return Err(error),
+                            _ => {}
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Err(error) if error.is_missing() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Brings every set to exactly these elements, in one step.
+    pub(crate) fn reconcile(&mut self, wanted: &[SetElement]) -> Result<(), NetlinkError> {
+        let mut add = Vec::new();
+        let mut remove = Vec::new();
+        let wanted: BTreeMap<_, BTreeSet<_>> =
+            grouped(wanted).into_iter().map(|(set, elements)| (set, elements.into_iter().collect())).collect();
+        let none = BTreeSet::new();
+        for set in &SETS {
+            let present: BTreeSet<_> = nft::elements(&mut self.socket, &self.table, set.name)?
+                .into_iter()
+                // The kernel shows the open beginning of a set of ranges as an element of its own.
+                .filter(|element| !(element.end && element.key.iter().all(|byte| *byte == 0)))
+                .collect();
+            let wanted = wanted.get(set.name).unwrap_or(&none);
+            remove.extend(present.difference(wanted).map(|element| (set.name, element.clone())));
+            add.extend(wanted.difference(&present).map(|element| (set.name, element.clone())));
+        }
+        self.change(&add, &remove)
+    }
+
+    /// Removes the table.
+    pub(crate) fn delete(&mut self) -> Result<(), NetlinkError> {
+        let mut batch = Batch::new();
+        nft::begin(&mut batch);
+        nft::delete_table(&mut batch, &self.table);
+        nft::end(&mut batch);
+        match self.socket.send(batch) {
+            Err(error) if error.is_missing() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Chains of other tables that drop what they do not know in the forward hook: what goes to and from containers
+    /// does not pass them, whatever our own rules say.
+    pub(crate) fn foreign_drops(&mut self) -> Result<Vec<nft::BaseChain>, NetlinkError> {
+        let mut chains = nft::base_chains(&mut self.socket)?;
+        chains.retain(|chain| {
+            chain.kind == "filter"
+                && chain.hook == Hook::Forward as u32
+                && chain.drops
+                && chain.table != self.table
+                && [nft::INET, IPV4].contains(&chain.family)
+        });
+        Ok(chains)
+    }
+}
+
+fn grouped(elements: &[SetElement]) -> BTreeMap<&'static str, Vec<Element>> {
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (set, element) in elements {
+        groups.entry(*set).or_default().push(element.clone());
+    }
+    groups
+}
+
+/// Offsets of the addresses in the network header.
+const SOURCE4: u32 = 12;
+const DESTINATION4: u32 = 16;
+const SOURCE6: u32 = 8;
+const DESTINATION6: u32 = 24;
+
+fn write_rules(batch: &mut Batch, table: &str, guard: bool) {
+    for set in &SETS {
+        nft::add_set(batch, table, set);
+    }
+    for (chain, kind, hook, priority) in [
+        ("loopback", "filter", Hook::Prerouting, -300),
+        ("prerouting", "nat", Hook::Prerouting, -100),
+        ("output", "nat", Hook::Output, -100),
+        ("forward", "filter", Hook::Forward, 0),
+        ("postrouting", "nat", Hook::Postrouting, 100),
+    ] {
+        nft::add_base_chain(batch, table, chain, kind, hook, priority);
+    }
+    let mut chains = vec![("published", published()), ("inward", inward()), ("outward", outward())];
+    if guard {
+        chains.push(("onward", onward()));
+    }
+    for (chain, _) in &chains {
+        nft::add_chain(batch, table, chain);
+    }
+    chains.push(("loopback", loopback()));
+    chains.push(("prerouting", vec![Rule::new().destination_is_local().verdict(Verdict::Jump("published"))]));
+    chains.push(("output", vec![Rule::new().destination_is_local().verdict(Verdict::Jump("published"))]));
+    chains.push(("forward", forward(guard)));
+    chains.push(("postrouting", postrouting()));
+    for (chain, rules) in &chains {
+        for rule in rules {
+            nft::add_rule(batch, table, chain, rule);
+        }
+    }
+}
+
+/// `iifname @set` or `oifname @set`.
+fn interface_in(rule: Rule, key: Meta, set: &str, inverted: bool) -> Rule {
+    rule.meta(key, REGISTER).in_set(set, REGISTER, inverted)
+}
+
+/// `iifname . oifname @set`.
+fn both_in(rule: Rule, set: &str) -> Rule {
+    rule.meta(Meta::InputName, REGISTER).meta(Meta::OutputName, REGISTER + 4).in_set(set, REGISTER, false)
+}
+
+/// Loads protocol and destination port.
+fn service(rule: Rule, register: u32) -> Rule {
+    rule.meta(Meta::Transport, register).transport(2, 2, register + 1)
+}
+
+fn in_127(offset: u32) -> Rule {
+    Rule::new().family(IPV4).masked(offset, &[255, 0, 0, 0], true, &[127, 0, 0, 0])
+}
+
+fn loopback() -> Vec<Rule> {
+    vec![
+        interface_in(in_127(DESTINATION4), Meta::InputName, BRIDGES, false).verdict(Verdict::Drop),
+        interface_in(in_127(SOURCE4), Meta::InputName, BRIDGES, false).verdict(Verdict::Drop),
+        service(
+            in_127(DESTINATION4).interface(Meta::InputName, false, "lo").network(DESTINATION4, 4, REGISTER),
+            REGISTER + 1,
+        )
+        .in_map(ADDRESS4, REGISTER)
+        .verdict(Verdict::Drop),
+    ]
+}
+
+fn published() -> Vec<Rule> {
+    let address4 = Rule::new().family(IPV4).network(DESTINATION4, 4, REGISTER);
+    let port4 = Rule::new().family(IPV4);
+    // ::1 cannot be a source outside the loopback interface: the proxy serves it.
+    let mut loopback6 = [0; 16];
+    loopback6[15] = 1;
+    let ipv6 = || Rule::new().family(IPV6).network(DESTINATION6, 16, REGISTER).compare(REGISTER, false, &loopback6);
+    vec![
+        service(address4, REGISTER + 1).in_map(ADDRESS4, REGISTER).change_destination(IPV4, REGISTER, REGISTER + 1),
+        service(port4, REGISTER).in_map(PORT4, REGISTER).change_destination(IPV4, REGISTER, REGISTER + 1),
+        service(ipv6(), REGISTER + 4).in_map(ADDRESS6, REGISTER).change_destination(IPV6, REGISTER, REGISTER + 4),
+        service(ipv6(), REGISTER).in_map(PORT6, REGISTER).change_destination(IPV6, REGISTER, REGISTER + 4),
+    ]
+}
+
+fn forward(guard: bool) -> Vec<Rule> {
+    let mut rules = vec![
+        interface_in(Rule::new(), Meta::OutputName, BRIDGES, false).verdict(Verdict::Jump("inward")),
+        interface_in(Rule::new(), Meta::InputName, BRIDGES, false).verdict(Verdict::Jump("outward")),
+    ];
+    if guard {
+        rules.push(interface_in(Rule::new(), Meta::InputName, BEFORE, false).verdict(Verdict::Jump("onward")));
+        rules.push(neither_kind(Meta::InputKind).verdict(Verdict::Jump("onward")));
+    }
+    rules
+}
+
+fn neither_kind(key: Meta) -> Rule {
+    Rule::new()
+        .meta(key, REGISTER)
+        .compare(REGISTER, false, &interface_key("bridge"))
+        .compare(REGISTER, false, &interface_key("veth"))
+}
+
+/// What goes into a bridge: every packet is decided here.
+fn inward() -> Vec<Rule> {
+    vec![
+        Rule::new().connection_state(nft::STATE_ESTABLISHED | nft::STATE_RELATED).verdict(Verdict::Accept),
+        Rule::new().destination_changed().verdict(Verdict::Accept),
+        both_in(Rule::new(), NEIGHBOURS).verdict(Verdict::Accept),
+        Rule::new().verdict(Verdict::Drop),
+    ]
+}
+
+/// What leaves a bridge for anything but a bridge of ours.
+fn outward() -> Vec<Rule> {
+    vec![
+        interface_in(Rule::new(), Meta::InputName, INTERNAL, false).verdict(Verdict::Drop),
+        Rule::new().verdict(Verdict::Accept),
+    ]
+}
+
+/// What came in by a foreign interface, and does not go to a bridge of ours.
+fn onward() -> Vec<Rule> {
+    vec![
+        Rule::new().connection_state(nft::STATE_ESTABLISHED | nft::STATE_RELATED).verdict(Verdict::Accept),
+        interface_in(Rule::new(), Meta::OutputName, BEFORE, false).verdict(Verdict::Drop),
+        neither_kind(Meta::OutputKind).verdict(Verdict::Drop),
+    ]
+}
+
+fn postrouting() -> Vec<Rule> {
+    let to_self = |family, offset, length, set| {
+        Rule::new()
+            .family(family)
+            .network(offset, length, REGISTER)
+            .network(offset + length, length, REGISTER + length / 4)
+            .in_set(set, REGISTER, false)
+            .masquerade()
+    };
+    let outside = |family, offset, length, set| {
+        let rule = Rule::new().family(family).network(offset, length, REGISTER).in_set(set, REGISTER, false);
+        interface_in(rule, Meta::OutputName, BRIDGES, true).masquerade()
+    };
+    vec![
+        to_self(IPV4, SOURCE4, 4, SELF4),
+        to_self(IPV6, SOURCE6, 16, SELF6),
+        interface_in(in_127(SOURCE4), Meta::OutputName, BRIDGES, false).masquerade(),
+        both_in(Rule::new().destination_changed(), WITHIN).masquerade(),
+        outside(IPV4, SOURCE4, 4, MASQUERADE4),
+        outside(IPV6, SOURCE6, 16, MASQUERADE6),
+    ]
+}

@@ -1,0 +1,149 @@
+//! Network namespaces from the inside: what a container finds when it starts.
+
+use crate::error::NetworkError;
+use corten_sys::netlink::route::{self, VethPair};
+use corten_sys::netlink::{Batch, NetlinkError, Protocol, Socket, namespace};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The loopback interface's number in every namespace.
+const LOOPBACK: u32 = 1;
+/// The interface that a container has on its first network.
+pub(crate) const INTERFACE: &str = "eth0";
+
+/// A namespace that is not yet anyone's.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    /// Entered by the container.
+    pub(crate) descriptor: OwnedFd,
+    /// An rtnetlink socket inside.
+    pub(crate) inside: Socket,
+}
+
+/// Addresses of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Addressing {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) prefix: u8,
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// Address, prefix, gateway.
+    pub(crate) ipv6: Option<(Ipv6Addr, u8, Option<Ipv6Addr>)>,
+}
+
+/// Makes a namespace whose loopback is up. The calling thread must be one that nobody else uses: it leaves its
+/// namespace and comes back to `home`.
+pub(crate) fn make(home: BorrowedFd<'_>, ipv6: bool) -> Result<Namespace, NetworkError> {
+    let fail = |operation| move |source| NetworkError::System { operation, source };
+    namespace::unshare().map_err(fail("make a network namespace"))?;
+    let made = inside(ipv6);
+    // Left where it is, the thread would make everything that follows in a container's namespace.
+    namespace::enter(home).map_err(fail("come back from a network namespace"))?;
+    made
+}
+
+fn inside(ipv6: bool) -> Result<Namespace, NetworkError> {
+    let descriptor =
+        namespace::current().map_err(|source| NetworkError::System { operation: "open a network namespace", source })?;
+    let mut inside = Socket::open(Protocol::Route).map_err(|source| kernel("open a socket", source))?;
+    // What Docker sets in every container: unprivileged programs may ping, and bind any port.
+    set("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
+    set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+    if !ipv6 {
+        // Interfaces that come now have no IPv6; the loopback keeps ::1.
+        set("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+    }
+    let mut batch = Batch::new();
+    route::set_up(&mut batch, LOOPBACK, true);
+    inside.send(batch).map_err(|source| kernel("switch on the loopback interface", source))?;
+    Ok(Namespace { descriptor, inside })
+}
+
+fn kernel(operation: &'static str, source: NetlinkError) -> NetworkError {
+    NetworkError::Kernel { operation, subject: "none".to_owned(), source }
+}
+
+/// Writes a kernel setting of the calling thread's namespace. One that does not exist here is no reason to fail.
+pub(crate) fn set(path: &str, value: &str) {
+    let _: io::Result<()> = fs::write(path, value);
+}
+
+/// Connects a namespace to a bridge and gives it its addresses. `host` is a socket in the bridge's namespace.
+pub(crate) fn connect(
+    host: &mut Socket,
+    space: &mut Namespace,
+    pair: &VethPlan<'_>,
+    addressing: &Addressing,
+) -> Result<(), NetlinkError> {
+    let mut batch = Batch::new();
+    route::create_veth(
+        &mut batch,
+        &VethPair {
+            name: pair.name,
+            bridge: pair.bridge,
+            mtu: pair.mtu,
+            peer_name: INTERFACE,
+            peer_mac: pair.mac,
+            peer_namespace: space.descriptor.as_fd(),
+        },
+    );
+    host.send(batch)?;
+    let index = interface_index(&mut space.inside)?;
+    let mut batch = Batch::new();
+    route::set_up(&mut batch, index, true);
+    add_addresses(&mut batch, index, addressing);
+    space.inside.send(batch)
+}
+
+/// The number that the kernel gave to the interface inside.
+pub(crate) fn interface_index(inside: &mut Socket) -> Result<u32, NetlinkError> {
+    Ok(route::link(inside, INTERFACE)?.map_or(0, |link| link.index))
+}
+
+/// The near end of a cable, as it shall be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VethPlan<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) bridge: u32,
+    pub(crate) mtu: u32,
+    pub(crate) mac: [u8; 6],
+}
+
+fn add_addresses(batch: &mut Batch, index: u32, addressing: &Addressing) {
+    route::add_address(batch, index, IpAddr::V4(addressing.address), addressing.prefix);
+    if let Some(gateway) = addressing.gateway {
+        route::add_default_route(batch, index, IpAddr::V4(gateway));
+    }
+    if let Some((address, prefix, gateway)) = addressing.ipv6 {
+        route::add_address(batch, index, IpAddr::V6(address), prefix);
+        if let Some(gateway) = gateway {
+            route::add_default_route(batch, index, IpAddr::V6(gateway));
+        }
+    }
+}
+
+/// Gives a connected namespace another hardware address, or other addresses.
+pub(crate) fn readdress(
+    inside: &mut Socket,
+    old: &Addressing,
+    new: &Addressing,
+    mac: Option<[u8; 6]>,
+) -> Result<(), NetlinkError> {
+    let index = interface_index(inside)?;
+    let mut batch = Batch::new();
+    if old != new {
+        // The routes of an address go with it.
+        route::delete_address(&mut batch, index, IpAddr::V4(old.address), old.prefix);
+        if let Some((address, prefix, _)) = old.ipv6 {
+            route::delete_address(&mut batch, index, IpAddr::V6(address), prefix);
+        }
+    }
+    if let Some(mac) = mac {
+        route::set_mac(&mut batch, index, mac);
+    }
+    if old != new {
+        add_addresses(&mut batch, index, new);
+    }
+    inside.send(batch)
+}

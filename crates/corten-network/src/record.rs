@@ -1,0 +1,91 @@
+//! What is known of one sandbox, in a small file that outlives the daemon but not the machine.
+//!
+//! The file is written when a sandbox is handed out and whenever its ports change, and removed after its namespace. A
+//! namespace without a record is one that stood ready, and a record that the engine does not know is a sandbox whose
+//! container is gone; [`crate::NetworkManager::restore`] sweeps both.
+
+use crate::settings::{Endpoint, PublishedPort, SandboxKind};
+use corten_std::file::{self, Durability};
+use corten_std::{PathError, Paths};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::PathBuf;
+
+/// Raised when a field changes its meaning; a reader refuses what is newer than itself.
+const VERSION: u32 = 1;
+
+/// One sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The form of this file.
+    version: u32,
+    /// The sandbox's id.
+    pub(crate) id: String,
+    /// The container's name, for messages.
+    pub(crate) name: String,
+    pub(crate) kind: SandboxKind,
+    pub(crate) endpoint: Option<Endpoint>,
+    #[serde(default)]
+    pub(crate) ports: Vec<PublishedPort>,
+}
+
+impl Record {
+    pub(crate) fn new(id: String, name: &str, kind: SandboxKind, endpoint: Option<Endpoint>) -> Self {
+        Self { version: VERSION, id, name: name.to_owned(), kind, endpoint, ports: Vec::new() }
+    }
+
+    /// Writes or replaces the file.
+    pub(crate) fn write(&self, paths: &Paths) -> Result<(), PathError> {
+        let path = record_path(paths, &self.id);
+        let bytes =
+            serde_json::to_vec(self).map_err(|error| PathError::new("write", &path, io::Error::other(error)))?;
+        file::write_atomic(&path, &bytes, Durability::Kernel)
+    }
+}
+
+/// Where a sandbox's record lies.
+pub(crate) fn record_path(paths: &Paths, id: &str) -> PathBuf {
+    paths.sandboxes().join(format!("{id}.json"))
+}
+
+/// Where a sandbox's namespace is pinned.
+pub(crate) fn pin_path(paths: &Paths, id: &str) -> PathBuf {
+    paths.network_namespaces().join(corten_std::id::short(id))
+}
+
+/// Reads one record; what cannot be read is no record.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Record> {
+    let record: Record = serde_json::from_slice(bytes).ok()?;
+    (record.version <= VERSION && corten_std::id::is_full(&record.id)).then_some(record)
+}
+
+/// All records, and the files in the folder that are none (left by a killed writer).
+pub(crate) fn read_all(paths: &Paths) -> Result<(Vec<Record>, Vec<PathBuf>), PathError> {
+    let mut records = Vec::new();
+    let mut others = Vec::new();
+    for name in file::list(paths.sandboxes())? {
+        let path = paths.sandboxes().join(name);
+        match file::read_optional(&path)?.as_deref().and_then(parse) {
+            Some(record) if record_path(paths, &record.id) == path => records.push(record),
+            _ => others.push(path),
+        }
+    }
+    Ok((records, others))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_and_a_damaged_one_does_not() {
+        let record = Record::new(corten_std::id::random_id(), "web", SandboxKind::None, None);
+        let bytes = serde_json::to_vec(&record).unwrap();
+        assert_eq!(parse(&bytes), Some(record.clone()));
+        for length in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..length]), None);
+        }
+        let newer = Record { version: VERSION + 1, ..record };
+        assert_eq!(parse(&serde_json::to_vec(&newer).unwrap()), None);
+    }
+}
