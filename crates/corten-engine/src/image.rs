@@ -41,6 +41,11 @@ impl Engine {
         }
     }
 
+    /// Every image, in no order that means anything.
+    pub(crate) fn stored_images(&self) -> Result<Vec<Arc<Image>>> {
+        self.inner.store.images().list().map_err(|error| EngineError::because("listing the images", error))
+    }
+
     fn image(&self, reference: &str) -> Result<Arc<Image>> {
         self.inner.store.images().resolve(reference).map_err(|error| image_error(reference, error))
     }
@@ -54,7 +59,7 @@ impl Engine {
         let created = |key: &str| filters.get(key).next().map(|name| self.image(name).map(|image| image.created)).transpose();
         let (before, since) = (created("before")?, created("since")?);
         let until = filters.get("until").next().map(parse_until).transpose()?;
-        let mut images = self.inner.store.images().list();
+        let mut images = self.stored_images()?;
         images.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
         let rows = images.iter().filter_map(|image| {
             let labels = image.config.config.labels.clone().unwrap_or_default();
@@ -171,7 +176,7 @@ impl Engine {
         blocking(move || {
             let users = engine.image_users();
             let mut report = PruneReport::default();
-            for image in engine.inner.store.images().list() {
+            for image in engine.stored_images()? {
                 let labels = image.config.config.labels.clone().unwrap_or_default();
                 let wanted = (!only_dangling || image.names.is_empty())
                     && !users.contains_key(&image.id.to_string())
@@ -191,7 +196,7 @@ impl Engine {
     }
 
     /// `POST /images/load`: reads an archive and tells of each layer and image. Blocking; call it where waiting is allowed.
-    pub fn image_load(&self, archive: impl Read + Send, progress: &mut dyn FnMut(LoadEvent)) -> Result<Vec<Loaded>> {
+    pub fn image_load(&self, archive: impl Read + Send, progress: &mut (dyn FnMut(LoadEvent) + Send)) -> Result<Vec<Loaded>> {
         let loaded =
             self.inner.store.images().load(archive, progress).map_err(|error| EngineError::because("", error))?;
         for image in &loaded {
@@ -208,7 +213,8 @@ impl Engine {
             let image = self.image(reference)?;
             self.image_event("save", &image.id, reference);
         }
-        self.inner.store.images().save(references, archive).map_err(|error| EngineError::because("", error))
+        let names: Vec<&str> = references.iter().map(String::as_str).collect();
+        self.inner.store.images().save(&names, archive).map_err(|error| EngineError::because("", error))
     }
 
     /// Fails where one of the images is not here: what a caller asks before it begins an answer.

@@ -1,5 +1,6 @@
 //! What the engine tells of itself and of its host.
 
+use crate::container::state::Phase;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::volume::{blocking, tree_size};
@@ -11,6 +12,7 @@ use corten_api::system::{
 };
 use corten_api::volume::UsageData;
 use corten_std::{Timestamp, file};
+use corten_store::SnapshotKey;
 use std::collections::BTreeMap;
 
 /// The engine version that clients read to guess features: Docker's, whose behaviour this is. Our own stands in the
@@ -80,7 +82,7 @@ impl Engine {
         let settings = &self.inner.settings;
         let mut info = Info {
             id: self.daemon_id(),
-            images: self.inner.store.images().list().len() as i64,
+            images: self.stored_images().map_or(0, |images| images.len() as i64),
             driver: "overlayfs".to_owned(),
             driver_status: vec![["driver-type".to_owned(), "io.corten.snapshots.overlay".to_owned()]],
             plugins: PluginsInfo {
@@ -135,7 +137,7 @@ impl Engine {
         for container in self.inner.containers.all() {
             let view = container.view();
             info.containers += 1;
-            if view.life.phase.is_paused() {
+            if view.life.phase == Phase::Paused {
                 info.containers_paused += 1;
             } else if view.life.phase.is_running() {
                 info.containers_running += 1;
@@ -160,13 +162,13 @@ impl Engine {
     /// `GET /system/df`.
     pub async fn disk_usage(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
         let engine = self.clone();
-        blocking(move || Ok(engine.measure(parts))).await
+        blocking(move || engine.measure(parts)).await
     }
 
-    fn measure(&self, parts: DiskUsageParts) -> DiskUsage {
+    fn measure(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
         let mut usage = DiskUsage::default();
         let containers: Vec<_> = self.inner.containers.all().iter().map(|container| container.view()).collect();
-        let images = self.inner.store.images().list();
+        let images = self.stored_images()?;
         usage.layers_size = images.iter().map(|image| image.size as i64).sum();
         if parts.images {
             let rows = images.iter().map(|image| {
@@ -188,7 +190,8 @@ impl Engine {
         if parts.containers {
             let rows = containers.iter().map(|view| {
                 let key = view.record.snapshot.as_deref();
-                let size = key.map_or(0, |key| self.inner.store.snapshots().usage(&key.into()).map_or(0, |usage| usage.size));
+                let size = key.and_then(|key| SnapshotKey::new(key).ok());
+                let size = size.map_or(0, |key| self.inner.store.snapshots().usage(&key).map_or(0, |usage| usage.size));
                 Summary {
                     id: view.record.id.clone(),
                     names: vec![format!("/{}", view.record.name)],
@@ -197,7 +200,7 @@ impl Engine {
                     created: view.record.created.unix_seconds(),
                     size_rw: size as i64,
                     labels: view.record.config.labels.clone(),
-                    state: view.life.phase.wire().to_owned(),
+                    state: view.life.phase.as_str().to_owned(),
                     host_config: SummaryHostConfig {
                         network_mode: view.record.host_config.network_mode.clone(),
                         ..SummaryHostConfig::default()
@@ -221,7 +224,7 @@ impl Engine {
         if parts.build_cache {
             usage.build_cache = Some(Vec::new());
         }
-        usage
+        Ok(usage)
     }
 }
 

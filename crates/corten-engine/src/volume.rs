@@ -145,6 +145,11 @@ impl Volumes {
         self.lock().values().cloned().collect()
     }
 
+    /// All volumes as the API shows them, by name.
+    pub(crate) fn documents(&self) -> Vec<Volume> {
+        self.all().iter().map(|record| self.document(record)).collect()
+    }
+
     fn document(&self, record: &VolumeRecord) -> Volume {
         Volume {
             created_at: without_fraction(record.created),

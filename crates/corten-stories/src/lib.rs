@@ -1,1 +1,1 @@
-//! Whole-program tests, told as stories; they also run against Docker.
+//! Whole-program tests, told as stories; see `tests/it`.

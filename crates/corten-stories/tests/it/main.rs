@@ -1,0 +1,28 @@
+//! Whole-program tests, told as stories: a daemon of its own each, real commands, what a user sees.
+//!
+//! They need root and the kernel; where either is missing they say so, and fail under `CI=true`.
+
+mod errors;
+mod failpoints;
+mod images;
+mod kill;
+mod lifecycle;
+mod network;
+mod run;
+mod volumes;
+
+use corten_testing::daemon::ScratchDaemon;
+
+/// A daemon with the image `busybox`; none where the machine cannot run it.
+fn daemon(name: &str) -> Option<ScratchDaemon> {
+    daemon_with(name, &[])
+}
+
+/// The same with further arguments of `corten daemon`.
+fn daemon_with(name: &str, extra: &[&str]) -> Option<ScratchDaemon> {
+    if !corten_testing::need_root() {
+        return None;
+    }
+    let daemon = ScratchDaemon::start(name, extra);
+    daemon.load_busybox().then_some(daemon)
+}
