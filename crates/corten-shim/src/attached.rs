@@ -1,0 +1,279 @@
+//! One client attached to a process: what is still to be written to it, and what it types.
+//!
+//! ```text
+//!            output ends, or detach keys            all is written            it closes, or 10 s
+//! Streaming ───────────────────────────▶ Flushing ─────────────────▶ Leaving ───────────────────▶ gone
+//!     └──────────────────────────────────── its socket breaks ─────────────────────────────────────▲
+//! ```
+//!
+//! The socket's write side is closed on the way into `Leaving`; the rest of its input is read and dropped there,
+//! because closing a socket with unread input would reset the connection and lose output on its way.
+
+use crate::detach::Matcher;
+use crate::mux::{self, Stream};
+use crate::packet::retry;
+use crate::protocol::AttachRequest;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// How much output is kept for a client that does not read, in bytes; then the process has to wait, as with Docker.
+const LONGEST_PENDING: usize = 64 * 1024;
+
+/// How long a client whose output has ended may keep its connection open.
+const LEAVING_TIME: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Streaming,
+    Flushing,
+    Leaving(Instant),
+    Gone,
+}
+
+/// What a client's input brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// Bytes for the process, or none; more may come.
+    Going,
+    /// Its input has ended (half close).
+    Ended,
+    /// It typed the detach keys.
+    Detached,
+}
+
+/// An attached client.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    socket: OwnedFd,
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    framed: bool,
+    detach: Option<Matcher>,
+    /// What the daemon had read already.
+    leftover: Vec<u8>,
+    /// Output that the socket did not take yet; `written` of it are gone.
+    pending: Vec<u8>,
+    written: usize,
+    /// Its input has ended.
+    input_ended: bool,
+    /// Both directions are closed at the other end.
+    hung_up: bool,
+    phase: Phase,
+}
+
+impl Attached {
+    pub(crate) fn new(request: AttachRequest, socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            framed: request.framed,
+            detach: request.detach_keys.filter(|keys| !keys.is_empty()).map(Matcher::new),
+            leftover: request.leftover,
+            pending: Vec::new(),
+            written: 0,
+            input_ended: false,
+            hung_up: false,
+            phase: Phase::Streaming,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.phase == Phase::Gone
+    }
+
+    /// Whether its input still goes to the process.
+    pub(crate) fn feeds_process(&self) -> bool {
+        self.stdin && !self.input_ended && self.phase == Phase::Streaming
+    }
+
+    /// Whether the process has to wait for it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.phase == Phase::Streaming && self.pending.len() - self.written >= LONGEST_PENDING
+    }
+
+    /// Whether it shall be told when the socket can be read. `room`: the process can take input.
+    pub(crate) fn wants_input(&self, room: bool) -> bool {
+        !self.input_ended && (room || !self.feeds_process())
+    }
+
+    /// Whether it shall be told when the socket can be written.
+    pub(crate) fn wants_output(&self) -> bool {
+        self.written < self.pending.len()
+    }
+
+    /// Whether the socket is to be watched at all: one that hung up reports that without end.
+    pub(crate) fn is_watched(&self, room: bool) -> bool {
+        !self.hung_up || self.wants_input(room)
+    }
+
+    /// When it is dropped although it keeps its connection open.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Leaving(deadline) => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// Output of the process.
+    pub(crate) fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        let wanted = if stream == Stream::Stderr { self.stderr } else { self.stdout };
+        if !wanted || self.phase != Phase::Streaming {
+            return;
+        }
+        let head = mux::head(stream, bytes.len());
+        let head = if self.framed { &head[..] } else { &[] };
+        if self.wants_output() {
+            self.pending.extend_from_slice(head);
+            self.pending.extend_from_slice(bytes);
+            self.flush();
+            return;
+        }
+        let Some(sent) = self.send(&[head, bytes]) else { return };
+        if sent < head.len() + bytes.len() {
+            self.pending.extend_from_slice(&head[sent.min(head.len())..]);
+            self.pending.extend_from_slice(&bytes[sent.saturating_sub(head.len())..]);
+        }
+    }
+
+    /// Writes what is pending, as far as the socket takes it.
+    pub(crate) fn flush(&mut self) {
+        while self.wants_output() {
+            let pending = std::mem::take(&mut self.pending);
+            let sent = self.send(&[&pending[self.written..]]);
+            self.pending = pending;
+            match sent {
+                None => return,
+                Some(0) => break,
+                Some(sent) => self.written += sent,
+            }
+        }
+        if !self.wants_output() {
+            self.pending = Vec::new();
+            self.written = 0;
+            if self.phase == Phase::Flushing {
+                self.leave();
+            }
+        }
+    }
+
+    /// Its output has ended: once all is written the connection is closed on our side.
+    pub(crate) fn finish(&mut self) {
+        if self.phase == Phase::Streaming {
+            self.phase = Phase::Flushing;
+            self.flush();
+        }
+    }
+
+    /// Reads from it and appends what is for the process.
+    pub(crate) fn input(&mut self, onward: &mut Vec<u8>) -> Typed {
+        if !self.leftover.is_empty() {
+            let leftover = std::mem::take(&mut self.leftover);
+            return self.typed(&leftover, onward);
+        }
+        let mut buffer = [0_u8; 8192];
+        match retry(|| rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT)) {
+            Ok((_, 0)) => {
+                let fed = self.feeds_process();
+                if fed && let Some(detach) = &mut self.detach {
+                    onward.extend_from_slice(detach.finish());
+                }
+                self.end_of_input();
+                if fed { Typed::Ended } else { Typed::Going }
+            }
+            Ok((_, count)) => {
+                let (typed, _) = buffer.split_at(count);
+                self.typed(typed, onward)
+            }
+            Err(Errno::AGAIN) => Typed::Going,
+            Err(_) => {
+                let fed = self.feeds_process();
+                self.phase = Phase::Gone;
+                if fed { Typed::Ended } else { Typed::Going }
+            }
+        }
+    }
+
+    /// Whether what the daemon had read is still to be given on.
+    pub(crate) fn has_leftover(&self) -> bool {
+        !self.leftover.is_empty()
+    }
+
+    /// The other end closed both directions, or the socket broke.
+    pub(crate) fn hang_up(&mut self) {
+        self.hung_up = true;
+        // Nothing can be written any more; what it sent before may still be read.
+        if self.input_ended {
+            self.phase = Phase::Gone;
+        } else {
+            self.pending = Vec::new();
+            self.written = 0;
+        }
+    }
+
+    /// Drops it where its time is over.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if self.deadline().is_some_and(|deadline| now >= deadline) {
+            self.phase = Phase::Gone;
+        }
+    }
+
+    fn typed(&mut self, typed: &[u8], onward: &mut Vec<u8>) -> Typed {
+        if !self.feeds_process() {
+            return Typed::Going;
+        }
+        match &mut self.detach {
+            None => onward.extend_from_slice(typed),
+            Some(detach) => {
+                if detach.feed(typed, onward) {
+                    self.finish();
+                    return Typed::Detached;
+                }
+            }
+        }
+        Typed::Going
+    }
+
+    fn end_of_input(&mut self) {
+        self.input_ended = true;
+        if self.hung_up || matches!(self.phase, Phase::Leaving(_)) {
+            self.phase = Phase::Gone;
+        }
+    }
+
+    fn leave(&mut self) {
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
+        self.phase = if self.input_ended || self.hung_up {
+            Phase::Gone
+        } else {
+            Phase::Leaving(Instant::now() + LEAVING_TIME)
+        };
+    }
+
+    /// Bytes taken by the socket; none: it broke.
+    fn send(&mut self, parts: &[&[u8]]) -> Option<usize> {
+        let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let sent = retry(|| {
+            rustix::net::sendmsg(&self.socket, &slices, &mut SendAncillaryBuffer::default(), flags)
+        });
+        match sent {
+            Ok(sent) => Some(sent),
+            Err(Errno::AGAIN | Errno::NOBUFS) => Some(0),
+            Err(_) => {
+                // Its input may still hold something: that is read until it ends.
+                self.hang_up();
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,584 @@
+//! The shim's one loop: watches the container, its execs, its clients and the daemons, and knows nothing else.
+//!
+//! ```text
+//! start ──▶ Running ──pid 1 ends──▶ Draining ──output ended, or 2 s──▶ Recorded ──all flushed──▶ exit
+//!   │                                            (log, exit.json, event)
+//!   └─ could not be started: told on the first connection ──▶ exit
+//! ```
+//!
+//! A process (the container's first, or an exec) ends in the same three steps: its handle becomes readable and it is
+//! reaped; what it left in its pipes is read; then its end is told and its clients are let go.
+
+use crate::control::{Connection, failure, listen};
+use crate::log::LogWriter;
+use crate::packet::retry;
+use crate::protocol::{
+    AttachRequest, ClientPacket, DescriptorRole, Event, ExecExit, ExecRequest, ExecStatus, Exit, ExitRecord, Failure,
+    FailureCode, NumberedEvent, OLDEST_VERSION, Reply, Request, SOCKET_NAME, ServerPacket, Started, Status, Target,
+    VERSION,
+};
+use crate::start::{Start, launch_failure};
+use crate::streams::{Port, Read, StreamOptions, Streams};
+use corten_runtime::cgroup::CgroupHandle;
+use corten_runtime::{Container, Hardening, LaunchRequest, Launched};
+use corten_std::{Timestamp, chain, file};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::SocketFlags;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long output is waited for after a process has ended, because a descendant still holds the pipe.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long to wait before an exit record that could not be written is tried again.
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
+
+/// How much output is read at a time, in bytes.
+const READ_SIZE: usize = 32 * 1024;
+
+/// A process beside which the shim stays.
+#[derive(Debug)]
+struct Process {
+    /// None: the container's first.
+    exec_id: Option<String>,
+    started: Started,
+    pidfd: OwnedFd,
+    exit: Option<Exit>,
+    /// Output is waited for until then.
+    drain_until: Option<Instant>,
+    /// Its end was told.
+    told: bool,
+    streams: Streams,
+}
+
+/// What the loop watches.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Listener,
+    Connection(usize),
+    /// The process's handle: it has ended.
+    Process(usize),
+    Port(usize, Port),
+}
+
+/// Everything a running shim has.
+#[derive(Debug)]
+pub(crate) struct Role {
+    id: String,
+    run_dir: PathBuf,
+    log: LogWriter,
+    /// The container's first process, then its execs.
+    processes: Vec<Process>,
+    listener: Option<OwnedFd>,
+    connections: Vec<Connection>,
+    /// Events that no daemon has acknowledged.
+    events: Vec<NumberedEvent>,
+    last_event: u64,
+    cgroup: CgroupHandle,
+    seccomp: Option<corten_runtime::seccomp::Program>,
+    hardening: Hardening,
+    keep: Vec<(String, OwnedFd)>,
+    /// The exit record is written.
+    recorded: bool,
+    /// When to try to write it again.
+    record_at: Option<Instant>,
+}
+
+/// Starts the container and stays until everything about it is told. Returns the shim's own exit code.
+pub(crate) fn run(start: Start) -> i32 {
+    let Start { request, control, parts, attach, keep, seccomp, hardening, cgroup } = start;
+    let mut connections: Vec<Connection> = control.map(|socket| Connection::new(socket, true)).into_iter().collect();
+    match start_container(&request, parts, attach, seccomp.as_ref(), &hardening) {
+        Err(failure) => {
+            for connection in &mut connections {
+                connection.send(&ServerPacket::Started(Err(failure.clone())), Vec::new());
+            }
+            1
+        }
+        Ok((process, listener)) => {
+            for connection in &mut connections {
+                connection.send(&ServerPacket::Started(Ok(process.started)), Vec::new());
+            }
+            let mut role = Role {
+                id: request.id,
+                run_dir: request.run_dir,
+                log: LogWriter::open(request.log),
+                processes: vec![process],
+                listener: Some(listener),
+                connections,
+                events: Vec::new(),
+                last_event: 0,
+                cgroup,
+                seccomp,
+                hardening,
+                keep,
+                recorded: false,
+                record_at: None,
+            };
+            role.stay();
+            0
+        }
+    }
+}
+
+/// Everything up to the running process: the control socket, the streams with the clients that wait, the launch.
+fn start_container(
+    request: &crate::protocol::StartRequest,
+    parts: crate::start::LaunchParts,
+    attach: Vec<(AttachRequest, OwnedFd)>,
+    seccomp: Option<&corten_runtime::seccomp::Program>,
+    hardening: &Hardening,
+) -> Result<(Process, OwnedFd), Failure> {
+    let system = |what: &str, error: &std::io::Error| failure(FailureCode::System, format!("{what}: {error}"));
+    let listener = listen(&request.run_dir)
+        .map_err(|error| system(&format!("cannot listen in `{}`", request.run_dir.display()), &error))?;
+    let process = request.spec.process.as_ref();
+    let options = StreamOptions {
+        terminal: process.is_some_and(|process| process.terminal),
+        open_stdin: request.open_stdin,
+        stdin_once: request.stdin_once,
+    };
+    let (mut streams, stdio) = Streams::new(options).map_err(|error| system("cannot make a pipe", &error))?;
+    for (attach, client) in attach {
+        streams.attach(attach, client);
+    }
+    let launch = LaunchRequest {
+        spec: request.spec.clone(),
+        root: parts.root,
+        mount_trees: parts.mount_trees,
+        network_namespace: parts.network_namespace,
+        cgroup: parts.cgroup,
+        stdio,
+        seccomp: seccomp.cloned(),
+        init: parts.init,
+        hardening: hardening.clone(),
+    };
+    let launched = corten_runtime::launch(launch).map_err(|error| {
+        streams.abandon();
+        let _ = file::remove_file(request.run_dir.join(SOCKET_NAME));
+        launch_failure(&error)
+    })?;
+    Process::new(None, launched, streams).map(|process| (process, listener))
+}
+
+impl Process {
+    fn new(exec_id: Option<String>, launched: Launched, mut streams: Streams) -> Result<Self, Failure> {
+        if let Some(terminal) = launched.terminal {
+            streams
+                .set_terminal(terminal)
+                .map_err(|error| failure(FailureCode::System, format!("cannot use the terminal: {error}")))?;
+        }
+        let started = Started { pid: launched.pid, start_time: launched.start_time, at: Timestamp::now() };
+        Ok(Self { exec_id, started, pidfd: launched.pidfd, exit: None, drain_until: None, told: false, streams })
+    }
+}
+
+impl Role {
+    fn stay(&mut self) {
+        let mut buffer = Vec::new();
+        while !self.is_done() {
+            self.round(&mut buffer);
+        }
+    }
+
+    /// The container's end is recorded, its clients are flushed, and so is what daemons were told.
+    fn is_done(&self) -> bool {
+        self.recorded
+            && self.processes.iter().all(|process| process.told && process.streams.clients() == 0)
+            && !self.connections.iter().any(Connection::is_waiting)
+    }
+
+    /// Waits for something to happen and deals with it.
+    fn round(&mut self, buffer: &mut Vec<u8>) {
+        for (source, flags) in self.wait() {
+            let readable = flags.contains(PollFlags::IN);
+            let writable = flags.contains(PollFlags::OUT);
+            let hung_up = flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
+            match source {
+                Source::Listener => self.accept(),
+                Source::Connection(index) => {
+                    if writable {
+                        self.connections[index].flush();
+                    }
+                    if readable || hung_up {
+                        self.serve(index);
+                    }
+                }
+                Source::Process(index) => self.reap(index),
+                Source::Port(index, Port::Input) => self.processes[index].streams.write_input(),
+                Source::Port(index, Port::Output(output)) => self.read(index, output, buffer),
+                Source::Port(index, Port::Client(client)) => {
+                    let detached = self.processes[index].streams.client_ready(client, readable, writable, hung_up);
+                    self.tell_detached(index, detached);
+                }
+            }
+        }
+        self.log.flush();
+        self.settle();
+    }
+
+    fn wait(&self) -> Vec<(Source, PollFlags)> {
+        let mut sources = Vec::new();
+        let mut descriptors = Vec::new();
+        let mut add = |source, descriptor, readable, writable| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, readable);
+            flags.set(PollFlags::OUT, writable);
+            sources.push(source);
+            descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
+        };
+        // Outputs come before the handle of their process and before clients: what was written before an end is
+        // read before the end is seen.
+        for (index, process) in self.processes.iter().enumerate() {
+            process.streams.watch(|port, descriptor, readable, writable| {
+                add(Source::Port(index, port), descriptor, readable, writable);
+            });
+        }
+        for (index, process) in self.processes.iter().enumerate() {
+            if process.exit.is_none() {
+                add(Source::Process(index), process.pidfd.as_fd(), true, false);
+            }
+        }
+        if let Some(listener) = &self.listener {
+            add(Source::Listener, listener.as_fd(), true, false);
+        }
+        for (index, connection) in self.connections.iter().enumerate() {
+            add(Source::Connection(index), connection.socket().as_fd(), true, connection.is_waiting());
+        }
+        let timeout = self.deadline().map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up, or the last millisecond would be spent in a busy loop.
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) + 1_000 }
+        });
+        let _ = retry(|| poll(&mut descriptors, timeout.as_ref()));
+        sources
+            .into_iter()
+            .zip(descriptors.iter().map(PollFd::revents))
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let processes = self.processes.iter();
+        processes
+            .flat_map(|process| [process.drain_until.filter(|_| !process.told), process.streams.deadline()])
+            .chain([self.record_at])
+            .flatten()
+            .min()
+    }
+
+    /// Reads an output of a process, into the log where it is the container's first.
+    fn read(&mut self, index: usize, output: usize, buffer: &mut Vec<u8>) {
+        buffer.resize(READ_SIZE, 0);
+        let process = &mut self.processes[index];
+        // Once a round: a slow client is to stop the process, not to make us keep more for it.
+        match process.streams.read(output, buffer) {
+            Read::Bytes(stream, count) => {
+                if process.exec_id.is_none() {
+                    self.log.write(stream, &buffer[..count], Timestamp::now());
+                }
+            }
+            Read::Ended(stream) => {
+                if process.exec_id.is_none() {
+                    self.log.finish(stream, Timestamp::now());
+                }
+            }
+            Read::Nothing => {}
+        }
+    }
+
+    /// A process has ended: what it left is read from now on without regard to slow clients.
+    fn reap(&mut self, index: usize) {
+        let process = &self.processes[index];
+        let exit = match corten_sys::process::wait(process.started.pid) {
+            Ok(exit) => exit,
+            // Somebody else reaped our child; how it ended is lost.
+            Err(_) => corten_sys::process::Exit::Signal(9),
+        };
+        let signal = match exit {
+            corten_sys::process::Exit::Code(_) => None,
+            corten_sys::process::Exit::Signal(signal) => Some(signal),
+        };
+        let is_main = process.exec_id.is_none();
+        let oom_killed = is_main && self.cgroup.oom_kill_count() > 0;
+        let now = Instant::now();
+        let process = &mut self.processes[index];
+        process.exit = Some(Exit { code: exit.shell_code(), signal, oom_killed, at: Timestamp::now() });
+        process.drain_until = Some(now + DRAIN_TIME);
+        process.streams.drain();
+        if is_main {
+            // They end with the pid namespace; where it is not the container's own, it is for us to end them.
+            for exec in self.processes.iter().filter(|process| process.exec_id.is_some() && process.exit.is_none()) {
+                let _ = corten_sys::process::pidfd_send_signal(exec.pidfd.as_fd(), 9);
+            }
+        }
+    }
+
+    /// What follows from the state and not from one event: ends are told, the gone are dropped.
+    fn settle(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.processes.len() {
+            let streams = &mut self.processes[index].streams;
+            streams.expire(now);
+            let detached = streams.settle();
+            streams.sweep();
+            self.tell_detached(index, detached);
+            let process = &self.processes[index];
+            let waited = process.drain_until.is_some_and(|until| now >= until);
+            if process.exit.is_some() && !process.told && (process.streams.are_drained() || waited) {
+                self.tell_exit(index);
+            }
+        }
+        if let Some(error) = self.log.take_failure() {
+            self.tell(Event::LogFailed { message: chain(&error) });
+        }
+        if !self.recorded && self.record_at.is_some_and(|at| now >= at) {
+            self.record();
+        }
+        self.processes.retain(|process| process.exec_id.is_none() || !process.told || process.streams.clients() > 0);
+        self.connections.retain(|connection| !connection.gone);
+    }
+
+    /// Tells a process's end: to the log, the exit record, the daemons and its clients, in this order.
+    fn tell_exit(&mut self, index: usize) {
+        let process = &mut self.processes[index];
+        process.told = true;
+        let Some(exit) = process.exit else { return };
+        if let Some(exec_id) = process.exec_id.clone() {
+            process.streams.finish();
+            self.tell(Event::ExecExited { exec_id, exit });
+            return;
+        }
+        for stream in [crate::mux::Stream::Stdout, crate::mux::Stream::Stderr] {
+            self.log.finish(stream, Timestamp::now());
+        }
+        // Execs end first, so that the record holds them all.
+        for index in 1..self.processes.len() {
+            if self.processes[index].exit.is_none() {
+                self.reap(index);
+            }
+            if !self.processes[index].told {
+                self.tell_exit(index);
+            }
+        }
+        self.record();
+        self.processes[0].streams.finish();
+    }
+
+    /// Writes the exit record, then tells the end. Where the record cannot be written the end is told all the same,
+    /// and the shim stays until it could.
+    fn record(&mut self) {
+        let Some(exit) = self.processes.first().and_then(|process| process.exit) else { return };
+        let execs = self.events.iter().filter_map(|event| match &event.event {
+            Event::ExecExited { exec_id, exit } => Some(ExecExit { exec_id: exec_id.clone(), exit: *exit }),
+            _ => None,
+        });
+        let record = ExitRecord {
+            version: VERSION,
+            id: self.id.clone(),
+            started: self.processes[0].started,
+            exit,
+            execs: execs.collect(),
+        };
+        let first = self.record_at.is_none();
+        match crate::exit::write(&self.run_dir, &record) {
+            Ok(()) => {
+                self.recorded = true;
+                self.record_at = None;
+                // Nobody connects to a shim whose record is there.
+                self.listener = None;
+                let _ = file::remove_file(self.run_dir.join(SOCKET_NAME));
+            }
+            // The folder was removed: whoever did that does not want the record.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.recorded = true,
+            Err(_) => self.record_at = Some(Instant::now() + RECORD_PAUSE),
+        }
+        if first {
+            self.tell(Event::Exited(exit));
+        }
+    }
+
+    fn tell_detached(&mut self, index: usize, count: usize) {
+        for _ in 0..count {
+            let exec_id = self.processes[index].exec_id.clone();
+            self.tell(Event::Detached { exec_id });
+        }
+    }
+
+    /// Tells all daemons, and keeps the event until one has acknowledged it.
+    fn tell(&mut self, event: Event) {
+        self.last_event += 1;
+        let event = NumberedEvent { number: self.last_event, event };
+        for connection in self.connections.iter_mut().filter(|connection| connection.subscribed) {
+            connection.send(&ServerPacket::Event(event.clone()), Vec::new());
+        }
+        self.events.push(event);
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        let Ok(socket) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC) else { return };
+        // The folder is closed to others already; a socket handed on shall not open it again.
+        let own = rustix::process::geteuid().as_raw();
+        if corten_sys::socket::peer_credentials(&socket).is_ok_and(|peer| peer.uid == own || peer.uid == 0) {
+            self.connections.push(Connection::new(socket, false));
+        }
+    }
+
+    /// Answers what a daemon asks.
+    fn serve(&mut self, index: usize) {
+        while let Some((packet, descriptors)) = self.connections[index].receive() {
+            let ClientPacket { sequence, request, descriptors: roles } = packet;
+            let hello = matches!(request, Request::Hello { .. });
+            let (result, returned) = match self.answer(request, roles, descriptors) {
+                Ok((reply, returned)) => (Ok(reply), returned),
+                Err(failure) => (Err(failure), Vec::new()),
+            };
+            let welcome = hello && result.is_ok();
+            let connection = &mut self.connections[index];
+            connection.reply(sequence, result, returned);
+            if welcome {
+                connection.subscribed = true;
+                for event in &self.events {
+                    connection.send(&ServerPacket::Event(event.clone()), Vec::new());
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        request: Request,
+        roles: Vec<DescriptorRole>,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
+        let client = roles
+            .into_iter()
+            .zip(descriptors)
+            .find_map(|(role, descriptor)| matches!(role, DescriptorRole::Attach { .. }).then_some(descriptor));
+        let done = Ok((Reply::Done, Vec::new()));
+        match request {
+            Request::Hello { version } if version < OLDEST_VERSION => Err(failure(
+                FailureCode::Unsupported,
+                format!("the shim speaks versions {OLDEST_VERSION} to {VERSION}, not {version}"),
+            )),
+            Request::Hello { .. } => Ok((Reply::Welcome { version: VERSION, status: self.status() }, Vec::new())),
+            Request::Status => Ok((Reply::Status(self.status()), Vec::new())),
+            Request::Attach { target, attach } => {
+                let client = client.ok_or_else(|| failure(FailureCode::Invalid, "the client's socket is missing"))?;
+                self.find_running(&target)?.streams.attach(attach, client);
+                done
+            }
+            Request::Exec(request) => {
+                let started = self.exec(*request, client)?;
+                Ok((Reply::Started(started), Vec::new()))
+            }
+            Request::Resize { target, size } => {
+                let process = self.find_running(&target)?;
+                let terminal = process
+                    .streams
+                    .terminal()
+                    .ok_or_else(|| failure(FailureCode::Invalid, "the process has no terminal"))?;
+                let size = corten_sys::terminal::Size { rows: size.height, columns: size.width };
+                corten_sys::terminal::set_size(terminal, size).map_err(|error| {
+                    failure(FailureCode::System, format!("cannot change the terminal's size: {error}"))
+                })?;
+                done
+            }
+            Request::Signal { target, signal } => {
+                let process = self.find_running(&target)?;
+                corten_sys::process::pidfd_send_signal(process.pidfd.as_fd(), signal).map_err(|error| {
+                    let code = match error.raw_os_error() {
+                        Some(3) => FailureCode::Ended,
+                        Some(22) => FailureCode::Invalid,
+                        _ => FailureCode::System,
+                    };
+                    failure(code, format!("cannot send signal {signal}: {error}"))
+                })?;
+                done
+            }
+            Request::CloseStdin { target } => {
+                self.find_running(&target)?.streams.close_input();
+                done
+            }
+            Request::Acknowledge { event } => {
+                self.events.retain(|kept| kept.number > event);
+                done
+            }
+            Request::Descriptor { name } => {
+                let kept = self.keep.iter().find(|(kept, _)| *kept == name);
+                let (_, descriptor) = kept
+                    .ok_or_else(|| failure(FailureCode::NotFound, format!("no descriptor `{name}` is kept here")))?;
+                let copy = descriptor
+                    .try_clone()
+                    .map_err(|error| failure(FailureCode::System, format!("cannot copy a descriptor: {error}")))?;
+                Ok((Reply::Done, vec![copy]))
+            }
+            Request::ReopenLog => {
+                self.log.reopen();
+                done
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let main = self.processes.first();
+        Status {
+            id: self.id.clone(),
+            shim_pid: std::process::id() as i32,
+            started: main.map(|process| process.started),
+            exited: main.and_then(|process| process.exit),
+            execs: self
+                .processes
+                .iter()
+                .filter(|process| process.exit.is_none())
+                .filter_map(|process| Some(ExecStatus { exec_id: process.exec_id.clone()?, started: process.started }))
+                .collect(),
+            clients: self.processes.iter().map(|process| process.streams.clients()).sum(),
+        }
+    }
+
+    fn find_running(&mut self, target: &Target) -> Result<&mut Process, Failure> {
+        if target.container.as_ref().is_some_and(|container| *container != self.id) {
+            return Err(failure(FailureCode::NotFound, "this shim has no such container"));
+        }
+        let found = self.processes.iter_mut().find(|process| process.exec_id == target.exec_id);
+        match found {
+            None => Err(failure(FailureCode::NotFound, "there is no such exec")),
+            Some(process) if process.exit.is_some() => Err(failure(FailureCode::Ended, "the process has ended")),
+            Some(process) => Ok(process),
+        }
+    }
+
+    fn exec(&mut self, request: ExecRequest, client: Option<OwnedFd>) -> Result<Started, Failure> {
+        let main = self.find_running(&Target::main())?;
+        let (pid, pidfd) = (main.started.pid, main.pidfd.try_clone());
+        let pidfd = pidfd.map_err(|error| failure(FailureCode::System, format!("cannot copy a handle: {error}")))?;
+        if self.processes.iter().any(|process| process.exec_id.as_ref() == Some(&request.exec_id)) {
+            return Err(failure(FailureCode::Conflict, format!("the exec {} runs already", request.exec_id)));
+        }
+        let options =
+            StreamOptions { terminal: request.process.terminal, open_stdin: request.open_stdin, stdin_once: true };
+        let (mut streams, stdio) = Streams::new(options)
+            .map_err(|error| failure(FailureCode::System, format!("cannot make a pipe: {error}")))?;
+        let launched = corten_runtime::exec(
+            &Container { pid, pidfd },
+            corten_runtime::ExecRequest {
+                process: request.process,
+                stdio,
+                cgroup: &self.cgroup,
+                seccomp: if request.privileged { None } else { self.seccomp.as_ref() },
+                hardening: self.hardening.clone(),
+            },
+        )
+        .map_err(|error| launch_failure(&error))?;
+        if let (Some(attach), Some(client)) = (request.attach, client) {
+            streams.attach(attach, client);
+        }
+        let process = Process::new(Some(request.exec_id), launched, streams)?;
+        let started = process.started;
+        self.processes.push(process);
+        Ok(started)
+    }
+}
