@@ -1,0 +1,23 @@
+//! Image archives: reading Docker's and OCI's, and writing one that is both.
+
+mod assemble;
+mod load;
+mod save;
+
+pub(crate) use assemble::{Assembler, Item};
+
+use crate::Result;
+use crate::commit::Batch;
+use crate::ingest::discard;
+use crate::store::Store;
+
+/// Removes what a batch holds below `tmp/`, after a failure.
+pub(crate) fn give_up(store: &Store, batch: &Batch) -> Result<()> {
+    for staged in &batch.layers {
+        discard(store, Some(&staged.folder), None)?;
+    }
+    for blob in &batch.blobs {
+        discard(store, None, Some(blob))?;
+    }
+    Ok(())
+}

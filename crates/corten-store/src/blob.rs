@@ -1,0 +1,352 @@
+//! Content by digest: which blobs there are, and reading them with their digests checked.
+
+use crate::database::{BLOBS, Change, Database, lock};
+use crate::reaper::Reaper;
+use crate::snapshots::{FILES, RECORD};
+use crate::store::Store;
+use crate::{Result, StoreError};
+use corten_oci::{Digest, Hasher};
+use corten_std::{PathError, file};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+
+/// The largest JSON document that is read into memory, in bytes.
+pub(crate) const DOCUMENT_LIMIT: u64 = 16 << 20;
+
+/// The row of a blob.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct BlobRow {
+    pub(crate) size: u64,
+    /// The boot in which it was committed.
+    pub(crate) boot: String,
+}
+
+/// A blob's file below `tmp/`, complete and checked, that is to be put in place.
+#[derive(Debug)]
+pub(crate) struct StagedBlob {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) path: PathBuf,
+}
+
+/// The table of blobs.
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    database: Arc<Database>,
+    /// `blobs/sha256`.
+    folder: PathBuf,
+    boot: String,
+    rows: Mutex<HashMap<Digest, BlobRow>>,
+}
+
+impl Blobs {
+    /// Reads the rows and sweeps files without one.
+    pub(crate) fn open(database: Arc<Database>, root: &Path, reaper: &Reaper, boot: &str) -> Result<Self> {
+        let folder = root.join("sha256");
+        file::create_dir_all(&folder)?;
+        let mut rows = HashMap::new();
+        for (key, row) in database.list::<BlobRow>(BLOBS)? {
+            rows.insert(Digest::parse(&key)?, row);
+        }
+        let mut found = 0;
+        for name in file::list(&folder)? {
+            if name.to_str().and_then(Digest::from_hex).is_some_and(|digest| rows.contains_key(&digest)) {
+                found += 1;
+            } else {
+                reaper.remove(folder.join(&name))?;
+            }
+        }
+        let blobs = Self { database, folder, boot: boot.to_owned(), rows: Mutex::new(rows) };
+        if found < lock(&blobs.rows).len() {
+            // Somebody took files away from outside.
+            let gone: Vec<Digest> =
+                lock(&blobs.rows).keys().filter(|digest| !blobs.path(digest).exists()).copied().collect();
+            blobs.forget_damaged(&gone)?;
+        }
+        Ok(blobs)
+    }
+
+    /// After a reboot: blobs of the last boot whose length is not as recorded.
+    pub(crate) fn damaged_since(&self, boot: &str) -> Vec<Digest> {
+        let whole = |digest: &Digest, row: &BlobRow| {
+            std::fs::metadata(self.path(digest)).is_ok_and(|metadata| metadata.len() == row.size)
+        };
+        lock(&self.rows)
+            .iter()
+            .filter(|(digest, row)| row.boot == boot && !whole(digest, row))
+            .map(|(digest, _)| *digest)
+            .collect()
+    }
+
+    /// Drops the rows of blobs whose file is damaged or gone.
+    pub(crate) fn forget_damaged(&self, damaged: &[Digest]) -> Result<()> {
+        for digest in damaged {
+            tracing::error!(%digest, "a blob is damaged or gone; it is forgotten");
+        }
+        self.forget(damaged)
+    }
+
+    /// Where a blob lies or would lie.
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(digest.hex())
+    }
+
+    /// The folder whose names must be durable before the database commit.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The length of a blob that is here.
+    pub(crate) fn size(&self, digest: &Digest) -> Option<u64> {
+        lock(&self.rows).get(digest).map(|row| row.size)
+    }
+
+    /// All blobs.
+    pub(crate) fn all(&self) -> Vec<(Digest, u64)> {
+        lock(&self.rows).iter().map(|(digest, row)| (*digest, row.size)).collect()
+    }
+
+    /// Puts a file, whose content is durable, into its place and gives the change that makes it exist.
+    pub(crate) fn place(&self, blob: &StagedBlob) -> Result<Change> {
+        file::rename(&blob.path, self.path(&blob.digest))?;
+        Change::put(BLOBS, blob.digest.to_string(), &BlobRow { size: blob.size, boot: self.boot.clone() })
+    }
+
+    /// Makes a committed blob visible to this process.
+    pub(crate) fn settle(&self, blob: &StagedBlob) {
+        lock(&self.rows).insert(blob.digest, BlobRow { size: blob.size, boot: self.boot.clone() });
+    }
+
+    /// Removes blobs that nothing needs: rows first, then files. A kill between the two leaves files without
+    /// rows, which the next opening sweeps.
+    pub(crate) fn forget(&self, digests: &[Digest]) -> Result<()> {
+        {
+            let mut rows = lock(&self.rows);
+            for digest in digests {
+                rows.remove(digest);
+            }
+        }
+        self.database
+            .write(digests.iter().map(|digest| Change::delete(BLOBS, digest.to_string())).collect())?;
+        for digest in digests {
+            file::remove_file(self.path(digest))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a piece of content comes from.
+#[derive(Clone, Debug)]
+enum Source {
+    /// A file of its bytes.
+    File { path: PathBuf, size: u64 },
+    /// A committed layer that gives its tar again.
+    Layer { folder: PathBuf, size: u64 },
+}
+
+impl Source {
+    fn size(&self) -> u64 {
+        match self {
+            Self::File { size, .. } | Self::Layer { size, .. } => *size,
+        }
+    }
+}
+
+/// Content being read; the last read fails where length or digest are not as they should be.
+pub struct BlobReader {
+    size: u64,
+    wanted: Digest,
+    hasher: Option<Hasher>,
+    inner: Box<dyn Read + Send>,
+}
+
+impl BlobReader {
+    /// Bytes in all.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl std::fmt::Debug for BlobReader {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("BlobReader")
+            .field("digest", &self.wanted)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..length]);
+            if length == 0 && !buffer.is_empty() {
+                let (found, size) = (hasher.length(), self.size);
+                let digest = self.hasher.take().unwrap_or_default().finish();
+                if found != size {
+                    return Err(io::Error::other(StoreError::Length {
+                        digest: self.wanted,
+                        wanted: size,
+                        found,
+                    }));
+                }
+                if digest != self.wanted {
+                    return Err(io::Error::other(StoreError::Mismatch {
+                        wanted: self.wanted,
+                        found: digest,
+                    }));
+                }
+            }
+        }
+        Ok(length)
+    }
+}
+
+impl Store {
+    /// The length of content that is here, as a blob or as a layer that can be made again.
+    pub fn content_size(&self, digest: &Digest) -> Option<u64> {
+        self.source(digest).map(|source| source.size())
+    }
+
+    /// Opens content; its digest is checked while it is read.
+    pub fn open_content(&self, digest: &Digest) -> Result<BlobReader> {
+        let source = self.source(digest).ok_or(StoreError::NoSuchBlob(*digest))?;
+        let size = source.size();
+        let inner: Box<dyn Read + Send> = match source {
+            Source::File { path, .. } => Box::new(file::open(&path)?),
+            Source::Layer { folder, .. } => reproduced(folder)?,
+        };
+        Ok(BlobReader { size, wanted: *digest, hasher: Some(Hasher::new()), inner })
+    }
+
+    /// Reads a whole document, at most 16 MiB of it, checked.
+    pub fn read_document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let mut reader = self.open_content(digest)?;
+        if reader.size() > DOCUMENT_LIMIT {
+            return Err(StoreError::TooLarge { what: format!("document {digest}"), limit: DOCUMENT_LIMIT });
+        }
+        let mut bytes = Vec::with_capacity(reader.size() as usize);
+        reader.read_to_end(&mut bytes).map_err(|source| content_error(source, digest))?;
+        Ok(bytes)
+    }
+
+    fn source(&self, digest: &Digest) -> Option<Source> {
+        if let Some(size) = self.inner.blobs.size(digest) {
+            return Some(Source::File { path: self.inner.blobs.path(digest), size });
+        }
+        let (_, row) = self.inner.index.of_layer(digest)?;
+        let size = row.layer.as_ref()?.tar_size;
+        Some(Source::Layer { folder: self.inner.index.folder_of(&row), size })
+    }
+}
+
+/// An error from a [`BlobReader`] as our own again.
+pub(crate) fn content_error(error: io::Error, digest: &Digest) -> StoreError {
+    match error.downcast::<StoreError>() {
+        Ok(error) => error,
+        Err(source) => StoreError::Path(PathError::new("read", format!("blob {digest}"), source)),
+    }
+}
+
+/// A layer's tar, made again by a thread of its own while it is read. `folder` holds `fs` and `record`.
+pub(crate) fn reproduced(folder: PathBuf) -> Result<Box<dyn Read + Send>> {
+    let record = file::open(folder.join(RECORD))?;
+    let root = file::open(folder.join(FILES))?;
+    let (sender, receiver) = sync_channel(16);
+    std::thread::Builder::new()
+        .name("store-layer".to_owned())
+        .spawn(move || {
+            let mut out = ChunkWriter { sender, chunk: Vec::with_capacity(CHUNK) };
+            let made = corten_layer::reproduce(BufReader::new(record), root.as_fd(), &mut out);
+            let last = match made {
+                Ok(_) => Ok(std::mem::take(&mut out.chunk)),
+                Err(source) => {
+                    Err(io::Error::other(StoreError::Layer { layer: folder.display().to_string(), source }))
+                }
+            };
+            let _ = out.sender.send(last);
+        })
+        .map_err(|source| StoreError::System { operation: "start a thread", source })?;
+    Ok(Box::new(ChunkReader { receiver, chunk: Vec::new(), at: 0 }))
+}
+
+/// Bytes that pass from one thread to another at once.
+pub(crate) const CHUNK: usize = 256 * 1024;
+
+/// The writing end of a pipe between two threads; the last piece stays in `chunk`.
+pub(crate) struct ChunkWriter {
+    pub(crate) sender: SyncSender<io::Result<Vec<u8>>>,
+    pub(crate) chunk: Vec<u8>,
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(CHUNK - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..length]);
+        if self.chunk.len() == CHUNK {
+            let full = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+            self.sender.send(Ok(full)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The reading end: ends when the sender is gone, fails with the error it sent.
+pub(crate) struct ChunkReader {
+    pub(crate) receiver: Receiver<io::Result<Vec<u8>>>,
+    pub(crate) chunk: Vec<u8>,
+    pub(crate) at: usize,
+}
+
+impl Read for ChunkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.chunk.len() {
+            match self.receiver.recv() {
+                Ok(chunk) => {
+                    self.chunk = chunk?;
+                    self.at = 0;
+                }
+                Err(_) => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.chunk.len() - self.at);
+        buffer[..length].copy_from_slice(&self.chunk[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+/// Writes bytes as a blob's file below `tmp/`; the caller syncs.
+pub(crate) fn stage_bytes(path: PathBuf, bytes: &[u8]) -> Result<StagedBlob> {
+    file::write(&path, bytes)?;
+    Ok(StagedBlob { digest: Digest::of(bytes), size: bytes.len() as u64, path })
+}
+
+/// Copies a checked file's content into a blob's file below `tmp/`.
+pub(crate) fn stage_reader(path: PathBuf, reader: &mut dyn Read) -> Result<StagedBlob> {
+    let mut out = file::create(&path)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let length = reader.read(&mut buffer).map_err(StoreError::Read)?;
+        if length == 0 {
+            break;
+        }
+        hasher.update(&buffer[..length]);
+        File::write_all(&mut out, &buffer[..length])
+            .map_err(|source| PathError::new("write", &path, source))?;
+    }
+    Ok(StagedBlob { size: hasher.length(), digest: hasher.finish(), path })
+}

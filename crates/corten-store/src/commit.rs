@@ -1,0 +1,92 @@
+//! How something comes to exist: one order of writes for loads, new images and the like.
+//!
+//! 1. Everything is written below `tmp/`, which lies on the file system of blobs and snapshots.
+//! 2. One `syncfs` makes all of it durable.
+//! 3. Renames put it into place; the folders' names are synced.
+//! 4. One database commit makes rows of all of it at once.
+//!
+//! *Killed* anywhere before 4: there are no rows; what lies in `tmp/` or in its place is swept at the next
+//! opening. *Power cut* before 4 reached the disk: the same, since a file without a row is nothing, whole or
+//! torn. *Power cut* after: rows are only written (4) when content (2) and names (3) are on the disk, so what
+//! has a row is whole. No step relies on the file system to keep the order of writes that were not synced.
+//!
+//! A name in place that was never committed can be there again after a failure of 4; the next load of the same
+//! blob renames over it, and the next opening sweeps it.
+
+use crate::blob::StagedBlob;
+use crate::database::Change;
+use crate::image::{ImageRow, TagRow};
+use crate::snapshots::Staged;
+use crate::store::Store;
+use crate::{Result, StoreError};
+use corten_oci::{Digest, Reference};
+use corten_std::file;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// What one operation brings in.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Parents before children.
+    pub(crate) layers: Vec<Staged>,
+    pub(crate) blobs: Vec<StagedBlob>,
+    pub(crate) images: Vec<(Digest, ImageRow)>,
+    pub(crate) tags: Vec<(Reference, TagRow)>,
+}
+
+impl Store {
+    /// Brings a batch into the store, durably and all at once. What is in the store already is left as it is.
+    /// Gives the tags that pointed elsewhere before, with the images they pointed to.
+    pub(crate) fn commit(&self, mut batch: Batch) -> Result<Vec<(Reference, Digest)>> {
+        let inner = &*self.inner;
+        if !batch.layers.is_empty() || !batch.blobs.is_empty() {
+            // Outside of the lock: this may take long.
+            sync_file_system(&inner.temporary)?;
+        }
+        let _change = self.changing();
+        for (_, row) in &batch.tags {
+            if !inner.images.contains(&row.image) && !batch.images.iter().any(|(id, _)| *id == row.image) {
+                return Err(StoreError::NoSuchImage(row.image.to_string()));
+            }
+        }
+        let mut changes: Vec<Change> = Vec::new();
+        let mut seen = HashSet::new();
+        batch.blobs.retain(|blob| inner.blobs.size(&blob.digest).is_none() && seen.insert(blob.digest));
+        for blob in &batch.blobs {
+            changes.push(inner.blobs.place(blob)?);
+        }
+        if !batch.blobs.is_empty() {
+            file::sync_dir(inner.blobs.folder())?;
+        }
+        let mut seen = HashSet::new();
+        let (layers, duplicates): (Vec<Staged>, Vec<Staged>) = std::mem::take(&mut batch.layers)
+            .into_iter()
+            .partition(|staged| inner.index.row(&staged.name).is_none() && seen.insert(staged.name.clone()));
+        for duplicate in duplicates {
+            inner.reaper.remove(duplicate.folder)?;
+        }
+        batch.layers = layers;
+        for staged in &mut batch.layers {
+            changes.push(inner.index.place(staged)?);
+        }
+        if !batch.layers.is_empty() {
+            file::sync_dir(inner.index.committed_folder())?;
+        }
+        changes.extend(inner.images.changes(&batch.images, &batch.tags)?);
+        inner.database.write(changes)?;
+        for blob in &batch.blobs {
+            inner.blobs.settle(blob);
+        }
+        for staged in batch.layers {
+            inner.index.settle(staged);
+        }
+        Ok(inner.images.settle(batch.images, batch.tags))
+    }
+}
+
+/// Writes out everything on the file system that holds `path`.
+pub(crate) fn sync_file_system(path: &Path) -> Result<()> {
+    let folder = file::open(path)?;
+    rustix::fs::syncfs(&folder)
+        .map_err(|error| StoreError::System { operation: "sync the file system", source: error.into() })
+}

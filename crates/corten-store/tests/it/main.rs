@@ -1,0 +1,42 @@
+//! Tests of the store as a whole, from outside.
+
+mod images;
+mod snapshots;
+
+use corten_std::Paths;
+use corten_store::{Store, StoreOptions};
+use corten_testing::Scratch;
+
+/// A store in a folder of its own.
+struct Fixture {
+    scratch: Scratch,
+    store: Option<Store>,
+    options: StoreOptions,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(StoreOptions::default())
+    }
+
+    fn with(options: StoreOptions) -> Self {
+        let scratch = Scratch::new("store");
+        let mut fixture = Self { scratch, store: None, options };
+        fixture.reopen();
+        fixture
+    }
+
+    fn paths(&self) -> Paths {
+        Paths::new(self.scratch.path().join("data"), self.scratch.path().join("exec"))
+    }
+
+    /// Closes the store and opens it again.
+    fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(Store::open(&self.paths(), self.options.clone()).unwrap());
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+}
