@@ -88,7 +88,8 @@ mod tests {
         check(&gzip(b"one"), b"one");
         check(&[gzip(b"one, "), gzip(b"two")].concat(), b"one, two");
         check(&zstd::encode_all(&b"three"[..], 1).unwrap(), b"three");
-        let two_frames = [zstd::encode_all(&b"a"[..], 1).unwrap(), zstd::encode_all(&b"b"[..], 1).unwrap()].concat();
+        let two_frames =
+            [zstd::encode_all(&b"a"[..], 1).unwrap(), zstd::encode_all(&b"b"[..], 1).unwrap()].concat();
         check(&two_frames, b"ab");
     }
 

@@ -36,6 +36,9 @@ pub struct Diffed {
 
 /// Writes the content of `upper` as a layer's tar to `out`, in the order of the names, and the record for
 /// [`crate::reproduce`] to `record`. An upper folder with nothing in it gives an empty archive.
+///
+/// # Errors
+/// Names that begin with `.wh.` cannot be said in a layer: refused, rather than turned into removals.
 pub fn diff(
     upper: BorrowedFd<'_>,
     out: &mut dyn Write,
@@ -49,6 +52,12 @@ pub fn diff(
         if is_whiteout(item.stat) {
             emitter.bare(mark(item.path, item.name, item.stat.st_mtime))?;
             return Ok(Step::Over);
+        }
+        if item.name.starts_with(b".wh.") {
+            return Err(LayerError::Unsupported {
+                path: to_path_buf(item.path),
+                what: "a name that means a removal in a layer",
+            });
         }
         let Some(folder) = emitter.item(item, item.path)? else { return Ok(Step::Over) };
         refuse_redirect(folder.as_fd(), options.userxattr, item.path)?;

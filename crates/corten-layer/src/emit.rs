@@ -83,8 +83,7 @@ impl<'a> Emitter<'a> {
                 } else {
                     EntryKind::CharacterDevice
                 };
-                entry.device =
-                    (rustix::fs::major(item.stat.st_rdev), rustix::fs::minor(item.stat.st_rdev));
+                entry.device = (rustix::fs::major(item.stat.st_rdev), rustix::fs::minor(item.stat.st_rdev));
                 self.bare(entry)?;
             }
             FileType::Fifo => {

@@ -124,7 +124,9 @@ impl LayerError {
     /// The kind of the input/output cause, where there is one.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
-            Self::Read(source) | Self::Entry { source, .. } | Self::Write { source, .. } => Some(source.kind()),
+            Self::Read(source) | Self::Entry { source, .. } | Self::Write { source, .. } => {
+                Some(source.kind())
+            }
             Self::Record { source, .. } => source.as_ref().map(io::Error::kind),
             _ => None,
         }
@@ -160,9 +162,11 @@ impl Classified for LayerError {
             | Self::OverwriteDirectory { .. }
             | Self::OverwriteNonDirectory { .. } => ErrorClass::InvalidParameter,
             Self::Entry { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::NotFound,
-            Self::Read(_) | Self::Entry { .. } | Self::Write { .. } | Self::Record { .. } | Self::Changed { .. } => {
-                ErrorClass::System
-            }
+            Self::Read(_)
+            | Self::Entry { .. }
+            | Self::Write { .. }
+            | Self::Record { .. }
+            | Self::Changed { .. } => ErrorClass::System,
         }
     }
 
@@ -174,7 +178,9 @@ impl Classified for LayerError {
             {
                 Some("free some space where the data is kept".to_owned())
             }
-            Self::Changed { .. } | Self::Record { .. } => Some("remove the image and get it again".to_owned()),
+            Self::Changed { .. } | Self::Record { .. } => {
+                Some("remove the image and get it again".to_owned())
+            }
             _ => None,
         }
     }

@@ -47,10 +47,15 @@ pub(crate) struct Ground<'a> {
     folder_times: Vec<(Vec<u8>, Timestamps)>,
 }
 
-impl<'a> Extractor<'a> {
+impl Extractor<'_> {
     pub(crate) fn new(root: Root, owner: OwnerMapping) -> Self {
-        let ground =
-            Ground { owner, layer: None, keep_kinds: None, counts: Applied::default(), folder_times: Vec::new() };
+        let ground = Ground {
+            owner,
+            layer: None,
+            keep_kinds: None,
+            counts: Applied::default(),
+            folder_times: Vec::new(),
+        };
         Self { root, ground, base: Vec::new() }
     }
 
@@ -61,7 +66,10 @@ impl<'a> Extractor<'a> {
         match entry.kind {
             EntryKind::GlobalHeader => return self.keep_content(reader),
             EntryKind::Other(b'S') => {
-                return Err(LayerError::Unsupported { path: to_path_buf(&entry.path), what: "a sparse file" });
+                return Err(LayerError::Unsupported {
+                    path: to_path_buf(&entry.path),
+                    what: "a sparse file",
+                });
             }
             EntryKind::Other(_) => {
                 let what = "of a kind that only one program knows";
@@ -81,7 +89,8 @@ impl<'a> Extractor<'a> {
             ground.whiteout(root, folder, hidden, &entry.path)?;
             return self.keep_content(reader);
         }
-        let Some((folder, name)) = root.parent(&path, &mut |folder, name, obstacle| ground.mend(folder, name, obstacle))?
+        let Some((folder, name)) =
+            root.parent(&path, &mut |folder, name, obstacle| ground.mend(folder, name, obstacle))?
         else {
             return Ok(());
         };
@@ -145,7 +154,8 @@ impl<'a> Extractor<'a> {
     ) -> Result<(), LayerError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let fd = self.make(folder, name, path, entry, || rustix::fs::openat(&folder.fd, name, flags, mode))?;
+        let fd =
+            self.make(folder, name, path, entry, || rustix::fs::openat(&folder.fd, name, flags, mode))?;
         let mut file = File::from(fd);
         if let Some(layer) = &mut self.ground.layer {
             layer.record.file(path, entry.size)?;
@@ -174,10 +184,12 @@ impl<'a> Extractor<'a> {
         let mut hides = false;
         match rustix::fs::mkdirat(&folder.fd, name, Mode::RWXU) {
             Err(Errno::EXIST) => {
-                let existing = self.existing(folder, name, &path)?;
-                if !existing.is_some_and(|stat| file_type(&stat) == FileType::Directory) {
-                    hides = self.ground.layer.is_some() && existing.as_ref().is_some_and(is_whiteout);
-                    self.make(folder, name, &path, entry, || rustix::fs::mkdirat(&folder.fd, name, Mode::RWXU))?;
+                let found = existing(folder, name, &path)?;
+                if !found.is_some_and(|stat| file_type(&stat) == FileType::Directory) {
+                    hides = self.ground.layer.is_some() && found.as_ref().is_some_and(is_whiteout);
+                    self.make(folder, name, &path, entry, || {
+                        rustix::fs::mkdirat(&folder.fd, name, Mode::RWXU)
+                    })?;
                 }
             }
             outcome => outcome.map_err(|error| LayerError::entry("make folder", &path, error))?,
@@ -219,8 +231,8 @@ impl<'a> Extractor<'a> {
             Some(found) => found,
             None => self.copy_up(&target)?.ok_or_else(|| failed(Errno::NOENT))?,
         };
-        if let Some(existing) = self.existing(folder, name, path)?
-            && (existing.st_dev, existing.st_ino) == (stat.st_dev, stat.st_ino)
+        if let Some(found) = existing(folder, name, path)?
+            && (found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino)
         {
             return Ok(());
         }
@@ -256,7 +268,8 @@ impl<'a> Extractor<'a> {
             made => made?,
         }
         let fd = folder.fd.as_fd();
-        self.ground.counts.refused_xattrs += metadata::set_by_name(fd, name, entry, path, &self.ground.owner)?;
+        self.ground.counts.refused_xattrs +=
+            metadata::set_by_name(fd, name, entry, path, &self.ground.owner)?;
         // Making the node went through the process's umask.
         root::change_mode_of_special(fd, name, kind, entry.mode)
             .map_err(|error| LayerError::entry("change the mode of", path, error))
@@ -285,7 +298,7 @@ impl<'a> Extractor<'a> {
 
     /// Removes what is at `name`; what is needed of it for making the tar again goes into the record.
     fn clear(&mut self, folder: &Folder, name: &[u8], path: &[u8], entry: &Entry) -> Result<(), LayerError> {
-        let Some(stat) = self.existing(folder, name, path)? else { return Ok(()) };
+        let Some(stat) = existing(folder, name, path)? else { return Ok(()) };
         if let Some(into) = &self.ground.keep_kinds {
             let absolute = || to_path_buf(&[b"/", path].concat());
             match (file_type(&stat) == FileType::Directory, entry.kind == EntryKind::Directory) {
@@ -311,14 +324,6 @@ impl<'a> Extractor<'a> {
             }
             Ok(())
         })
-    }
-
-    fn existing(&self, folder: &Folder, name: &[u8], path: &[u8]) -> Result<Option<Stat>, LayerError> {
-        match root::stat(folder.fd.as_fd(), name) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(LayerError::entry("look at", path, error)),
-        }
     }
 
     /// Content that goes nowhere but into the record.
@@ -364,7 +369,12 @@ impl<'a> Extractor<'a> {
 
 impl Ground<'_> {
     /// Makes a folder that entries need and the archive does not have (yet).
-    pub(crate) fn mend(&mut self, folder: &Folder, name: &[u8], obstacle: Obstacle) -> Result<bool, LayerError> {
+    pub(crate) fn mend(
+        &mut self,
+        folder: &Folder,
+        name: &[u8],
+        obstacle: Obstacle,
+    ) -> Result<bool, LayerError> {
         let path = folder.child(name);
         let failed = |error: Errno| LayerError::entry("make folder", &path, error);
         let mut hides = false;
@@ -408,14 +418,23 @@ impl Ground<'_> {
     }
 
     /// Hides what the layers below have at `name`, or (opaque) all that they have in `folder`.
-    fn whiteout(&mut self, root: &mut Root, folder: &[u8], name: &[u8], original: &[u8]) -> Result<(), LayerError> {
+    fn whiteout(
+        &mut self,
+        root: &mut Root,
+        folder: &[u8],
+        name: &[u8],
+        original: &[u8],
+    ) -> Result<(), LayerError> {
         self.counts.whiteouts += 1;
         if name.starts_with(b".wh.") && name != b".wh..opq" {
             // Bookkeeping of aufs: it hides nothing.
             return Ok(());
         }
         if matches!(name, b"" | b"." | b"..") {
-            return Err(LayerError::Outside { path: to_path_buf(original), what: "what the whiteout removes" });
+            return Err(LayerError::Outside {
+                path: to_path_buf(original),
+                what: "what the whiteout removes",
+            });
         }
         let folder = root.folder(folder, &mut |folder, name, obstacle| self.mend(folder, name, obstacle))?;
         let Some(layer) = &self.layer else { return Ok(()) };
@@ -443,7 +462,8 @@ impl Ground<'_> {
     fn hide_everything(&self, top: &Folder) -> Result<(), LayerError> {
         let Some(layer) = &self.layer else { return Ok(()) };
         for parent in &layer.parents {
-            let opened = root::open_folder(*parent, b".").map_err(|error| LayerError::entry("open", b"/", error))?;
+            let opened =
+                root::open_folder(*parent, b".").map_err(|error| LayerError::entry("open", b"/", error))?;
             for name in walk::read_names(opened.as_fd(), b"/")? {
                 match root::stat(top.fd.as_fd(), &name) {
                     Ok(stat) if file_type(&stat) == FileType::Directory => {
@@ -458,6 +478,15 @@ impl Ground<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What is at `name`, if anything is.
+fn existing(folder: &Folder, name: &[u8], path: &[u8]) -> Result<Option<Stat>, LayerError> {
+    match root::stat(folder.fd.as_fd(), name) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(LayerError::entry("look at", path, error)),
     }
 }
 
@@ -476,7 +505,8 @@ pub(crate) fn find_below<'p>(
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
         match root::open_beneath(parent, path, flags) {
             Ok(fd) => {
-                let stat = rustix::fs::fstat(&fd).map_err(|error| LayerError::entry("look at", path, error))?;
+                let stat =
+                    rustix::fs::fstat(&fd).map_err(|error| LayerError::entry("look at", path, error))?;
                 return Ok((!is_whiteout(&stat)).then_some((parent, stat)));
             }
             Err(Errno::NOENT) => {
@@ -498,7 +528,12 @@ pub(crate) fn find_below<'p>(
 }
 
 /// Owner, attributes and mode as `from` has them (both on disk: no mapping).
-fn copy_metadata(from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<(), LayerError> {
+fn copy_metadata(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    stat: &Stat,
+    path: &[u8],
+) -> Result<(), LayerError> {
     let failed = |error: Errno| LayerError::entry("copy the properties of", path, error);
     match rustix::fs::fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))) {
         // Without the right to give files away everything is ours on both sides.

@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags
 use rustix::io::Errno;
 
 use crate::root::by_descriptor;
-use crate::tar::{Entry, EntryKind, Time};
+use crate::tar::{Attributes, Entry, EntryKind, Time};
 use crate::{LayerError, OwnerMapping};
 
 /// Where overlayfs keeps its marks.
@@ -114,7 +114,7 @@ pub(crate) fn entry_of(stat: &Stat, path: &[u8], owner: &OwnerMapping) -> Result
 }
 
 /// The attributes of an open file or folder that go into an archive, sorted.
-pub(crate) fn read_attributes(fd: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LayerError> {
+pub(crate) fn read_attributes(fd: BorrowedFd<'_>, path: &[u8]) -> Result<Attributes, LayerError> {
     let mut attributes = Vec::new();
     for name in attribute_names(fd, path)? {
         if !archived(&name) {
@@ -135,23 +135,20 @@ pub(crate) fn read_attributes(fd: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<(Ve
 
 /// One attribute's value; `None` where it does not exist.
 pub(crate) fn attribute(fd: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<Option<Vec<u8>>, LayerError> {
-    loop {
-        let length = match rustix::fs::fgetxattr(fd, name, &mut [][..] as &mut [u8]) {
-            Ok(length) => length,
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
-            Err(error) => return Err(LayerError::entry("read an attribute of", path, error)),
-        };
-        let mut value = vec![0; length];
-        match rustix::fs::fgetxattr(fd, name, value.as_mut_slice()) {
-            Ok(length) => {
-                value.truncate(length);
-                return Ok(Some(value));
-            }
-            // It grew meanwhile.
-            Err(Errno::RANGE) => {}
-            Err(Errno::NODATA) => return Ok(None),
-            Err(error) => return Err(LayerError::entry("read an attribute of", path, error)),
-        }
+    let failed = |error| LayerError::entry("read an attribute of", path, error);
+    let mut small = [0_u8; 256];
+    match rustix::fs::fgetxattr(fd, name, &mut small[..]) {
+        Ok(length) => return Ok(Some(small[..length].to_vec())),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+        Err(Errno::RANGE) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    // The kernel's limit for a value.
+    let mut big = vec![0_u8; 65536];
+    match rustix::fs::fgetxattr(fd, name, big.as_mut_slice()) {
+        Ok(length) => Ok(Some(big[..length].to_vec())),
+        Err(Errno::NODATA) => Ok(None),
+        Err(error) => Err(failed(error)),
     }
 }
 

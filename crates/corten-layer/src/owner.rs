@@ -105,7 +105,9 @@ mod tests {
 
     #[test]
     fn ranges_map_both_ways() {
-        for (archive, disk) in [((0, 0), (1000, 1000)), ((1, 5), (100_000, 100_004)), ((65_535, 0), (165_534, 1000))] {
+        for (archive, disk) in
+            [((0, 0), (1000, 1000)), ((1, 5), (100_000, 100_004)), ((65_535, 0), (165_534, 1000))]
+        {
             assert_eq!(mapping().to_host(archive.0.into(), archive.1.into(), b"f").unwrap(), Some(disk));
             assert_eq!(mapping().to_archive(disk.0, disk.1, b"f").unwrap(), archive);
         }
@@ -114,7 +116,10 @@ mod tests {
     #[test]
     fn numbers_outside_of_the_ranges_are_refused_by_name() {
         let error = mapping().to_host(0, 65_536, b"etc/f").unwrap_err();
-        assert_eq!(error.to_string(), "`etc/f` belongs to group 65536, which the owner mapping does not cover");
+        assert_eq!(
+            error.to_string(),
+            "`etc/f` belongs to group 65536, which the owner mapping does not cover"
+        );
         assert!(mapping().to_archive(0, 0, b"f").is_err());
         assert!(OwnerMapping::Identity.to_host(u64::from(u32::MAX), 0, b"f").is_err());
         assert!(OwnerMapping::Identity.to_host(1 << 40, 0, b"f").is_err());

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use crate::emit::Emitter;
-use crate::path::{clean, join, last_part, wants_folder};
+use crate::path::{clean_typed, join, last_part, wants_folder};
 use crate::root::{Root, as_it_is, open_folder, stat};
 use crate::walk::{Item, Step, walk};
 use crate::{Diffed, LayerError, OwnerMapping};
@@ -51,10 +51,11 @@ pub fn pack(
         TopName::Renamed(name) => name,
         TopName::Omitted => b"",
     };
-    let clean = clean(bytes, "its name")?;
+    let clean = clean_typed(bytes)?;
     let (folder, name, stat) = if wants_folder(bytes) {
         let folder = root.folder(&clean, &mut as_it_is)?;
-        let stat = rustix::fs::fstat(&folder.fd).map_err(|error| LayerError::entry("look at", bytes, error))?;
+        let stat =
+            rustix::fs::fstat(&folder.fd).map_err(|error| LayerError::entry("look at", bytes, error))?;
         (folder, &b"."[..], stat)
     } else {
         let Some((folder, name)) = root.parent(&clean, &mut as_it_is)? else {

@@ -20,6 +20,15 @@ pub(crate) fn to_path_buf(bytes: &[u8]) -> PathBuf {
 /// # Errors
 /// A name that climbs above its beginning, and one with a zero byte.
 pub(crate) fn clean<'a>(name: &'a [u8], what: &'static str) -> Result<Cow<'a, [u8]>, LayerError> {
+    clean_with(name, || Err(LayerError::Outside { path: to_path_buf(name), what }))
+}
+
+/// The same for a path that a user typed: above the root is the root, as in a shell.
+pub(crate) fn clean_typed(name: &[u8]) -> Result<Cow<'_, [u8]>, LayerError> {
+    clean_with(name, || Ok(()))
+}
+
+fn clean_with(name: &[u8], above: impl Fn() -> Result<(), LayerError>) -> Result<Cow<'_, [u8]>, LayerError> {
     if name.contains(&0) {
         return Err(LayerError::Name { path: to_path_buf(name), reason: "it holds a zero byte" });
     }
@@ -33,7 +42,7 @@ pub(crate) fn clean<'a>(name: &'a [u8], what: &'static str) -> Result<Cow<'a, [u
             b"" | b"." => {}
             b".." => {
                 if parts.pop().is_none() {
-                    return Err(LayerError::Outside { path: to_path_buf(name), what });
+                    above()?;
                 }
             }
             part => parts.push(part),

@@ -273,7 +273,12 @@ impl<R: Read + Seek> RecordReader<R> {
     }
 
     /// Writes an overwritten content of `size` bytes to `out`.
-    pub(crate) fn overwritten(&mut self, frames: &[u64], size: u64, out: &mut dyn Write) -> Result<(), LayerError> {
+    pub(crate) fn overwritten(
+        &mut self,
+        frames: &[u64],
+        size: u64,
+        out: &mut dyn Write,
+    ) -> Result<(), LayerError> {
         let place = self.input.stream_position().map_err(unreadable)?;
         let mut written = 0;
         for &frame in frames {

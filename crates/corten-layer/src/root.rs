@@ -6,7 +6,7 @@
 //! or end elsewhere *inside* the root, never outside of it.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -23,8 +23,11 @@ const MOST_LINKS: usize = 40;
 const MOST_OPEN: usize = 128;
 
 /// How a folder is opened: readable, because owners, modes, times and attributes are set through the descriptor.
-const FOLDER: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK);
 
 /// An open folder of the root.
 #[derive(Debug)]
@@ -40,6 +43,9 @@ impl Folder {
         join(&self.path, name)
     }
 }
+
+/// A name in an open folder.
+pub(crate) type Place<'p> = (Rc<Folder>, &'p [u8]);
 
 /// What a walk met instead of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +84,7 @@ impl Root {
         &mut self,
         path: &'p [u8],
         mender: Mender<'_>,
-    ) -> Result<Option<(Rc<Folder>, &'p [u8])>, LayerError> {
+    ) -> Result<Option<Place<'p>>, LayerError> {
         let Some((folder, name)) = split(path) else { return Ok(None) };
         Ok(Some((self.folder(folder, mender)?, name)))
     }
@@ -114,7 +120,7 @@ impl Root {
 
     /// Opens `path` in one call, where no link is on the way and it is not too deep.
     pub(crate) fn straight(&self, path: &[u8]) -> Option<OwnedFd> {
-        if path.iter().filter(|&&byte| byte == b'/').count() >= DEEPEST {
+        if path.split(|&byte| byte == b'/').count() > DEEPEST {
             return None;
         }
         open_beneath(self.top.fd.as_fd(), path, FOLDER).ok()
@@ -237,17 +243,21 @@ pub(crate) fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
 
 /// A path that means `name` in `folder` to system calls that take no descriptor. Its last part must not be followed.
 pub(crate) fn by_descriptor(folder: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-    use std::os::fd::AsRawFd;
     join(format!("/proc/self/fd/{}", folder.as_raw_fd()).as_bytes(), name)
 }
 
 /// Changes the mode of something that is neither file nor folder, and only if it still is of the kind `expected`.
-pub(crate) fn change_mode_of_special(folder: BorrowedFd<'_>, name: &[u8], expected: FileType, mode: u32) -> Result<(), Errno> {
+pub(crate) fn change_mode_of_special(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    expected: FileType,
+    mode: u32,
+) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(folder, name, flags, Mode::empty())?;
     if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != expected {
         return Err(Errno::AGAIN);
     }
-    let path = by_descriptor(fd.as_fd(), b"");
-    rustix::fs::chmodat(CWD, path.as_slice(), Mode::from_raw_mode(mode), AtFlags::empty())
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
 }

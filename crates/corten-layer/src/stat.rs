@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::LayerError;
-use crate::path::{clean, last_part, to_path_buf, wants_folder};
+use crate::path::{clean_typed, last_part, to_path_buf, wants_folder};
 use crate::root::{Root, as_it_is, open_beneath, stat};
 
 /// The document of the header `X-Docker-Container-Path-Stat`.
@@ -34,7 +34,7 @@ pub fn stat_in_root(root: BorrowedFd<'_>, path: &Path) -> Result<PathStat, Layer
     let bytes = path.as_os_str().as_bytes();
     let failed = |error: Errno| LayerError::entry("find", bytes, error);
     let mut root = Root::new(root)?;
-    let clean = clean(bytes, "its name")?;
+    let clean = clean_typed(bytes)?;
     let mut link_target = String::new();
     let stat = if wants_folder(bytes) {
         rustix::fs::fstat(&root.folder(&clean, &mut as_it_is)?.fd).map_err(failed)?
@@ -60,7 +60,7 @@ pub fn stat_in_root(root: BorrowedFd<'_>, path: &Path) -> Result<PathStat, Layer
 /// Follows every symbolic link of `path` inside `root` and gives the absolute path it stands for. All of it must exist.
 pub fn resolve_in_root(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, LayerError> {
     let bytes = path.as_os_str().as_bytes();
-    resolve(&Root::new(root)?, &clean(bytes, "its name")?, true)
+    resolve(&Root::new(root)?, &clean_typed(bytes)?, true)
 }
 
 /// `st_mode` as Go's `os.FileMode`.

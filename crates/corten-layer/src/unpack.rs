@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::extract::Extractor;
-use crate::path::{clean, to_path_buf};
+use crate::path::{clean_typed, to_path_buf};
 use crate::root::{Root, as_it_is};
 use crate::tar::Reader;
 use crate::{LayerError, OwnerMapping};
@@ -38,7 +38,7 @@ pub fn unpack(
     options: &UnpackOptions,
 ) -> Result<Unpacked, LayerError> {
     let mut root = Root::new(root)?;
-    let path = clean(into.as_os_str().as_bytes(), "the target folder")?.into_owned();
+    let path = clean_typed(into.as_os_str().as_bytes())?.into_owned();
     let base = root.folder(&path, &mut as_it_is)?;
     let mut extractor = Extractor::new(root, options.owner.clone());
     extractor.base.clone_from(&base.path);

@@ -68,10 +68,7 @@ pub(crate) fn walk(
         let item = Item { folder: last.fd.as_fd(), name: &name, path: &path, stat: &stat };
         if let Step::Into(fd) = visit(&item)? {
             if levels.len() >= DEEPEST {
-                return Err(LayerError::Name {
-                    path: crate::path::to_path_buf(&path),
-                    reason: "its folders are nested too deep",
-                });
+                return Err(too_deep(&path));
             }
             levels.push(level(fd, &path)?);
         }
@@ -88,48 +85,58 @@ pub(crate) fn remove(
     before: &mut dyn FnMut(&Item<'_>) -> Result<(), LayerError>,
 ) -> Result<(), LayerError> {
     let failed = |path: &[u8], error| LayerError::entry("remove", path, error);
-    let mut names: Vec<(OwnedFd, Vec<Vec<u8>>, Vec<u8>, usize)> = Vec::new();
+    let mut levels: Vec<Emptied> = Vec::new();
     let mut path = path.to_vec();
     let mut name = name.to_vec();
     loop {
-        let fd = names.last().map_or(folder, |(fd, ..)| fd.as_fd());
-        let mut entered = None;
+        let fd = levels.last().map_or(folder, |level| level.fd.as_fd());
         match stat(fd, &name) {
             Err(Errno::NOENT) => {}
             Err(error) => return Err(failed(&path, error)),
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                if names.len() >= DEEPEST {
-                    return Err(LayerError::Name {
-                        path: crate::path::to_path_buf(&path),
-                        reason: "its folders are nested too deep",
-                    });
+                if levels.len() >= DEEPEST {
+                    return Err(too_deep(&path));
                 }
-                let inner = open_folder(fd, &name).map_err(|error| failed(&path, error))?;
-                entered = Some(inner);
+                let fd = open_folder(fd, &name).map_err(|error| failed(&path, error))?;
+                let names = read_names(fd.as_fd(), &path)?;
+                levels.push(Emptied { fd, name: std::mem::take(&mut name), path: path.len(), names });
             }
             Ok(stat) => {
                 before(&Item { folder: fd, name: &name, path: &path, stat: &stat })?;
-                rustix::fs::unlinkat(fd, name.as_slice(), AtFlags::empty()).map_err(|error| failed(&path, error))?;
+                rustix::fs::unlinkat(fd, name.as_slice(), AtFlags::empty())
+                    .map_err(|error| failed(&path, error))?;
             }
-        }
-        if let Some(inner) = entered {
-            let inside = read_names(inner.as_fd(), &path)?;
-            names.push((inner, inside, std::mem::take(&mut name), path.len()));
         }
         // The next name; folders that are empty now go.
         loop {
-            let Some((_, inside, _, length)) = names.last_mut() else { return Ok(()) };
-            path.truncate(*length);
-            if let Some(next) = inside.pop() {
+            let Some(level) = levels.last_mut() else { return Ok(()) };
+            path.truncate(level.path);
+            if let Some(next) = level.names.pop() {
                 path = join(&path, &next);
                 name = next;
                 break;
             }
-            let Some((_, _, done, _)) = names.pop() else { return Ok(()) };
-            let fd = names.last().map_or(folder, |(fd, ..)| fd.as_fd());
-            rustix::fs::unlinkat(fd, done.as_slice(), AtFlags::REMOVEDIR).map_err(|error| failed(&path, error))?;
+            let Some(level) = levels.pop() else { return Ok(()) };
+            let fd = levels.last().map_or(folder, |level| level.fd.as_fd());
+            rustix::fs::unlinkat(fd, level.name.as_slice(), AtFlags::REMOVEDIR)
+                .map_err(|error| failed(&path, error))?;
         }
     }
+}
+
+/// A folder whose content is being removed.
+struct Emptied {
+    fd: OwnedFd,
+    /// Its name in the level above.
+    name: Vec<u8>,
+    /// Length of its path.
+    path: usize,
+    /// Names still to be removed.
+    names: Vec<Vec<u8>>,
+}
+
+fn too_deep(path: &[u8]) -> LayerError {
+    LayerError::Name { path: crate::path::to_path_buf(path), reason: "its folders are nested too deep" }
 }
 
 fn level(fd: OwnedFd, path: &[u8]) -> Result<Level, LayerError> {

@@ -60,7 +60,8 @@ pub(super) fn parse(block: &Block) -> Result<Entry, &'static str> {
 
 /// The sum of a block's bytes with the sum's own field as spaces.
 pub(super) fn sum(block: &Block) -> u32 {
-    block.iter().map(|&byte| u32::from(byte)).sum::<u32>() - block[148..156].iter().map(|&byte| u32::from(byte)).sum::<u32>()
+    block.iter().map(|&byte| u32::from(byte)).sum::<u32>()
+        - block[148..156].iter().map(|&byte| u32::from(byte)).sum::<u32>()
         + 8 * u32::from(b' ')
 }
 
@@ -70,7 +71,12 @@ fn check_sum(block: &Block) -> Result<(), &'static str> {
         return Ok(());
     }
     // Some old programs summed signed bytes.
-    let signed: i64 = block.iter().enumerate().filter(|(index, _)| !(148..156).contains(index)).map(|(_, &byte)| i64::from(byte as i8)).sum();
+    let signed: i64 = block
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !(148..156).contains(index))
+        .map(|(_, &byte)| i64::from(byte as i8))
+        .sum();
     if signed + 8 * i64::from(b' ') == wanted { Ok(()) } else { Err("the checksum does not fit") }
 }
 
@@ -85,11 +91,7 @@ fn number(field: &[u8]) -> Option<i64> {
         let negative = field[0] & 0x40 != 0;
         let mut value: i64 = if negative { -1 } else { 0 };
         for (index, &byte) in field.iter().enumerate() {
-            let byte = if index == 0 {
-                if negative { byte | 0x80 } else { byte & 0x7f }
-            } else {
-                byte
-            };
+            let byte = if index == 0 { if negative { byte | 0x80 } else { byte & 0x7f } } else { byte };
             if (value >> 55) != if negative { -1 } else { 0 } {
                 return None;
             }
@@ -156,8 +158,11 @@ pub(super) fn apply_pax(entry: &mut Entry, mut records: &[u8]) -> Result<(), &'s
     Ok(())
 }
 
+/// Key, value, and the records after it.
+type PaxRecord<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
 /// The first record's key and value, and what follows it.
-fn pax_record(records: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
+fn pax_record(records: &[u8]) -> Result<PaxRecord<'_>, &'static str> {
     const WRONG: &str = "PAX record";
     let space = records.iter().take(20).position(|&byte| byte == b' ').ok_or(WRONG)?;
     let length = usize::try_from(decimal(&records[..space]).ok_or(WRONG)?).map_err(|_| WRONG)?;
@@ -227,7 +232,8 @@ mod tests {
         let mut entry = Entry::default();
         apply_pax(&mut entry, b"16 path=some/ab\n22 SCHILY.xattr.u.a=1\n").unwrap();
         assert_eq!((entry.path.as_slice(), entry.xattrs.len()), (&b"some/ab"[..], 1));
-        for wrong in [&b"9 path=a"[..], b"99 path=a\n", b"x path=a\n", b"5 =a\n", b"3 a\n", b"10 path=a\0\n"] {
+        for wrong in [&b"9 path=a"[..], b"99 path=a\n", b"x path=a\n", b"5 =a\n", b"3 a\n", b"10 path=a\0\n"]
+        {
             assert!(apply_pax(&mut Entry::default(), wrong).is_err(), "{wrong:?}");
         }
     }

@@ -47,6 +47,9 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
+/// Extended attributes: names with values.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One entry of an archive, whatever form its header has.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Entry {
@@ -71,7 +74,7 @@ pub struct Entry {
     /// Major and minor number of a device.
     pub device: (u32, u32),
     /// Extended attributes (`SCHILY.xattr.*`), in the order of the archive.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Attributes,
 }
 
 /// How many bytes follow `size` bytes of content to fill a block.

@@ -266,7 +266,10 @@ mod tests {
     fn what_was_written_is_read() {
         let long = [b"d/".repeat(200), b"f".to_vec()].concat();
         let entries = [
-            (Entry { path: b"dir".to_vec(), kind: EntryKind::Directory, mode: 0o1777, ..Entry::default() }, &b""[..]),
+            (
+                Entry { path: b"dir".to_vec(), kind: EntryKind::Directory, mode: 0o1777, ..Entry::default() },
+                &b""[..],
+            ),
             (file(b"a", b"content"), b"content"),
             (file(&long, b""), b""),
             (file(b"name-\xff\xfe", b"1"), b"1"),
@@ -280,10 +283,7 @@ mod tests {
                 },
                 b"",
             ),
-            (
-                Entry { kind: EntryKind::Symlink, link: b"t/".repeat(90), ..file(b"link", b"") },
-                b"",
-            ),
+            (Entry { kind: EntryKind::Symlink, link: b"t/".repeat(90), ..file(b"link", b"") }, b""),
             (Entry { kind: EntryKind::CharacterDevice, device: (4095, 1_048_575), ..file(b"dev", b"") }, b""),
         ];
         let bytes = archive(&entries);

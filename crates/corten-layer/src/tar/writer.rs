@@ -25,7 +25,11 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes an entry with `entry.size` bytes from `content`; an error when there are fewer.
-    pub fn append_stream(&mut self, entry: &Entry, content: &mut dyn std::io::Read) -> Result<(), LayerError> {
+    pub fn append_stream(
+        &mut self,
+        entry: &Entry,
+        content: &mut dyn std::io::Read,
+    ) -> Result<(), LayerError> {
         self.headers.clear();
         encode(entry, &mut self.headers);
         self.output.write_all(&self.headers).map_err(failed)?;
@@ -85,11 +89,9 @@ pub fn encode(entry: &Entry, out: &mut Vec<u8>) {
         put_ascii(&mut block[157..257], &entry.link);
     }
     octal(&mut block[100..108], u64::from(entry.mode));
-    for (range, key, value) in [
-        (108..116, &b"uid"[..], entry.uid),
-        (116..124, b"gid", entry.gid),
-        (124..136, b"size", entry.size),
-    ] {
+    for (range, key, value) in
+        [(108..116, &b"uid"[..], entry.uid), (116..124, b"gid", entry.gid), (124..136, b"size", entry.size)]
+    {
         if !octal(&mut block[range], value) {
             records.push((key.to_vec(), value.to_string().into_bytes()));
         }

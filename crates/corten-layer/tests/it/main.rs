@@ -1,0 +1,9 @@
+//! Layers and archives against a real file system. Most of it needs root: owners, devices and `trusted.*` attributes.
+
+mod apply;
+mod copy;
+mod hostile;
+mod property;
+mod speed;
+mod support;
+mod upper;
