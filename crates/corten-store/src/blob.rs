@@ -238,6 +238,30 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Reads all content and compares digests: blobs, and layers as they are made again. Gives what is damaged.
+    /// Takes as long as the disk needs.
+    pub fn check(&self) -> Result<Vec<(Digest, StoreError)>> {
+        let blobs = self.inner.blobs.all().into_iter().map(|(digest, _)| digest);
+        let layers = self
+            .inner
+            .index
+            .committed()
+            .into_iter()
+            .filter_map(|(_, row)| row.layer.as_ref().map(|layer| layer.diff_id));
+        let mut damaged = Vec::new();
+        for digest in blobs.chain(layers) {
+            let read = self.open_content(&digest).and_then(|mut reader| {
+                io::copy(&mut reader, &mut io::sink()).map_err(|error| content_error(error, &digest))
+            });
+            match read {
+                // Removed meanwhile.
+                Ok(_) | Err(StoreError::NoSuchBlob(_)) => {}
+                Err(error) => damaged.push((digest, error)),
+            }
+        }
+        Ok(damaged)
+    }
+
     fn source(&self, digest: &Digest) -> Option<Source> {
         if let Some(size) = self.inner.blobs.size(digest) {
             return Some(Source::File { path: self.inner.blobs.path(digest), size });

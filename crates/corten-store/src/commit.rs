@@ -22,7 +22,7 @@ use crate::{Result, StoreError};
 use corten_oci::{Digest, Reference};
 use corten_std::file;
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What one operation brings in.
 #[derive(Debug, Default)]
@@ -37,7 +37,20 @@ pub(crate) struct Batch {
 impl Store {
     /// Brings a batch into the store, durably and all at once. What is in the store already is left as it is.
     /// Gives the tags that pointed elsewhere before, with the images they pointed to.
-    pub(crate) fn commit(&self, mut batch: Batch) -> Result<Vec<(Reference, Digest)>> {
+    pub(crate) fn commit(&self, batch: Batch) -> Result<Vec<(Reference, Digest)>> {
+        let folders = batch.layers.iter().map(|staged| staged.folder.clone());
+        let temporary: Vec<PathBuf> =
+            folders.chain(batch.blobs.iter().map(|blob| blob.path.clone())).collect();
+        let outcome = self.commit_batch(batch);
+        if outcome.is_err() {
+            for path in temporary {
+                self.inner.reaper.remove(path)?;
+            }
+        }
+        outcome
+    }
+
+    fn commit_batch(&self, mut batch: Batch) -> Result<Vec<(Reference, Digest)>> {
         let inner = &*self.inner;
         if !batch.layers.is_empty() || !batch.blobs.is_empty() {
             // Outside of the lock: this may take long.
@@ -51,7 +64,13 @@ impl Store {
         }
         let mut changes: Vec<Change> = Vec::new();
         let mut seen = HashSet::new();
-        batch.blobs.retain(|blob| inner.blobs.size(&blob.digest).is_none() && seen.insert(blob.digest));
+        let (blobs, duplicates): (Vec<StagedBlob>, Vec<StagedBlob>) = std::mem::take(&mut batch.blobs)
+            .into_iter()
+            .partition(|blob| inner.blobs.size(&blob.digest).is_none() && seen.insert(blob.digest));
+        batch.blobs = blobs;
+        for duplicate in duplicates {
+            inner.reaper.remove(duplicate.path)?;
+        }
         for blob in &batch.blobs {
             changes.push(inner.blobs.place(blob)?);
         }

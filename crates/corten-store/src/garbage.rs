@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::database::lock;
-use crate::snapshots::SnapshotKey;
+use crate::snapshots::{CommittedRow, SnapshotKey};
 use crate::store::Store;
 use corten_oci::Digest;
 use std::collections::{HashMap, HashSet};
@@ -79,7 +79,44 @@ fn give_back<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
+/// Adds everything below what is in `keys`.
+fn with_parents(keys: &mut HashSet<SnapshotKey>, committed: &HashMap<SnapshotKey, Arc<CommittedRow>>) {
+    let mut open: Vec<SnapshotKey> = keys.iter().cloned().collect();
+    while let Some(key) = open.pop() {
+        if let Some(parent) = committed.get(&key).and_then(|row| row.parent.clone())
+            && keys.insert(parent.clone())
+        {
+            open.push(parent);
+        }
+    }
+}
+
 impl Store {
+    /// Content and snapshots that images and leases name.
+    fn references(&self) -> Result<(HashSet<Digest>, HashSet<SnapshotKey>)> {
+        let leases = self.leases().list()?;
+        let mut content: HashSet<Digest> =
+            leases.iter().flat_map(|lease| lease.content.iter().copied()).collect();
+        let mut snapshots: HashSet<SnapshotKey> =
+            leases.iter().flat_map(|lease| lease.snapshots.iter().cloned()).collect();
+        self.inner.images.references(&mut content, &mut snapshots);
+        Ok((content, snapshots))
+    }
+
+    /// At opening: whether there is anything that neither an image nor a lease names, as after a kill between
+    /// the removal of an image and of its content. Looks at memory only.
+    pub(crate) fn has_unnamed(&self) -> Result<bool> {
+        let (content, snapshots) = self.references()?;
+        let blobs = self.inner.blobs.all();
+        Ok(blobs.iter().any(|(digest, _)| !content.contains(digest))
+            || self
+                .inner
+                .index
+                .committed()
+                .iter()
+                .any(|(key, row)| row.for_images && !snapshots.contains(key)))
+    }
+
     /// Removes content and image layers that nothing refers to. Costs little when there is nothing to remove.
     pub fn collect_garbage(&self) -> Result<Collected> {
         let _change = self.changing();
@@ -89,12 +126,8 @@ impl Store {
     /// As [`Self::collect_garbage`], for callers that hold the change lock.
     pub(crate) fn collect_while_changing(&self) -> Result<Collected> {
         let inner = &*self.inner;
-        let leases = self.leases().list()?;
-        let mut needed = inner.index.parents_of_active()?;
-        let mut content: HashSet<Digest> =
-            leases.iter().flat_map(|lease| lease.content.iter().copied()).collect();
-        needed.extend(leases.iter().flat_map(|lease| lease.snapshots.iter().cloned()));
-        inner.images.references(&mut content, &mut needed);
+        let (mut content, mut needed) = self.references()?;
+        let active = inner.index.parents_of_active()?;
 
         // Held until rows are gone from memory: whoever pins now, looks afterwards.
         let pins = lock(&inner.pins.state);
@@ -110,14 +143,10 @@ impl Store {
             }
         }
         needed.extend(committed.iter().filter(|(_, row)| !row.for_images).map(|(key, _)| key.clone()));
-        let mut open: Vec<SnapshotKey> = needed.iter().cloned().collect();
-        while let Some(key) = open.pop() {
-            if let Some(parent) = committed.get(&key).and_then(|row| row.parent.clone())
-                && needed.insert(parent.clone())
-            {
-                open.push(parent);
-            }
-        }
+        with_parents(&mut needed, &committed);
+        let of_images = needed.clone();
+        needed.extend(active);
+        with_parents(&mut needed, &committed);
         let mut collected = Collected::default();
         for (digest, size) in inner.blobs.all() {
             if !content.contains(&digest) {
@@ -131,6 +160,8 @@ impl Store {
                 collected.bytes += row.usage.size;
             }
         }
+        // Whoever removes the last active snapshot upon one of these has more to collect.
+        inner.index.set_orphans(needed.difference(&of_images).cloned().collect());
         inner.index.forget(&collected.snapshots)?;
         inner.blobs.forget(&collected.blobs)?;
         drop(pins);

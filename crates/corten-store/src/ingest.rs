@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 /// Pieces on their way between the two threads.
 const DEPTH: usize = 32;
@@ -36,6 +37,7 @@ pub(crate) struct Ingest {
     blob: Option<StagedBlob>,
     folder: PathBuf,
     layer: String,
+    begun: SystemTime,
     worker: JoinHandle<Result<Worked>>,
 }
 
@@ -49,6 +51,8 @@ pub(crate) struct Unpacked {
     pub(crate) compression: Compression,
     /// The bytes as they came, where they are kept.
     pub(crate) blob: Option<StagedBlob>,
+    /// Just before the first file was made, by the file system's clock.
+    pub(crate) begun: SystemTime,
 }
 
 #[derive(Debug)]
@@ -76,7 +80,7 @@ impl Ingest {
                     record_size: worked.record_size,
                 };
                 let (folder, applied, compression) = (Some(self.folder), worked.applied, self.compression);
-                (None, Ok(Unpacked { folder, row, applied, compression, blob: self.blob }))
+                (None, Ok(Unpacked { folder, row, applied, compression, blob: self.blob, begun: self.begun }))
             }
             Err(error) => (self.blob, Err(error)),
         }
@@ -105,7 +109,11 @@ impl Store {
     ) -> Result<Ingest> {
         let inner = &*self.inner;
         let folder = inner.reaper.new_folder(&inner.temporary)?;
-        file::create_dir(folder.join(FILES), 0o755)?;
+        let files = folder.join(FILES);
+        file::create_dir(&files, 0o755)?;
+        let begun = std::fs::symlink_metadata(&files)
+            .and_then(|metadata| metadata.modified())
+            .map_err(|source| PathError::new("look at", &files, source))?;
         let mut head = Vec::with_capacity(6);
         Read::take(&mut *input, 6).read_to_end(&mut head).map_err(StoreError::Read)?;
         let failed = |source| StoreError::Layer { layer: layer.to_owned(), source };
@@ -146,7 +154,7 @@ impl Store {
                 return Err(error);
             }
         };
-        Ok(Ingest { digest, compression, blob, folder, layer: layer.to_owned(), worker })
+        Ok(Ingest { digest, compression, blob, folder, layer: layer.to_owned(), begun, worker })
     }
 }
 

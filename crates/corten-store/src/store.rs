@@ -120,6 +120,23 @@ impl Store {
         let store = Self { inner: Arc::new(inner) };
         store.leases().end_dead()?;
         store.forget_incomplete_images()?;
+        if store.has_unnamed()? {
+            store.collect_garbage()?;
+        }
+        let weak = Arc::downgrade(&store.inner);
+        store.inner.index.set_collect(Box::new(move || {
+            let Some(inner) = weak.upgrade() else { return };
+            // The caller removes a container and does not wait for this.
+            let collect = move || {
+                if let Err(error) = (Self { inner }).collect_garbage() {
+                    tracing::warn!(
+                        error = corten_std::chain(&error),
+                        "the layers of a removed image were not collected"
+                    );
+                }
+            };
+            let _ = std::thread::Builder::new().name("store-collect".to_owned()).spawn(collect);
+        }));
         Ok(store)
     }
 

@@ -6,15 +6,16 @@ use crate::commit::Batch;
 use crate::garbage::PinSet;
 use crate::image::ImageRow;
 use crate::ingest::{Unpacked, discard};
-use crate::snapshots::{CommittedRow, CopySnapshots, FILES, SnapshotKey, Staged, Usage};
+use crate::snapshots::{CommittedRow, CopySnapshots, FILES, SnapshotKey, Staged, Usage, tree};
 use crate::store::{SnapshotForm, Store};
 use crate::{Result, StoreError};
 use corten_layer::Compression;
 use corten_oci::image::{Descriptor, chain_ids, media_type};
 use corten_oci::{Digest, ImageConfig, Index, Manifest, Platform};
-use corten_std::Timestamp;
+use corten_std::{PathError, Timestamp};
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// How deep indexes may lie in indexes.
 const DEPTH: u32 = 4;
@@ -279,6 +280,9 @@ impl<'a> Assembler<'a> {
             discard(self.store, unpacked.folder.as_deref(), None)?;
             return Err(StoreError::Mismatch { wanted: *diff_id, found: unpacked.row.diff_id });
         }
+        if let Some(parent) = &parent {
+            unpacked = self.complete_folders(unpacked, layer, parent)?;
+        }
         let folder = unpacked.folder.take().expect("a layer that was just taken has its folder");
         let usage = Usage { size: unpacked.applied.content_size, inodes: unpacked.applied.entries };
         let size = usage.size;
@@ -300,6 +304,34 @@ impl<'a> Assembler<'a> {
         };
         self.batch.layers.push(Staged { name, folder, row });
         Ok(size)
+    }
+
+    /// An archive may leave out folders that the layers below have. They were made with properties of our own
+    /// choice while those layers were not known; where there are such (their times are of now, which an
+    /// archive's seldom are), the layer is unpacked once more, upon its parent.
+    fn complete_folders(
+        &self,
+        unpacked: Unpacked,
+        layer: &Descriptor,
+        parent: &SnapshotKey,
+    ) -> Result<Unpacked> {
+        let Some(folder) = &unpacked.folder else { return Ok(unpacked) };
+        let files = folder.join(FILES);
+        let complete = if has_fresh_folder(&files, unpacked.begun)? {
+            let mut tar = crate::blob::reproduced(folder.clone())?;
+            let again = self.unpack_again(&mut tar, layer, &Some(parent.clone()))?;
+            discard(self.store, Some(folder), None)?;
+            again
+        } else {
+            unpacked
+        };
+        // The top folder is left out by most archives, and every one of them makes it anew.
+        if let Some(folder) = &complete.folder
+            && is_fresh(&folder.join(FILES), complete.begun)?
+        {
+            tree::root_attributes(&self.files_of(parent)?, &folder.join(FILES))?;
+        }
+        Ok(complete)
     }
 
     /// The files of a snapshot that is in the store or in the batch.
@@ -324,6 +356,7 @@ impl<'a> Assembler<'a> {
                     applied: unpacked.applied,
                     compression: unpacked.compression,
                     blob: None,
+                    begun: unpacked.begun,
                 });
             }
             // Unpacking failed while the layers below were not known (a hard link may lead there): once more, with them.
@@ -429,6 +462,30 @@ impl<'a> Assembler<'a> {
         let staged = self.batch.blobs.iter().find(|blob| blob.digest == *digest).map(|blob| blob.size);
         staged.or_else(|| self.store.inner.blobs.size(digest))
     }
+}
+
+/// Whether any folder below the top one was changed since `begun`.
+fn has_fresh_folder(top: &Path, begun: SystemTime) -> Result<bool> {
+    let mut folders = vec![top.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let failed = |source| PathError::new("list", &folder, source);
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_type().map_err(failed)?.is_dir() {
+                let path = entry.path();
+                if is_fresh(&path, begun)? {
+                    return Ok(true);
+                }
+                folders.push(path);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn is_fresh(folder: &Path, begun: SystemTime) -> Result<bool> {
+    let metadata = std::fs::symlink_metadata(folder).and_then(|metadata| metadata.modified());
+    Ok(metadata.map_err(|source| PathError::new("look at", folder, source))? >= begun)
 }
 
 /// The media type of a layer archive that came without one, in Docker's words.

@@ -11,7 +11,7 @@ use corten_std::{PathError, Timestamp, file};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A snapshot's own files, within its folder.
 pub(crate) const FILES: &str = "fs";
@@ -76,10 +76,14 @@ struct State {
     active: HashMap<SnapshotKey, About>,
     all_active: bool,
     next_number: u64,
+    /// Committed ones that only active ones keep.
+    orphans: HashSet<SnapshotKey>,
 }
 
+/// Collects garbage; given by the store as a whole.
+type Collect = Box<dyn Fn() + Send + Sync>;
+
 /// The table of snapshots.
-#[derive(Debug)]
 pub(crate) struct SnapshotIndex {
     database: Arc<Database>,
     committed: PathBuf,
@@ -88,6 +92,13 @@ pub(crate) struct SnapshotIndex {
     reaper: Arc<Reaper>,
     boot: String,
     state: Mutex<State>,
+    collect: OnceLock<Collect>,
+}
+
+impl std::fmt::Debug for SnapshotIndex {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SnapshotIndex").field("committed", &self.committed).finish_non_exhaustive()
+    }
 }
 
 impl SnapshotIndex {
@@ -130,6 +141,7 @@ impl SnapshotIndex {
             reaper,
             boot: boot.to_owned(),
             state: Mutex::new(state),
+            collect: OnceLock::new(),
         };
         // Rows whose folder is gone: somebody took it away from outside.
         let gone: Vec<SnapshotKey> = index
@@ -393,11 +405,29 @@ impl SnapshotIndex {
             drop(state);
             return self.forget(std::slice::from_ref(key));
         }
-        self.about(&mut state, key)?;
+        let about = self.about(&mut state, key)?;
         // Out of sight in one step, then removed at leisure.
         self.reaper.take_away(&self.active_folder(key), &self.temporary)?;
         state.active.remove(key);
+        let was_last = about.parent.is_some_and(|parent| {
+            state.orphans.contains(&parent)
+                && !state.active.values().any(|other| other.parent.as_ref() == Some(&parent))
+        });
+        drop(state);
+        if was_last && let Some(collect) = self.collect.get() {
+            collect();
+        }
         Ok(())
+    }
+
+    /// Tells which committed snapshots only active ones keep. When the last of those goes, `collect` is called.
+    pub(crate) fn set_orphans(&self, orphans: HashSet<SnapshotKey>) {
+        lock(&self.state).orphans = orphans;
+    }
+
+    /// Sets what [`Self::set_orphans`] speaks of; once.
+    pub(crate) fn set_collect(&self, collect: Collect) {
+        let _ = self.collect.set(collect);
     }
 
     /// Removes committed snapshots that nothing needs: rows first, then folders. A kill between the two leaves
@@ -410,7 +440,18 @@ impl SnapshotIndex {
         let mut changes = Vec::new();
         {
             let mut state = lock(&self.state);
-            for key in keys {
+            // An active one may have come to lie upon these since the caller looked.
+            let mut needed = HashSet::new();
+            for about in state.active.values() {
+                let mut next = about.parent.clone();
+                while let Some(key) = next {
+                    next = state.committed.get(&key).and_then(|row| row.parent.clone());
+                    if !needed.insert(key) {
+                        break;
+                    }
+                }
+            }
+            for key in keys.iter().filter(|key| !needed.contains(key)) {
                 if let Some(row) = state.remove(key) {
                     folders.push(self.folder_of(&row));
                     changes.push(Change::delete(SNAPSHOTS, key.as_str()));

@@ -18,7 +18,7 @@ mod copy;
 mod index;
 mod overlay;
 pub mod testsuite;
-mod tree;
+pub(crate) mod tree;
 
 pub use copy::CopySnapshots;
 pub(crate) use index::{CommittedRow, FILES, LayerRow, RECORD, SnapshotIndex, Staged};

@@ -53,7 +53,8 @@ fn suite(form: SnapshotForm) {
 
 /// Mounts with the system's own program, for as long as `work` runs.
 fn show(mounts: &Mounts, work: &mut dyn FnMut(&Path)) {
-    let join = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":");
+    let join =
+        |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":");
     let options = match mounts {
         Mounts::Plain(folder) => return work(folder),
         Mounts::ReadOnly { lowers } if lowers.len() == 1 => return work(&lowers[0]),
@@ -69,7 +70,11 @@ fn show(mounts: &Mounts, work: &mut dyn FnMut(&Path)) {
         }
     }
     let mounted = Mounted(corten_testing::Scratch::new("mount"));
-    let status = Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(mounted.0.path()).status().unwrap();
+    let status = Command::new("mount")
+        .args(["-t", "overlay", "overlay", "-o", &options])
+        .arg(mounted.0.path())
+        .status()
+        .unwrap();
     assert!(status.success(), "mount with {options}");
     work(mounted.0.path());
 }
