@@ -1,0 +1,154 @@
+//! Images.
+
+use corten_api::route::Operation;
+use corten_engine::Engine;
+use corten_engine::image::ImageListOptions;
+use corten_http::server::{BlockingWriter, Response};
+use corten_oci::Reference;
+use corten_std::{Classified, chain};
+use corten_store::LoadEvent;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::Result;
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::stream::unfold;
+use crate::{gate, reply};
+
+pub(crate) async fn list(engine: &Engine, call: Call) -> Result {
+    let options = ImageListOptions { all: call.query.flag("all"), filters: call.filters()? };
+    let images = engine.image_list(&options).await?;
+    Ok(gate::json(200, Operation::ImageList, call.version, &images))
+}
+
+pub(crate) async fn inspect(engine: &Engine, call: Call) -> Result {
+    let image = engine.image_inspect(&call.name).await?;
+    Ok(gate::json(200, Operation::ImageInspect, call.version, &image))
+}
+
+pub(crate) async fn history(engine: &Engine, call: Call) -> Result {
+    Ok(reply::json(200, &engine.image_history(&call.name).await?))
+}
+
+pub(crate) async fn tag(engine: &Engine, call: Call) -> Result {
+    engine.image_tag(&call.name, call.query.get("repo"), call.query.get("tag")).await?;
+    Ok(Response::empty(201))
+}
+
+pub(crate) async fn remove(engine: &Engine, call: Call) -> Result {
+    Ok(reply::json(200, &engine.image_remove(&call.name, call.query.flag("force")).await?))
+}
+
+pub(crate) async fn prune(engine: &Engine, call: Call) -> Result {
+    Ok(reply::json(200, &engine.image_prune(&call.filters()?).await?))
+}
+
+/// Pull and import. Neither is built, but what cannot be pulled anyhow is refused as Docker refuses it.
+pub(crate) fn create(call: &Call) -> Result {
+    let image = call.query.get("fromImage");
+    if image.is_empty() {
+        return Err(ApiError::not_built("importing an archive as an image"));
+    }
+    let reference = match call.query.get("tag") {
+        "" => image.to_owned(),
+        digest if digest.contains(':') => format!("{image}@{digest}"),
+        tag => format!("{image}:{tag}"),
+    };
+    let reference = Reference::parse(&reference).map_err(|error| ApiError::of(&error))?;
+    Err(ApiError::not_found(format!(
+        "pull access denied for {}: this engine cannot pull from a registry yet; bring the image with `docker load`",
+        reference.familiar()
+    )))
+}
+
+pub(crate) async fn save(engine: &Engine, call: Call) -> Result {
+    let names: Vec<String> = match call.name.as_str() {
+        "" => call.query.all("names").map(str::to_owned).collect(),
+        name => vec![name.to_owned()],
+    };
+    if names.is_empty() {
+        return Err(ApiError::invalid("no images to save: `names` is missing"));
+    }
+    // Every name is looked up before the answer begins, so that a missing one is an ordinary error.
+    engine.image_check(&names)?;
+    let (mut writer, archive) = BlockingWriter::channel();
+    let engine = engine.clone();
+    tokio::task::spawn_blocking(move || {
+        match engine.image_save(&names, &mut writer) {
+            Ok(()) => drop(writer.finish()),
+            // The body breaks off, which is all that can still be told.
+            Err(error) => tracing::warn!(error = chain(&error), "saving images ended early"),
+        }
+    });
+    Ok(Response::stream(200, archive).header("Content-Type", reply::TAR))
+}
+
+pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result {
+    // Progress is told unless it is not wanted.
+    let quiet = call.query.flag_or("quiet", false);
+    let mut body = call.body()?;
+    body.accept().await?;
+    let archive = body.into_blocking_reader();
+    let (sender, mut lines) = mpsc::channel::<std::io::Result<Vec<u8>>>(64);
+    let engine = engine.clone();
+    let loading = tokio::task::spawn_blocking(move || {
+        let mut told = false;
+        let mut tell = |line: &Value| {
+            told = true;
+            // A client that left does not end the load: half of it is done.
+            let _ = sender.blocking_send(Ok(progress_line(line)));
+        };
+        let loaded = engine.image_load(archive, &mut |event| match event {
+            LoadEvent::Layer { layer, current, total } if !quiet => tell(&json!({
+                "status": "Loading layer",
+                "progressDetail": {"current": current, "total": total},
+                "id": short_digest(&layer),
+            })),
+            LoadEvent::Renamed { reference, previous } => tell(&json!({
+                "stream": format!("The image {reference} already exists, renaming the old one with ID {previous} to empty string\n"),
+            })),
+            LoadEvent::Loaded(loaded) => tell(&json!({"stream": format!("{loaded}\n")})),
+            LoadEvent::Layer { .. } => {}
+        });
+        match loaded {
+            Ok(_) => Ok(()),
+            Err(error) if told => {
+                let text = error.message();
+                let line = json!({"errorDetail": {"message": text}, "error": text});
+                let _ = sender.blocking_send(Ok(progress_line(&line)));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    });
+    // Until the first line nothing is sent: a failure before it is an ordinary error.
+    let Some(first) = lines.recv().await else {
+        return match loading.await {
+            Ok(Ok(())) => Ok(Response::full(200, "").header("Content-Type", reply::JSON)),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(ApiError::new(corten_std::ErrorClass::System, "the load was broken off")),
+        };
+    };
+    let body = unfold((Some(first), lines), |(first, mut lines)| async move {
+        let line = match first {
+            Some(first) => first,
+            None => lines.recv().await?,
+        };
+        Some(((None, lines), line))
+    });
+    Ok(Response::stream(200, body).header("Content-Type", reply::JSON))
+}
+
+/// One line of progress, ended as Docker ends it.
+fn progress_line(line: &Value) -> Vec<u8> {
+    let mut bytes = line.to_string().into_bytes();
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// The first twelve digits of a digest.
+fn short_digest(digest: &str) -> &str {
+    let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
+    digits.get(..12).unwrap_or(digits)
+}
