@@ -217,7 +217,7 @@ impl Shim {
     /// Where the socket cannot be watched.
     pub fn from_socket(socket: OwnedFd) -> io::Result<(Self, Events)> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        let socket = Arc::new(AsyncFd::register(socket)?);
+        let socket = Arc::new(watched(socket)?);
         let shared = Arc::new(Shared::default());
         let (event_sender, events) = mpsc::unbounded_channel();
         let (started_sender, started) = watch::channel(None);
@@ -491,4 +491,10 @@ fn connect_socket(run_dir: &Path) -> io::Result<OwnedFd> {
     let (_folder, address) = crate::control::address(run_dir)?;
     rustix::net::connect(&socket, &address)?;
     Ok(socket)
+}
+
+/// A descriptor that tokio watches. Must be called inside a tokio runtime.
+#[expect(deprecated, reason = "its successor is unsafe and asks for what an owned descriptor is anyway")]
+pub(crate) fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(descriptor)
 }

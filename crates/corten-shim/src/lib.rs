@@ -37,18 +37,20 @@ use std::panic::AssertUnwindSafe;
 /// The shim: starts the container that `request` (a [`protocol::StartRequest`] as JSON) and its descriptors
 /// describe, and stays until its end is recorded and told. To be called in a forked child with one thread, which
 /// owns nothing else any more; ends the process.
-pub fn run(request: &[u8], descriptors: Vec<OwnedFd>) -> ! {
+pub fn run(request: Vec<u8>, descriptors: Vec<OwnedFd>) -> ! {
     // A panic must not unwind into the keeper's code, of which this process is a copy.
     let code = std::panic::catch_unwind(AssertUnwindSafe(|| begin(request, descriptors))).unwrap_or(70);
     corten_sys::process::exit_now(code)
 }
 
-fn begin(request: &[u8], descriptors: Vec<OwnedFd>) -> i32 {
+fn begin(request: Vec<u8>, descriptors: Vec<OwnedFd>) -> i32 {
     // A session of its own: signals of the keeper's terminal or service do not reach it.
     let _ = rustix::process::setsid();
     let _ = corten_sys::process::set_name(c"corten-shim");
     detach_standard_streams();
-    match start::read(request, descriptors) {
+    let start = start::read(&request, descriptors);
+    drop(request);
+    match start {
         Ok(start) => role::run(start),
         Err(start::Refused { control, failure }) => {
             if let Some(control) = control {

@@ -41,7 +41,7 @@ pub(crate) struct Refused {
 }
 
 /// Reads a request.
-pub(crate) fn read(document: &[u8], descriptors: Vec<OwnedFd>) -> Result<Start, Refused> {
+pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Start, Refused> {
     let mut request: StartRequest = match serde_json::from_slice(document) {
         Ok(request) => request,
         Err(error) => {
@@ -58,7 +58,10 @@ pub(crate) fn read(document: &[u8], descriptors: Vec<OwnedFd>) -> Result<Start, 
     let mut cgroup = Vec::new();
     let mut program = None;
     let mut clients = Vec::new();
-    let mut keep = Vec::new();
+    let mut keep: Vec<(String, OwnedFd)> = Vec::new();
+    // The keeper's witness: as long as it is open, the shim exists.
+    let surplus = descriptors.split_off(descriptors.len().min(request.descriptors.len()));
+    keep.extend(surplus.into_iter().map(|descriptor| (String::new(), descriptor)));
     let missing = descriptors.len() < request.descriptors.len();
     for (role, descriptor) in std::mem::take(&mut request.descriptors).into_iter().zip(descriptors) {
         match role {

@@ -26,7 +26,7 @@ impl LogWatch {
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
         let what = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
         add_watch(&inotify, folder, what | WatchFlags::ONLYDIR).map_err(|error| failed(error.into()))?;
-        Ok(Self { inotify: AsyncFd::register(inotify).map_err(failed)? })
+        Ok(Self { inotify: crate::client::watched(inotify).map_err(failed)? })
     }
 
     /// Waits until something changed since the last call.

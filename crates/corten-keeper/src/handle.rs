@@ -1,0 +1,307 @@
+//! The daemon's side: what it inherited, what it asks of its keeper, and the next keeper when this one was killed.
+
+use crate::handover::{self, Inheritance};
+use crate::protocol::{RESUME_ROLE, Reply, Request, RunningDaemon};
+use crate::Listener;
+use corten_shim::packet::{self, Incoming, Packet};
+use corten_std::{Classified, ErrorClass};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a keeper may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(20);
+
+/// A keeper that ends sooner is not replaced at once.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// Why the keeper did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// This process was not started by a keeper.
+    #[error("the daemon role is started by `corten daemon`, not by hand")]
+    NoKeeper(#[source] io::Error),
+    /// The connection broke, and a new keeper could not be started either.
+    #[error("cannot reach the keeper")]
+    Lost(#[source] io::Error),
+    /// It refused.
+    #[error("the keeper refused: {message}")]
+    Refused {
+        /// Why.
+        message: String,
+    },
+}
+
+impl Classified for KeeperError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::System
+    }
+}
+
+/// The daemon's keeper; cheap to clone. Calls are short (a fork takes 0.2 ms) and block.
+#[derive(Clone, Debug)]
+pub struct Keeper {
+    shared: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What the next keeper is given. `channel` and `daemon` are unused here.
+    inheritance: Inheritance,
+    channel: OwnedFd,
+    /// Counts keepers.
+    generation: u64,
+    since: Instant,
+    /// The keeper that we started ourselves.
+    child: Option<Child>,
+    /// We are about to end: no other keeper is started.
+    ending: bool,
+}
+
+impl Keeper {
+    /// Takes over from the keeper that started this process.
+    ///
+    /// # Errors
+    /// [`KeeperError::NoKeeper`].
+    pub fn from_environment() -> Result<Self, KeeperError> {
+        let channel = handover::take_standard_input().map_err(KeeperError::NoKeeper)?;
+        let inheritance = handover::receive(&channel).map_err(KeeperError::NoKeeper)?;
+        let state = State {
+            inheritance,
+            channel,
+            generation: 0,
+            since: Instant::now(),
+            child: None,
+            ending: false,
+        };
+        Ok(Self { shared: Arc::new(Mutex::new(state)) })
+    }
+
+    /// The listening sockets, as copies.
+    ///
+    /// # Errors
+    /// Where a descriptor cannot be copied.
+    pub fn listeners(&self) -> io::Result<Vec<Listener>> {
+        let state = self.lock();
+        let copies = state.inheritance.listeners.iter().map(|(name, descriptor)| {
+            Ok(Listener { name: name.clone(), descriptor: descriptor.try_clone()? })
+        });
+        copies.collect()
+    }
+
+    /// Everything kept for us by name ([`Keeper::hold`]), as copies.
+    ///
+    /// # Errors
+    /// Where a descriptor cannot be copied.
+    pub fn held(&self) -> io::Result<BTreeMap<String, Vec<OwnedFd>>> {
+        let state = self.lock();
+        let copies = state.inheritance.held.iter().map(|(name, held)| {
+            Ok((name.clone(), held.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?))
+        });
+        copies.collect()
+    }
+
+    /// Forks a shim with a request made by [`corten_shim::client::prepare`]. Its process id; none where the keeper
+    /// was killed before it could tell, although the shim is there.
+    ///
+    /// # Errors
+    /// Where it was not forked.
+    pub fn fork_shim(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Option<i32>, KeeperError> {
+        let mut state = self.lock();
+        loop {
+            // The shim keeps the writing end open: if the keeper dies in between, this tells whether there is one.
+            let (witness, held_by_shim) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| KeeperError::Lost(error.into()))?;
+            let mut copies = descriptors
+                .iter()
+                .map(BorrowedFd::try_clone_to_owned)
+                .collect::<io::Result<Vec<_>>>()
+                .map_err(KeeperError::Lost)?;
+            copies.push(held_by_shim);
+            match state.ask_once(&Request::ForkShim, request, copies) {
+                Ok(Reply::Forked { pid }) => return Ok(Some(pid)),
+                Ok(Reply::Failed { message }) => return Err(KeeperError::Refused { message }),
+                Ok(Reply::Done) => return Ok(None),
+                Err(_) => {
+                    state.replace().map_err(KeeperError::Lost)?;
+                    if !is_closed(&witness) {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps descriptors over our death, under a name; those kept before under it are closed.
+    ///
+    /// # Errors
+    /// Where the keeper cannot be reached.
+    pub fn hold(&self, name: &str, descriptors: Vec<OwnedFd>) -> Result<(), KeeperError> {
+        let mut state = self.lock();
+        let copies = descriptors.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>().map_err(KeeperError::Lost)?;
+        // First ours: the next keeper is given these.
+        state.inheritance.held.insert(name.to_owned(), descriptors);
+        state.ask(&Request::Hold { name: name.to_owned() }, copies)
+    }
+
+    /// Closes what is kept under a name.
+    ///
+    /// # Errors
+    /// Where the keeper cannot be reached.
+    pub fn release(&self, name: &str) -> Result<(), KeeperError> {
+        let mut state = self.lock();
+        if state.inheritance.held.remove(name).is_none() {
+            return Ok(());
+        }
+        state.ask(&Request::Release { name: name.to_owned() }, Vec::new())
+    }
+
+    /// We serve. From here on our death is not a failed start, and a thread of ours watches the keeper.
+    ///
+    /// # Errors
+    /// Where the keeper cannot be reached, or the thread not be started.
+    pub fn ready(&self) -> Result<(), KeeperError> {
+        self.lock().ask(&Request::Ready, Vec::new())?;
+        let keeper = self.clone();
+        std::thread::Builder::new()
+            .name("keeper-watch".to_owned())
+            .stack_size(64 * 1024)
+            .spawn(move || keeper.watch())
+            .map_err(KeeperError::Lost)?;
+        Ok(())
+    }
+
+    /// We are about to end for good: the keeper ends after us, and no other daemon is started.
+    ///
+    /// # Errors
+    /// Where the keeper cannot be reached; none is started either.
+    pub fn shutdown(&self) -> Result<(), KeeperError> {
+        let mut state = self.lock();
+        state.ending = true;
+        state.ask(&Request::Shutdown, Vec::new())
+    }
+
+    /// The keeper becomes the program now at its path and replaces us: SIGTERM follows.
+    ///
+    /// # Errors
+    /// Where the keeper cannot be reached.
+    pub fn upgrade(&self) -> Result<(), KeeperError> {
+        self.lock().ask(&Request::Upgrade, Vec::new())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts another keeper whenever the present one is gone. Ends with the daemon.
+    fn watch(&self) {
+        loop {
+            let (generation, channel) = {
+                let state = self.lock();
+                (state.generation, state.channel.try_clone())
+            };
+            let Ok(channel) = channel else { return };
+            // Without wishes only the end of the connection is told.
+            let _ = poll(&mut [PollFd::new(&channel, PollFlags::empty())], None);
+            drop(channel);
+            let mut state = self.lock();
+            if state.ending {
+                return;
+            }
+            if state.generation == generation {
+                if state.since.elapsed() < SHORT_LIFE {
+                    drop(state);
+                    std::thread::sleep(SHORT_LIFE);
+                    state = self.lock();
+                }
+                if state.generation == generation && state.replace().is_err() {
+                    drop(state);
+                    std::thread::sleep(SHORT_LIFE);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Asks for something that may be asked twice; a keeper that was killed is replaced.
+    fn ask(&mut self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<(), KeeperError> {
+        let copies = descriptors.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>().map_err(KeeperError::Lost)?;
+        let reply = match self.ask_once(request, &[], copies) {
+            Ok(reply) => reply,
+            Err(error) if self.ending => return Err(KeeperError::Lost(error)),
+            Err(_) => {
+                self.replace().map_err(KeeperError::Lost)?;
+                self.ask_once(request, &[], descriptors).map_err(KeeperError::Lost)?
+            }
+        };
+        match reply {
+            Reply::Failed { message } => Err(KeeperError::Refused { message }),
+            Reply::Done | Reply::Forked { .. } => Ok(()),
+        }
+    }
+
+    fn ask_once(&mut self, request: &Request, body: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<Reply> {
+        let mut document = serde_json::to_vec(request)?;
+        document.push(0);
+        document.extend_from_slice(body);
+        packet::send(self.channel.as_fd(), document, descriptors)?;
+        let packet = self.receive()?;
+        Ok(serde_json::from_slice(&packet.document)?)
+    }
+
+    fn receive(&self) -> io::Result<Packet> {
+        let mut incoming = Incoming::default();
+        let end = Instant::now() + ANSWER_TIME;
+        loop {
+            if let Some(packet) = incoming.receive(self.channel.as_fd())? {
+                return Ok(packet);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Starts another keeper and hands everything over, ourselves included.
+    fn replace(&mut self) -> io::Result<()> {
+        if let Some(child) = &mut self.child {
+            // It is dead, or of no use (it did not answer).
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let (ours, theirs) = packet::pair()?;
+        let (channel, their_channel) = packet::pair()?;
+        let daemon = RunningDaemon { pid: std::process::id() as i32, replace: false };
+        let Inheritance { setup, lock, listeners, held, .. } = &self.inheritance;
+        handover::send(&ours, setup, lock.as_ref(), listeners, held, Some((daemon, &their_channel)))?;
+        let child = Command::new("/proc/self/exe")
+            .arg0("corten")
+            .arg(RESUME_ROLE)
+            .stdin(Stdio::from(theirs))
+            .current_dir("/")
+            .spawn()?;
+        self.channel = channel;
+        self.child = Some(child);
+        self.generation += 1;
+        self.since = Instant::now();
+        Ok(())
+    }
+}
+
+/// Whether nobody holds the other end of a pipe. A process that is being killed lets go of it a moment later.
+fn is_closed(reader: &OwnedFd) -> bool {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    matches!(poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&timeout)), Ok(1))
+}
