@@ -232,6 +232,15 @@ impl Client {
 pub struct Waiting(Reply);
 
 impl Waiting {
+    /// Whether the result, or the end of the connection, can be had without waiting.
+    pub fn is_decided(&self) -> bool {
+        if self.0.has_buffered() {
+            return true;
+        }
+        let mut poll = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
+        !matches!(rustix::event::poll(&mut poll, Some(&rustix::event::Timespec::default())), Ok(0))
+    }
+
     /// Waits for the end.
     pub fn result(self) -> Result<WaitResponse, ClientError> {
         self.0.json()

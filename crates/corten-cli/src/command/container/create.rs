@@ -1,0 +1,121 @@
+//! `create`, and what it shares with `run`.
+
+use crate::context::Context;
+use crate::entry::{Count, Entry};
+use crate::error::{CliError, Result};
+use crate::flags::create::CreateFlags;
+use crate::flags::request::{self, Subject};
+use crate::environment;
+use corten_api::container::CreateRequest;
+use corten_oci::Reference;
+use corten_std::{Classified, file};
+use std::path::Path;
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "container create",
+    aliases: &["create"],
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    count: Count::Min(1),
+    mixed: false,
+    command: <Arguments as clap::CommandFactory>::command,
+    run: |context, words| run(context, words.parse()?),
+};
+
+/// Create a new container
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    flags: CreateFlags,
+    /// Image, command and arguments
+    words: Vec<String>,
+}
+
+fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
+    let program = context.program.clone();
+    let request = request_of(context, &arguments.flags, &arguments.words)
+        .map_err(|error| with_help(program, "create", error, 1))?;
+    let id = create(context, &arguments.flags, &request)?;
+    context.ui.line(id)?;
+    Ok(0)
+}
+
+/// The document for the daemon.
+pub(crate) fn request_of(context: &mut Context, flags: &CreateFlags, words: &[String]) -> Result<CreateRequest> {
+    let subject = if flags.rootfs.is_some() {
+        Subject { image: String::new(), command: words.to_vec() }
+    } else {
+        let (image, command) =
+            words.split_first().ok_or_else(|| CliError::said("an image (or --rootfs PATH) is needed"))?;
+        check_image(image)?;
+        Subject { image: image.clone(), command: command.to_vec() }
+    };
+    let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let endpoint = context.client()?.target().endpoint.to_string();
+    let proxies = context.configuration().proxy_variables(&endpoint);
+    request::resolve(flags, &subject, &folder, &proxies)
+}
+
+/// Refuses what can be no image before anything is sent.
+fn check_image(image: &str) -> Result<()> {
+    if corten_std::id::is_full(image) {
+        return Ok(());
+    }
+    Reference::parse(image).map(drop).map_err(|error| CliError::said(error.to_string()))
+}
+
+/// Creates the container and writes its ID where `--cidfile` says; warnings are said. Gives the ID.
+pub(crate) fn create(context: &mut Context, flags: &CreateFlags, request: &CreateRequest) -> Result<String> {
+    if !matches!(flags.pull.as_str(), "always" | "missing" | "never" | "") {
+        return Err(CliError::said(format!(
+            "invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"",
+            flags.pull
+        )));
+    }
+    if flags.pull == "always" && flags.rootfs.is_none() {
+        return Err(CliError::said(super::super::image::unbuilt::text(&context.program, "--pull always")));
+    }
+    if !flags.cidfile.is_empty() && Path::new(&flags.cidfile).exists() {
+        return Err(CliError::said(format!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            flags.cidfile
+        )));
+    }
+    let client = context.client()?;
+    let platform = flags.platform.clone().or_else(|| environment::value(environment::DEFAULT_PLATFORM));
+    let answer = client.container_create(flags.name.as_deref(), platform.as_deref(), request);
+    let answer = answer.map_err(|error| match CliError::from(error) {
+        error if error.is_not_found() && flags.pull != "never" && error.text().contains("No such image") => {
+            let program = &context.program;
+            CliError::said(format!(
+                "{}\nhint: load it with '{program} load -i FILE' ('{program} images' lists what is here); pulling from a registry is not built yet",
+                error.text()
+            ))
+        }
+        error => error,
+    })?;
+    for warning in &answer.warnings {
+        context.ui.note(format!("WARNING: {warning}"));
+    }
+    if !flags.cidfile.is_empty() {
+        file::write(&flags.cidfile, &answer.id)?;
+    }
+    Ok(answer.id)
+}
+
+/// An error of `run` or `create` in Docker's form: the program's name before, where help is after.
+pub(crate) fn with_help(program: String, command: &str, error: CliError, code: u8) -> CliError {
+    match error {
+        CliError::Exit(_) | CliError::Output(_) => error,
+        error => {
+            let hint = match &error {
+                CliError::Client(inner) => inner.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default(),
+                _ => String::new(),
+            };
+            let text = format!(
+                "{program}: {}{hint}\n\nRun '{program} {command} --help' for more information",
+                error.text().trim_end()
+            );
+            CliError::Said { text, code }
+        }
+    }
+}

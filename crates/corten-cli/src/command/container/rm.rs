@@ -1,0 +1,72 @@
+//! `rm`.
+
+use crate::context::Context;
+use crate::entry::{Count, Entry};
+use crate::error::Result;
+use corten_client::RemoveOptions;
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "container rm",
+    aliases: &["container remove", "rm"],
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    count: Count::Min(1),
+    mixed: true,
+    command: <Arguments as clap::CommandFactory>::command,
+    run: |context, words| run(context, words.parse()?),
+};
+
+/// Remove one or more containers
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Arguments {
+    /// Force the removal of a running container (uses SIGKILL)
+    #[arg(short, long)]
+    force: bool,
+    /// Remove the specified link
+    #[arg(short, long)]
+    link: bool,
+    /// Remove anonymous volumes associated with the container
+    #[arg(short, long)]
+    volumes: bool,
+    /// Containers
+    containers: Vec<String>,
+}
+
+fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
+    let options = RemoveOptions { force: arguments.force, volumes: arguments.volumes, link: arguments.link };
+    let names: Vec<String> = arguments.containers.iter().map(|name| name.trim_matches('/').to_owned()).collect();
+    let client = context.client()?;
+    // Many at once: each removal waits for a process to end, so they wait together.
+    let results: Vec<_> = if names.len() > 1 && options.force {
+        std::thread::scope(|scope| {
+            let client = &*client;
+            let lanes = names.len().min(8);
+            let handles: Vec<_> = (0..lanes)
+                .map(|lane| {
+                    let names = &names;
+                    scope.spawn(move || {
+                        let mine = names.iter().enumerate().skip(lane).step_by(lanes);
+                        mine.map(|(at, name)| (at, client.container_remove(name, options))).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let mut results: Vec<_> =
+                handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect();
+            results.sort_by_key(|(at, _)| *at);
+            results.into_iter().map(|(_, result)| result).collect()
+        })
+    } else {
+        names.iter().map(|name| client.container_remove(name, options)).collect()
+    };
+    let mut failed = false;
+    for (name, result) in names.iter().zip(results) {
+        match result {
+            Ok(()) => context.ui.line(name)?,
+            Err(error) => {
+                // What is not there any more is as wanted.
+                failed |= !(options.force && error.is_not_found());
+                context.ui.error(&error.into());
+            }
+        }
+    }
+    Ok(u8::from(failed))
+}

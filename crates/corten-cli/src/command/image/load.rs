@@ -1,0 +1,98 @@
+//! `load`.
+
+use crate::context::Context;
+use crate::entry::{Count, Entry};
+use crate::error::{CliError, Result};
+use corten_std::file;
+use serde::Deserialize;
+use std::io::{self, Read};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "image load",
+    aliases: &["load"],
+    usage: "[OPTIONS]",
+    count: Count::None,
+    mixed: true,
+    command: <Arguments as clap::CommandFactory>::command,
+    run: |context, words| run(context, words.parse()?),
+};
+
+/// Load an image from a tar archive or STDIN
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Arguments {
+    /// Read from tar archive file, instead of STDIN
+    #[arg(short, long, value_name = "string")]
+    input: Option<String>,
+    /// Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
+    /// Suppress the load output
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
+    let client = context.client()?;
+    let mut source: Box<dyn Read> = match &arguments.input {
+        Some(path) => Box::new(file::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => CliError::said(format!("open {path}: no such file or directory")),
+            _ => error.into(),
+        })?),
+        None if rustix::termios::isatty(io::stdin()) => {
+            return Err(CliError::said("requested load from stdin, but stdin is empty"));
+        }
+        None => Box::new(io::stdin()),
+    };
+    // Without a terminal to show it on, progress is not worth sending.
+    let quiet = arguments.quiet || !context.ui.is_terminal;
+    let reply = client.image_load(&mut *source, quiet, arguments.platform.as_deref())?;
+    if reply.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
+        return messages(context, reply);
+    }
+    let mut reply = reply;
+    io::copy(&mut reply, &mut context.ui).map_err(CliError::Output)?;
+    Ok(0)
+}
+
+/// One line of a stream of progress.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Message {
+    stream: String,
+    status: String,
+    id: String,
+    error: String,
+    #[serde(rename = "errorDetail")]
+    error_detail: Option<ErrorDetail>,
+    #[serde(rename = "progressDetail")]
+    progress_detail: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ErrorDetail {
+    message: String,
+}
+
+/// Prints a stream of progress: results as data, an error as the end of the command. Bars are left out.
+pub(crate) fn messages(context: &mut Context, reply: impl Read) -> Result<u8> {
+    let reader = io::BufReader::new(reply);
+    for message in serde_json::Deserializer::from_reader(reader).into_iter::<Message>() {
+        let message = message.map_err(|error| CliError::said(format!("the daemon's progress cannot be read: {error}")))?;
+        if let Some(detail) = message.error_detail.filter(|detail| !detail.message.is_empty()) {
+            return Err(CliError::said(detail.message));
+        }
+        if !message.error.is_empty() {
+            return Err(CliError::said(message.error));
+        }
+        if !message.stream.is_empty() {
+            context.ui.data(message.stream.as_bytes())?;
+            context.ui.flush()?;
+        } else if message.progress_detail.is_none() && !message.status.is_empty() {
+            let id = if message.id.is_empty() { String::new() } else { format!("{}: ", message.id) };
+            context.ui.line(format!("{id}{}", message.status))?;
+            context.ui.flush()?;
+        }
+    }
+    Ok(0)
+}

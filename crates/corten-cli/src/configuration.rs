@@ -1,0 +1,84 @@
+//! `config.json`: what of it the command line uses. Keys that are not known are left alone.
+
+use corten_std::file;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Configuration {
+    /// Headers sent with every request.
+    #[serde(rename = "HttpHeaders")]
+    pub(crate) http_headers: BTreeMap<String, String>,
+    /// Keys that detach.
+    #[serde(rename = "detachKeys")]
+    pub(crate) detach_keys: String,
+    /// The context where none is named.
+    #[serde(rename = "currentContext")]
+    pub(crate) current_context: String,
+    /// Filters added to every prune.
+    #[serde(rename = "pruneFilters")]
+    pub(crate) prune_filters: Vec<String>,
+    /// Proxy settings by daemon, `default` for all.
+    pub(crate) proxies: BTreeMap<String, Proxies>,
+    /// Formats of lists, by key: `psFormat`, `imagesFormat` and so on.
+    #[serde(flatten)]
+    formats: BTreeMap<String, serde_json::Value>,
+}
+
+/// Proxy settings that containers get as variables.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Proxies {
+    http_proxy: String,
+    https_proxy: String,
+    no_proxy: String,
+    ftp_proxy: String,
+    all_proxy: String,
+}
+
+impl Configuration {
+    /// Reads the file; a missing one is an empty one. The second value is a warning about one that is damaged.
+    pub(crate) fn read(folder: &Path) -> (Self, Option<String>) {
+        let path = folder.join("config.json");
+        let bytes = match file::read_optional(&path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return (Self::default(), None),
+            Err(error) => {
+                return (Self::default(), Some(format!("WARNING: Error loading config file: {}", corten_std::chain(&error))));
+            }
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(configuration) => (configuration, None),
+            Err(error) => {
+                let text = format!("WARNING: Error loading config file: {}: {error}", path.display());
+                (Self::default(), Some(text))
+            }
+        }
+    }
+
+    /// A list's format, where one is set.
+    pub(crate) fn format(&self, key: &str) -> Option<&str> {
+        self.formats.get(key)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// The variables that a container on this daemon gets for its proxies, in both cases.
+    pub(crate) fn proxy_variables(&self, endpoint: &str) -> Vec<(String, String)> {
+        let Some(proxies) = self.proxies.get(endpoint).or_else(|| self.proxies.get("default")) else {
+            return Vec::new();
+        };
+        [
+            ("HTTP_PROXY", &proxies.http_proxy),
+            ("HTTPS_PROXY", &proxies.https_proxy),
+            ("NO_PROXY", &proxies.no_proxy),
+            ("FTP_PROXY", &proxies.ftp_proxy),
+            ("ALL_PROXY", &proxies.all_proxy),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_ascii_lowercase(), value.clone())])
+        .collect()
+    }
+}

@@ -1,0 +1,97 @@
+//! What a command works with: its output, the daemon, the configuration.
+
+use crate::configuration::Configuration;
+use crate::environment;
+use crate::error::Result;
+use crate::invocation::GlobalOptions;
+use crate::ui::Ui;
+use corten_client::Client;
+use corten_client::target::{self, Wishes};
+use corten_std::Paths;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// What a command works with. Configuration and client are made when first asked for.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) ui: Ui,
+    /// The name that this program was called by: `corten` or `docker`.
+    pub(crate) program: String,
+    options: GlobalOptions,
+    folder: PathBuf,
+    configuration: Option<Rc<Configuration>>,
+    client: Option<Rc<Client>>,
+}
+
+impl Context {
+    pub(crate) fn new(program: String, options: GlobalOptions) -> Self {
+        let folder = options
+            .config
+            .clone()
+            .or_else(|| environment::value(environment::CONFIGURATION))
+            .map_or_else(|| environment::home().join(".docker"), PathBuf::from);
+        Self { ui: Ui::new(), program, options, folder, configuration: None, client: None }
+    }
+
+    /// The folder of the configuration.
+    pub(crate) fn configuration_folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The configuration; a damaged file is warned about once and taken as empty.
+    pub(crate) fn configuration(&mut self) -> Rc<Configuration> {
+        if let Some(configuration) = &self.configuration {
+            return Rc::clone(configuration);
+        }
+        let (configuration, warning) = Configuration::read(&self.folder);
+        if let Some(warning) = warning {
+            self.ui.note(warning);
+        }
+        let configuration = Rc::new(configuration);
+        self.configuration = Some(Rc::clone(&configuration));
+        configuration
+    }
+
+    /// The client of the daemon that is meant.
+    pub(crate) fn client(&mut self) -> Result<Rc<Client>> {
+        if let Some(client) = &self.client {
+            return Ok(Rc::clone(client));
+        }
+        let configuration = self.configuration();
+        let paths = paths();
+        let current = &configuration.current_context;
+        let tls = [environment::TLS, environment::TLS_VERIFY].iter().any(|name| environment::value(name).is_some());
+        let wishes = Wishes {
+            host: self.options.host.clone(),
+            context: self.options.context.clone(),
+            host_variable: environment::value(environment::HOST),
+            context_variable: environment::value(environment::CONTEXT),
+            current_context: (!current.is_empty()).then(|| current.clone()),
+            api_version: environment::value(environment::API_VERSION),
+            tls: tls || self.options.tls || self.options.tlsverify,
+            configuration: self.folder.clone(),
+            paths: paths.clone(),
+        };
+        let target = target::resolve(&wishes)?;
+        let headers = configuration.http_headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let own = target.own;
+        let mut client = Client::new(target, headers);
+        if own {
+            client = client.starting("/proc/self/exe".into(), paths, || {
+                Ui::new().note("No daemon is running here yet: starting one");
+            });
+        }
+        let client = Rc::new(client);
+        self.client = Some(Rc::clone(&client));
+        Ok(client)
+    }
+}
+
+/// Where our own daemon lives.
+pub(crate) fn paths() -> Paths {
+    let defaults = Paths::default();
+    Paths::new(
+        environment::value(environment::DATA_ROOT).map_or(defaults.data_root, PathBuf::from),
+        environment::value(environment::EXEC_ROOT).map_or(defaults.exec_root, PathBuf::from),
+    )
+}

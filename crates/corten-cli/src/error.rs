@@ -1,0 +1,82 @@
+//! What ends a command, and how it is said. The one place where failures become exit codes and texts.
+
+use corten_client::{ClientError, StartError};
+use corten_std::{Classified, PathError, chain};
+use std::io;
+
+/// Why a command ends.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// All is said already; only the code is left.
+    #[error("exit code {0}")]
+    Exit(u8),
+    /// A text of this program, said as it stands.
+    #[error("{text}")]
+    Said {
+        /// One line or several.
+        text: String,
+        /// The exit code.
+        code: u8,
+    },
+    /// A call to the daemon failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file of this machine.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Standard output or error cannot be written: the reader went away, or the disk is full.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+}
+
+impl CliError {
+    /// A text with exit code 1.
+    pub(crate) fn said(text: impl Into<String>) -> Self {
+        Self::Said { text: text.into(), code: 1 }
+    }
+
+    /// The text for people, causes included.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Exit(_) => String::new(),
+            Self::Said { text, .. } => text.clone(),
+            Self::Client(ClientError::Api { message, .. }) => format!("Error response from daemon: {message}"),
+            // Docker's line is complete in itself.
+            Self::Client(error @ (ClientError::NoDaemon { .. } | ClientError::Denied { .. })) => error.to_string(),
+            Self::Client(error) => chain(error),
+            Self::Path(error) => chain(error),
+            Self::Output(error) => format!("cannot write the output: {error}"),
+        }
+    }
+
+    /// What the reader can do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Client(error) => error.hint(),
+            Self::Path(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    /// The exit code of a command that ends so.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Exit(code) | Self::Said { code, .. } => *code,
+            _ => 1,
+        }
+    }
+
+    /// Whether the daemon says that there is no such object.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Client(error) if error.is_not_found())
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+/// Result of a step of a command.
+pub type Result<T, E = CliError> = std::result::Result<T, E>;
