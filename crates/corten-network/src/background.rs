@@ -1,1 +1,196 @@
-//! Placeholder.
+//! What is done beside the callers: making namespaces that stand ready, and removing what is left of sandboxes.
+//!
+//! Two threads, because each waits for the kernel in its own way: `network-pool` makes, `network-sweep` removes. Both
+//! sleep while there is nothing to do.
+
+use crate::manager::Shared;
+use crate::pool;
+use crate::record::Record;
+use crate::settings::{Endpoint, PublishedPort};
+use crate::{flows, record};
+use corten_sys::netlink::{Batch, Protocol, Socket, namespace, route};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a cable may outlive its namespace before it is cut: the kernel takes namespaces apart a little later.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How often cables are looked for that have gone.
+const INTERVAL: Duration = Duration::from_millis(4);
+
+/// Work for the sweeping thread.
+#[derive(Debug)]
+pub(crate) enum Sweep {
+    /// A sandbox that was taken out of the accounts; the address comes back when its cable has gone.
+    Sandbox(Box<Record>),
+    /// Pins and files that belong to nobody.
+    Paths(Vec<PathBuf>),
+    /// Interfaces that belong to nobody.
+    Interfaces(Vec<String>),
+    /// UDP flows of before.
+    Flows(Box<Endpoint>, Vec<PublishedPort>),
+    /// Answer when everything before this is done.
+    Settle(SyncSender<()>),
+}
+
+/// The two threads. Dropping this ends them after what they are doing.
+#[derive(Debug)]
+pub(crate) struct Background {
+    refill: Option<Sender<SyncSender<()>>>,
+    sweep: Option<Sender<Sweep>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts both in the calling thread's network namespace.
+    pub(crate) fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+        let (refill, refills) = channel();
+        let (sweep, sweeps) = channel();
+        let mut this = Self { refill: Some(refill), sweep: Some(sweep), threads: Vec::new() };
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).stack_size(256 * 1024).spawn(run)
+        };
+        let pool = Arc::clone(shared);
+        this.threads.push(spawn("network-pool", Box::new(move || refill_all(&pool, &refills)))?);
+        let pool = Arc::clone(shared);
+        this.threads.push(spawn("network-sweep", Box::new(move || sweep_all(&pool, &sweeps)))?);
+        Ok(this)
+    }
+
+    /// Has the pools filled; the answer comes when they are full.
+    pub(crate) fn refill(&self) -> Receiver<()> {
+        let (done, wait) = std::sync::mpsc::sync_channel(1);
+        if let Some(refill) = &self.refill {
+            let _ = refill.send(done);
+        }
+        wait
+    }
+
+    pub(crate) fn sweep(&self, work: Sweep) {
+        if let Some(sweep) = &self.sweep {
+            let _ = sweep.send(work);
+        }
+    }
+
+    /// Ends both threads, after all work that was given.
+    pub(crate) fn stop(&mut self) {
+        self.refill = None;
+        self.sweep = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn refill_all(shared: &Shared, requests: &Receiver<SyncSender<()>>) {
+    let mut host = match Socket::open(Protocol::Route) {
+        Ok(host) => host,
+        Err(error) => return tracing::error!(%error, "no namespaces are kept ready"),
+    };
+    while let Ok(done) = requests.recv() {
+        while let Some(plan) = shared.next_plan() {
+            match pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, plan.as_ref()) {
+                Ok(ready) => shared.put_ready(ready, plan.as_ref()),
+                Err(error) => {
+                    // The next start meets the same and tells the user.
+                    tracing::warn!(error = %corten_std::chain(&error), "a namespace could not be made ready");
+                    if let Some(plan) = &plan {
+                        shared.give_back(plan);
+                    }
+                    break;
+                }
+            }
+        }
+        let _ = done.try_send(());
+    }
+}
+
+/// A cable that should go with its namespace.
+struct Cable {
+    interface: String,
+    record: Box<Record>,
+    deadline: Instant,
+}
+
+fn sweep_all(shared: &Shared, work: &Receiver<Sweep>) {
+    let mut host = match Socket::open(Protocol::Route) {
+        Ok(host) => host,
+        Err(error) => return tracing::error!(%error, "nothing is swept"),
+    };
+    let mut cables: Vec<Cable> = Vec::new();
+    let mut waiting = Vec::new();
+    loop {
+        let next = if cables.is_empty() { work.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { work.recv_timeout(INTERVAL) };
+        match next {
+            Ok(Sweep::Sandbox(record)) => remove_sandbox(shared, record, &mut cables),
+            Ok(Sweep::Paths(paths)) => paths.iter().for_each(|path| remove_path(path)),
+            Ok(Sweep::Interfaces(names)) => names.iter().for_each(|name| remove_interface(&mut host, name)),
+            Ok(Sweep::Flows(endpoint, ports)) => {
+                if let Err(error) = flows::forget(&endpoint, &ports) {
+                    tracing::warn!(error = %corten_std::chain(&error), "old UDP connections could not be forgotten");
+                }
+            }
+            Ok(Sweep::Settle(done)) => waiting.push(done),
+            Err(RecvTimeoutError::Timeout) => cables.retain(|cable| !has_gone(shared, &mut host, cable)),
+            Err(RecvTimeoutError::Disconnected) if cables.is_empty() => return,
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(INTERVAL);
+                cables.retain(|cable| !has_gone(shared, &mut host, cable));
+            }
+        }
+        if cables.is_empty() {
+            for done in waiting.drain(..) {
+                let _ = SyncSender::try_send(&done, ());
+            }
+        }
+    }
+}
+
+fn remove_sandbox(shared: &Shared, sandbox: Box<Record>, cables: &mut Vec<Cable>) {
+    let paths = &shared.settings.paths;
+    remove_path(&record::pin_path(paths, &sandbox.id));
+    let Some(endpoint) = &sandbox.endpoint else { return remove_path(&record::record_path(paths, &sandbox.id)) };
+    if let Err(error) = flows::forget(endpoint, &sandbox.ports) {
+        tracing::warn!(error = %corten_std::chain(&error), "old UDP connections could not be forgotten");
+    }
+    cables.push(Cable { interface: endpoint.host_interface.clone(), record: sandbox, deadline: Instant::now() + PATIENCE });
+}
+
+/// Whether a cable has gone, by itself or, after a while, cut. Its address is free then, and its record goes last.
+fn has_gone(shared: &Shared, host: &mut Socket, cable: &Cable) -> bool {
+    if matches!(route::link(host, &cable.interface), Ok(Some(_))) {
+        if Instant::now() < cable.deadline {
+            return false;
+        }
+        remove_interface(host, &cable.interface);
+    }
+    remove_path(&record::record_path(&shared.settings.paths, &cable.record.id));
+    shared.release_address(&cable.record);
+    true
+}
+
+fn remove_path(path: &std::path::Path) {
+    if let Err(error) = namespace::unpin(path) {
+        tracing::warn!(path = %path.display(), %error, "could not be removed");
+    }
+}
+
+fn remove_interface(host: &mut Socket, name: &str) {
+    let mut batch = Batch::new();
+    route::delete_link(&mut batch, name);
+    match host.send(batch) {
+        Err(error) if !error.is_missing() => {
+            tracing::warn!(interface = name, error = %corten_std::chain(&error), "could not be removed");
+        }
+        _ => {}
+    }
+}

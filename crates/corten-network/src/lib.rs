@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod firewall;
 mod flows;
+mod forwarding;
 mod manager;
 mod namespace;
 mod owner;

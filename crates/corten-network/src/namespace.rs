@@ -69,13 +69,15 @@ pub(crate) fn set(path: &str, value: &str) {
     let _: io::Result<()> = fs::write(path, value);
 }
 
-/// Connects a namespace to a bridge and gives it its addresses. `host` is a socket in the bridge's namespace.
+/// Connects a namespace to a bridge and gives it its addresses. `host` is a socket in the bridge's namespace. Returns
+/// the near end's number.
 pub(crate) fn connect(
     host: &mut Socket,
     space: &mut Namespace,
     pair: &VethPlan<'_>,
     addressing: &Addressing,
-) -> Result<(), NetlinkError> {
+    isolated: bool,
+) -> Result<u32, NetlinkError> {
     let mut batch = Batch::new();
     route::create_veth(
         &mut batch,
@@ -89,11 +91,18 @@ pub(crate) fn connect(
         },
     );
     host.send(batch)?;
+    let near = route::link(host, pair.name)?.map_or(0, |link| link.index);
+    if isolated {
+        let mut batch = Batch::new();
+        route::set_port(&mut batch, near, None, Some(true));
+        host.send(batch)?;
+    }
     let index = interface_index(&mut space.inside)?;
     let mut batch = Batch::new();
     route::set_up(&mut batch, index, true);
     add_addresses(&mut batch, index, addressing);
-    space.inside.send(batch)
+    space.inside.send(batch)?;
+    Ok(near)
 }
 
 /// The number that the kernel gave to the interface inside.

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// Bytes moved in one call.
@@ -25,61 +25,83 @@ const CHUNK: usize = 64 * 1024;
 const MOST: usize = 4096;
 const WAKE: u64 = 0;
 
-#[derive(Debug)]
-enum Order {
-    /// Begin to accept: name, listener, where to.
-    Add(String, Arc<OwnedFd>, SocketAddr),
-    /// Stop accepting; open connections go on until the container's end is gone.
-    Remove(String),
-    Stop,
-}
-
 /// The proxy's thread. Dropping this ends it, and all connections with it.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    orders: Sender<Order>,
+    registry: Arc<Registry>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What callers and the thread share, so that a listener is let go of before [`Proxy::remove`] returns: its port can
+/// be bound again at once.
+#[derive(Debug)]
+struct Registry {
+    poll: OwnedFd,
+    /// By the even number that epoll reports.
+    listeners: Mutex<HashMap<u64, Listener>>,
+    /// The number given last, of a listener or, one less, of a connection.
+    last: AtomicU64,
+}
+
+impl Registry {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<u64, Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self) -> u64 {
+        self.last.fetch_add(2, Ordering::Relaxed) + 2
+    }
 }
 
 impl Proxy {
     /// Starts the thread, in the calling thread's network namespace.
     pub(crate) fn start() -> io::Result<Self> {
         let wake = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (orders, receiver) = channel();
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&poll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        let state = State { poll, wake: Arc::clone(&wake), receiver, listeners: HashMap::new(), links: HashMap::new(), next: 2 };
-        let thread = std::thread::Builder::new().name("port-proxy".to_owned()).stack_size(128 * 1024).spawn(move || state.run())?;
-        Ok(Self { orders, wake, thread: Some(thread) })
+        let registry = Arc::new(Registry { poll, listeners: Mutex::default(), last: AtomicU64::new(0) });
+        let state = State { registry: Arc::clone(&registry), links: HashMap::new() };
+        let thread = std::thread::Builder::new()
+            .name("port-proxy".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(move || state.run())?;
+        Ok(Self { registry, wake, thread: Some(thread) })
     }
 
     /// Accepts on a listener from now on.
-    pub(crate) fn add(&self, name: String, listener: Arc<OwnedFd>, target: SocketAddr) {
-        self.order(Order::Add(name, listener, target));
+    pub(crate) fn add(&self, name: String, socket: Arc<OwnedFd>, target: SocketAddr) {
+        let number = self.registry.number();
+        let mut listeners = self.registry.listeners();
+        let data = epoll::EventData::new_u64(number);
+        match epoll::add(&self.registry.poll, &*socket, data, epoll::EventFlags::IN) {
+            Ok(()) => drop(listeners.insert(number, Listener { name, socket, target, paused: false })),
+            Err(error) => tracing::warn!(%name, %error, "the proxy cannot serve a port"),
+        }
     }
 
-    /// Stops accepting, and lets go of the listener.
-    pub(crate) fn remove(&self, name: String) {
-        self.order(Order::Remove(name));
-    }
-
-    fn order(&self, order: Order) {
-        // The thread is gone only while this is dropped.
-        let _ = self.orders.send(order);
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    /// Stops accepting, and lets go of the listener. Open connections go on until an end of them is gone.
+    pub(crate) fn remove(&self, name: &str) {
+        self.registry.listeners().retain(|_, listener| {
+            let keep = listener.name != name;
+            if !keep {
+                let _ = epoll::delete(&self.registry.poll, &*listener.socket);
+            }
+            keep
+        });
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.order(Order::Stop);
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
+#[derive(Debug)]
 struct Listener {
     name: String,
     socket: Arc<OwnedFd>,
@@ -165,14 +187,9 @@ impl Link {
 }
 
 struct State {
-    poll: OwnedFd,
-    wake: Arc<OwnedFd>,
-    receiver: Receiver<Order>,
-    /// By the even number that epoll reports.
-    listeners: HashMap<u64, Listener>,
+    registry: Arc<Registry>,
     /// By the odd number that epoll reports for both sockets.
     links: HashMap<u64, Link>,
-    next: u64,
 }
 
 impl State {
@@ -180,17 +197,15 @@ impl State {
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();
-            match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), None) {
+            match epoll::wait(&self.registry.poll, rustix::buffer::spare_capacity(&mut events), None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
             for event in &events {
                 let number = event.data.u64();
                 if number == WAKE {
-                    if self.obey() {
-                        return;
-                    }
-                } else if number % 2 == 0 {
+                    return;
+                } else if number.is_multiple_of(2) {
                     self.accept(number);
                 } else if self.links.get_mut(&number).is_some_and(|link| !link.step()) {
                     self.links.remove(&number);
@@ -200,57 +215,33 @@ impl State {
         }
     }
 
-    /// Whether to stop.
-    fn obey(&mut self) -> bool {
-        let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
-        while let Ok(order) = self.receiver.try_recv() {
-            match order {
-                Order::Add(name, socket, target) => {
-                    let number = self.next;
-                    self.next += 2;
-                    let data = epoll::EventData::new_u64(number);
-                    if epoll::add(&self.poll, &*socket, data, epoll::EventFlags::IN).is_ok() {
-                        self.listeners.insert(number, Listener { name, socket, target, paused: false });
-                    }
-                }
-                Order::Remove(name) => self.listeners.retain(|_, listener| {
-                    let keep = listener.name != name;
-                    if !keep {
-                        let _ = epoll::delete(&self.poll, &*listener.socket);
-                    }
-                    keep
-                }),
-                Order::Stop => return true,
-            }
-        }
-        false
-    }
-
     fn accept(&mut self, number: u64) {
-        let Some(listener) = self.listeners.get_mut(&number) else { return };
+        let mut listeners = self.registry.listeners();
+        let Some(listener) = listeners.get_mut(&number) else { return };
         if self.links.len() >= MOST {
-            listener.paused = epoll::delete(&self.poll, &*listener.socket).is_ok();
+            listener.paused = epoll::delete(&self.registry.poll, &*listener.socket).is_ok();
             return;
         }
         let target = listener.target;
-        let Ok(client) = net::accept_with(&*listener.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
+        let accepted = net::accept_with(&*listener.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        drop(listeners);
+        let Ok(client) = accepted else { return };
         // A connection that cannot be passed on is closed, as that of a container that does not listen.
         let Ok(link) = connect(client, target) else { return };
-        let number = self.next + 1;
-        self.next += 2;
+        let number = self.registry.number() - 1;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        let add = |socket: &OwnedFd| epoll::add(&self.poll, socket.as_fd(), epoll::EventData::new_u64(number), flags);
+        let add = |socket: &OwnedFd| {
+            epoll::add(&self.registry.poll, socket.as_fd(), epoll::EventData::new_u64(number), flags)
+        };
         if add(&link.client).and_then(|()| add(&link.server)).is_ok() {
             self.links.insert(number, link);
         }
     }
 
-    fn resume(&mut self) {
-        for (number, listener) in &mut self.listeners {
-            if listener.paused {
-                let data = epoll::EventData::new_u64(*number);
-                listener.paused = epoll::add(&self.poll, &*listener.socket, data, epoll::EventFlags::IN).is_err();
-            }
+    fn resume(&self) {
+        for (number, listener) in self.registry.listeners().iter_mut().filter(|(_, listener)| listener.paused) {
+            let data = epoll::EventData::new_u64(*number);
+            listener.paused = epoll::add(&self.registry.poll, &*listener.socket, data, epoll::EventFlags::IN).is_err();
         }
     }
 }

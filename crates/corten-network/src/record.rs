@@ -25,13 +25,16 @@ pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) kind: SandboxKind,
     pub(crate) endpoint: Option<Endpoint>,
+    /// The number of the interface on the bridge, 0 without.
+    #[serde(default)]
+    pub(crate) host_index: u32,
     #[serde(default)]
     pub(crate) ports: Vec<PublishedPort>,
 }
 
 impl Record {
     pub(crate) fn new(id: String, name: &str, kind: SandboxKind, endpoint: Option<Endpoint>) -> Self {
-        Self { version: VERSION, id, name: name.to_owned(), kind, endpoint, ports: Vec::new() }
+        Self { version: VERSION, id, name: name.to_owned(), kind, endpoint, host_index: 0, ports: Vec::new() }
     }
 
     /// Writes or replaces the file.
@@ -51,6 +54,12 @@ pub(crate) fn record_path(paths: &Paths, id: &str) -> PathBuf {
 /// Where a sandbox's namespace is pinned.
 pub(crate) fn pin_path(paths: &Paths, id: &str) -> PathBuf {
     paths.network_namespaces().join(corten_std::id::short(id))
+}
+
+/// Which interfaces there were when forwarding was turned on: a list of names. The file exists only where it was a
+/// daemon with this exec root that turned it on.
+pub(crate) fn forwarding_path(paths: &Paths) -> PathBuf {
+    paths.exec_root.join("forwarding.json")
 }
 
 /// Reads one record; what cannot be read is no record.

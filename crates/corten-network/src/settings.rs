@@ -17,6 +17,8 @@ pub struct NetworkSettings {
     /// The name of the nftables table; two daemons on one machine need two names.
     /// [`NetworkSettings::new`] derives it from the default bridge's name.
     pub table: String,
+    /// The bridge on which namespaces stand ready from the start; on others from their first sandbox on.
+    pub default_bridge: String,
     /// How many namespaces are kept ready on each bridge that is in use; 0 makes each on demand.
     pub pool_size: usize,
     /// Whether the manager may turn on IPv4 forwarding where it is off.
@@ -32,7 +34,8 @@ impl NetworkSettings {
             "corten0" => "corten".to_owned(),
             other => format!("corten-{other}"),
         };
-        Self { paths, table, pool_size: 6, ip_forward: true, firewall: FirewallMode::Docker }
+        let default_bridge = bridge_name.to_owned();
+        Self { paths, table, default_bridge, pool_size: 6, ip_forward: true, firewall: FirewallMode::Docker }
     }
 }
 

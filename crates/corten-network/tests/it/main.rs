@@ -1,0 +1,9 @@
+//! The manager at work in a private network namespace, looked at with the kernel's own tools and with real traffic.
+
+#![expect(clippy::print_stderr, reason = "tests tell what they measured")]
+
+mod firewall;
+mod lifecycle;
+mod publish;
+mod speed;
+mod world;
