@@ -64,8 +64,8 @@ struct Worked {
 }
 
 impl Ingest {
-    /// Waits for the worker.
-    pub(crate) fn finish(self) -> (Option<StagedBlob>, Result<Unpacked>) {
+    /// Waits for the worker. Where unpacking failed its folder goes; the bytes as they came are given in any case.
+    pub(crate) fn finish(self, store: &Store) -> (Option<StagedBlob>, Result<Unpacked>) {
         let worked = self.worker.join().unwrap_or_else(|_| {
             Err(StoreError::System {
                 operation: "unpack a layer",
@@ -82,7 +82,10 @@ impl Ingest {
                 let (folder, applied, compression) = (Some(self.folder), worked.applied, self.compression);
                 (None, Ok(Unpacked { folder, row, applied, compression, blob: self.blob, begun: self.begun }))
             }
-            Err(error) => (self.blob, Err(error)),
+            Err(error) => {
+                let discarded = store.inner.reaper.remove(self.folder);
+                (self.blob, discarded.and(Err(error)))
+            }
         }
     }
 
@@ -327,4 +330,17 @@ pub(crate) fn looks_like_tar(block: &[u8]) -> bool {
 pub(crate) fn discard(store: &Store, folder: Option<&Path>, blob: Option<&StagedBlob>) -> Result<()> {
     let paths = folder.map(Path::to_owned).into_iter().chain(blob.map(|blob| blob.path.clone()));
     paths.map(|path| store.inner.reaper.remove(path)).collect()
+}
+
+/// Gives up a layer with everything that [`Ingest::finish`] gave.
+pub(crate) fn discard_layer(
+    store: &Store,
+    unpacked: Result<Unpacked>,
+    blob: Option<StagedBlob>,
+) -> Result<()> {
+    discard(store, None, blob.as_ref())?;
+    match unpacked {
+        Ok(layer) => discard(store, layer.folder.as_deref(), layer.blob.as_ref()),
+        Err(_) => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@ use crate::blob::{StagedBlob, stage_bytes, stage_reader};
 use crate::commit::Batch;
 use crate::garbage::PinSet;
 use crate::image::ImageRow;
-use crate::ingest::{Unpacked, discard};
+use crate::ingest::{Unpacked, discard, discard_layer};
 use crate::snapshots::{CommittedRow, CopySnapshots, FILES, SnapshotKey, Staged, Usage, tree};
 use crate::store::{SnapshotForm, Store};
 use crate::{Result, StoreError};
@@ -411,7 +411,8 @@ impl<'a> Assembler<'a> {
             next =
                 staged.unwrap_or_else(|| self.store.inner.index.row(&key).and_then(|row| row.parent.clone()));
         }
-        let (blob, unpacked) = self.store.ingest(reader, &layer.digest.to_string(), parents)?.finish();
+        let (blob, unpacked) =
+            self.store.ingest(reader, &layer.digest.to_string(), parents)?.finish(self.store);
         discard(self.store, None, blob.as_ref())?;
         let mut unpacked = unpacked?;
         // Its bytes are here already.

@@ -7,7 +7,7 @@
 use super::assemble::{Assembler, Item, docker_layer_type};
 use crate::blob::{DOCUMENT_LIMIT, stage_reader};
 use crate::image::{Images, LoadEvent, Loaded, TagRow};
-use crate::ingest::{Ingest, looks_like_tar};
+use crate::ingest::{Ingest, discard_layer, looks_like_tar};
 use crate::store::Store;
 use crate::{Result, StoreError};
 use corten_layer::tar::{EntryKind, Reader};
@@ -67,9 +67,8 @@ impl Images<'_> {
         let outcome = loader.read(archive).and_then(|()| loader.plan());
         let Loader { assembler, running, progress, .. } = loader;
         for ingest in running {
-            let (blob, unpacked) = ingest.finish();
-            let folder = unpacked.as_ref().ok().and_then(|unpacked| unpacked.folder.clone());
-            crate::ingest::discard(self.store, folder.as_deref(), blob.as_ref())?;
+            let (blob, unpacked) = ingest.finish(self.store);
+            discard_layer(self.store, unpacked, blob)?;
         }
         let (mut batch, pins) = assembler.finish()?;
         let loaded = match outcome {
@@ -215,7 +214,7 @@ impl Loader<'_, '_> {
     fn finish_oldest(&mut self) {
         let Some(ingest) = self.running.pop_front() else { return };
         let (digest, layer) = (ingest.digest, ingest.layer().to_owned());
-        let (blob, unpacked) = ingest.finish();
+        let (blob, unpacked) = ingest.finish(self.store);
         if let Err(error) = &unpacked {
             tracing::debug!(
                 layer,
@@ -225,10 +224,7 @@ impl Loader<'_, '_> {
         }
         if self.assembler.items.contains_key(&digest) {
             // The same layer at two paths.
-            let unpacked = unpacked.ok();
-            let folder = unpacked.as_ref().and_then(|unpacked| unpacked.folder.as_deref());
-            let blob = unpacked.as_ref().and_then(|unpacked| unpacked.blob.as_ref()).or(blob.as_ref());
-            let _ = crate::ingest::discard(self.store, folder, blob);
+            let _ = discard_layer(self.store, unpacked, blob);
             return;
         }
         self.assembler.items.insert(digest, Item::Layer(unpacked, blob));

@@ -27,7 +27,7 @@ impl Images<'_> {
         }
         let outcome = (|| {
             for mut layer in layers {
-                let (blob, unpacked) = store.ingest(&mut layer, "new layer", Vec::new())?.finish();
+                let (blob, unpacked) = store.ingest(&mut layer, "new layer", Vec::new())?.finish(store);
                 crate::ingest::discard(store, None, blob.as_ref())?;
                 let mut unpacked = unpacked?;
                 // The plain tar is the layer, however it came.

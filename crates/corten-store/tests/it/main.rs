@@ -1,5 +1,6 @@
 //! Tests of the store as a whole, from outside.
 
+mod archive;
 mod images;
 mod snapshots;
 
