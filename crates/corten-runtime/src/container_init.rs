@@ -1,0 +1,1 @@
+//! `--init`: the role of our program as the container's first process.

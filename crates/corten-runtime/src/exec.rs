@@ -1,0 +1,83 @@
+//! A further process in a running container.
+
+use std::os::fd::AsFd;
+
+use corten_sys::process::{self, CloneOptions, Fork, Namespaces};
+use corten_sys::socket;
+
+use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
+use crate::inside;
+use crate::launch::{ChildrenIn, await_exec};
+use crate::request::{Container, ExecRequest, Launched};
+
+/// Runs a process in a container: in all its namespaces, its cgroup and its root. Returns when it has executed its
+/// command, or with what went wrong.
+///
+/// The caller has one thread, and becomes the parent.
+pub fn exec(container: &Container, request: ExecRequest<'_>) -> Result<Launched, LaunchError> {
+    let namespaces = differing_namespaces(container)?;
+    let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
+    let gone = |error: LaunchError| LaunchError {
+        kind: LaunchErrorKind::NotRunning,
+        message: "the container is not running".to_owned(),
+        ..error
+    };
+    let pid_namespace = if namespaces.contains(Namespaces::PID) {
+        Some(ChildrenIn::enter(container.pidfd.as_fd()).map_err(gone)?)
+    } else {
+        None
+    };
+    let options = CloneOptions {
+        namespaces: Namespaces::NONE,
+        cgroup: request.cgroup.unified.as_ref().map(AsFd::as_fd),
+        sibling: false,
+    };
+    match process::clone_process(&options) {
+        Err(error) => {
+            let error = Err::<(), _>(error).at(Stage::Clone, "make a process in the container").unwrap_err();
+            // No process can be made in a pid namespace whose first process has ended.
+            Err(if process::pidfd_send_signal(container.pidfd.as_fd(), 0).is_err() {
+                gone(error)
+            } else {
+                error
+            })
+        }
+        Ok(Fork::Child) => {
+            drop(ours);
+            inside::run_exec(container, namespaces, request, &inside::Report::new(theirs))
+        }
+        Ok(Fork::Parent(child)) => {
+            drop(theirs);
+            drop(pid_namespace);
+            drop(request);
+            await_exec(ours, child)
+        }
+    }
+}
+
+/// The namespaces in which the container is and we are not: the kernel refuses to enter some that are ours already.
+fn differing_namespaces(container: &Container) -> Result<Namespaces, LaunchError> {
+    let mut differing = Namespaces::NONE;
+    for (name, kind) in [
+        ("mnt", Namespaces::MOUNT),
+        ("pid", Namespaces::PID),
+        ("net", Namespaces::NETWORK),
+        ("ipc", Namespaces::IPC),
+        ("uts", Namespaces::UTS),
+        ("cgroup", Namespaces::CGROUP),
+    ] {
+        let link = |who: &str| rustix::fs::readlink(format!("/proc/{who}/ns/{name}"), Vec::new());
+        let own = link("self").at(Stage::Prepare, format_args!("read our own {name} namespace"))?;
+        let theirs = link(&container.pid.to_string()).map_err(|_| {
+            LaunchError::new(Stage::Prepare, LaunchErrorKind::NotRunning, "the container is not running")
+        })?;
+        if own != theirs {
+            differing = differing.with(kind);
+        }
+    }
+    // The links were those of our process only if it still is the one: a handle cannot be mistaken.
+    process::pidfd_send_signal(container.pidfd.as_fd(), 0).map_err(|_| {
+        LaunchError::new(Stage::Prepare, LaunchErrorKind::NotRunning, "the container is not running")
+    })?;
+    Ok(differing)
+}

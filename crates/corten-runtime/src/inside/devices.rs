@@ -1,0 +1,84 @@
+//! `/dev`: nodes and links that every container has, and those asked for.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use corten_oci::runtime::LinuxDevice;
+use rustix::fs::{FileType, Gid, Mode, Uid, makedev};
+
+use super::target::{self, Kind};
+use super::{Result, invalid};
+use crate::error::{Context, Stage};
+
+/// Name, major, minor; readable and writable by all.
+const NODES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Name and where it points.
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Fills a fresh tmpfs that is not attached yet: nobody can interfere.
+pub(super) fn fill(dev: BorrowedFd<'_>, asked: &[LinuxDevice]) -> Result<()> {
+    for (name, major, minor) in NODES {
+        let mode = Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor))
+            .at(Stage::Mounts, format_args!("make the device /dev/{name}"))?;
+    }
+    for (name, to) in LINKS {
+        rustix::fs::symlinkat(to, dev, name).at(Stage::Mounts, format_args!("make the link /dev/{name}"))?;
+    }
+    for device in asked {
+        make(dev, device)?;
+    }
+    Ok(())
+}
+
+fn make(dev: BorrowedFd<'_>, device: &LinuxDevice) -> Result<()> {
+    let context = format!("make the device {}", device.path);
+    let path = Path::new(&device.path)
+        .strip_prefix("/dev")
+        .map_err(|_| invalid(format!("device {} is not below /dev", device.path)))?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(invalid(format!("device {} has no name", device.path)));
+    };
+    let kind = match device.kind.as_str() {
+        "c" | "u" => FileType::CharacterDevice,
+        "b" => FileType::BlockDevice,
+        "p" => FileType::Fifo,
+        other => return Err(invalid(format!("device {} is of the unknown kind {other}", device.path))),
+    };
+    let number = |value: i64| {
+        u32::try_from(value).map_err(|_| invalid(format!("device {} has a bad number", device.path)))
+    };
+    let numbers = makedev(number(device.major)?, number(device.minor)?);
+    let folder = target::open_or_create(dev, folder, Kind::Folder).at(Stage::Mounts, &context)?;
+    let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
+    match rustix::fs::mknodat(&folder, name, kind, Mode::from_raw_mode(mode), numbers) {
+        Ok(()) => {}
+        // One of the nodes that are always there.
+        Err(rustix::io::Errno::EXIST) if is_default(path.as_os_str()) => return Ok(()),
+        Err(error) => return Err(error).at(Stage::Mounts, &context),
+    }
+    target::set_mode(folder.as_fd(), name, mode).at(Stage::Mounts, &context)?;
+    let (uid, gid) = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
+    rustix::fs::chownat(
+        &folder,
+        name,
+        Some(Uid::from_raw(uid)),
+        Some(Gid::from_raw(gid)),
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .at(Stage::Mounts, &context)
+}
+
+fn is_default(name: &OsStr) -> bool {
+    NODES.iter().any(|(node, ..)| name == *node)
+}

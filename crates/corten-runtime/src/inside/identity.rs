@@ -1,0 +1,194 @@
+//! Who the process is and what it may do: user, groups, limits, capabilities.
+
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use corten_oci::runtime::{LinuxCapabilities, Process, User};
+use corten_sys::capability::{self, Capabilities};
+use corten_sys::{descriptor, process};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
+
+use super::{Result, invalid};
+use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
+use crate::hardening::{Hardening, HardeningStep};
+use crate::user::{self, ResolvedUser, UserError};
+
+/// An image's user files are not read beyond this.
+const LONGEST_FILE: u64 = 16 << 20;
+
+/// Finds out who the process is to be, by the container's own files.
+pub(super) fn resolve(root: BorrowedFd<'_>, wanted: &User) -> Result<ResolvedUser> {
+    let passwd = read(root, "/etc/passwd")?;
+    let needs_groups = wanted.username.is_some() || !wanted.additional_group_names.is_empty();
+    let group = if needs_groups { read(root, "/etc/group")? } else { Vec::new() };
+    user::resolve(wanted, &passwd, &group).map_err(|error| {
+        let kind = match error {
+            UserError::UnknownUser(_) => LaunchErrorKind::UnknownUser,
+            UserError::UnknownGroup(_) => LaunchErrorKind::UnknownGroup,
+            UserError::Range => LaunchErrorKind::Invalid,
+        };
+        LaunchError::new(Stage::Identity, kind, error.to_string())
+    })
+}
+
+/// A file of the image; empty where it is missing or no plain file.
+fn read(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
+    // Non-blocking: it may be a pipe that nobody writes to.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let Ok(file) = descriptor::open_in_root(root, path.as_ref(), flags, Mode::empty()) else {
+        return Ok(Vec::new());
+    };
+    let context = format!("read {path}");
+    if super::target::file_type(file.as_fd()).at(Stage::Identity, &context)? != FileType::RegularFile {
+        return Ok(Vec::new());
+    }
+    let mut content = Vec::new();
+    std::fs::File::from(file).take(LONGEST_FILE).read_to_end(&mut content).at(Stage::Identity, &context)?;
+    Ok(content)
+}
+
+/// How likely the kernel chooses the process when memory is out. Written while the caller's `/proc` is in sight.
+pub(super) fn set_oom_score(process: &Process) -> Result<()> {
+    let Some(score) = process.oom_score_adj else { return Ok(()) };
+    write_own("oom_score_adj", &score.to_string(), "set oom_score_adj")
+}
+
+/// What AppArmor and SELinux apply at the exec.
+pub(super) fn set_security_labels(process: &Process) -> Result<()> {
+    if let Some(profile) = process.apparmor_profile.as_deref().filter(|profile| !profile.is_empty()) {
+        let context = format!("apply apparmor profile {profile}");
+        return write_own("attr/apparmor/exec", &format!("exec {profile}"), &context)
+            .or_else(|_| write_own("attr/exec", &format!("exec {profile}"), &context));
+    }
+    if let Some(label) = process.selinux_label.as_deref().filter(|label| !label.is_empty()) {
+        return write_own("attr/exec", label, "apply the SELinux label");
+    }
+    Ok(())
+}
+
+fn write_own(file: &str, value: &str, context: &str) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file =
+        rustix::fs::open(format!("/proc/self/{file}"), flags, Mode::empty()).at(Stage::Identity, context)?;
+    rustix::io::write(&file, value.as_bytes()).at(Stage::Identity, context).map(drop)
+}
+
+/// Gives the standard streams to the user, so that it can open `/dev/stdout` again.
+pub(super) fn own_streams(uid: u32) {
+    if uid == 0 {
+        return;
+    }
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
+        // The null device is everybody's.
+        let null = rustix::fs::makedev(1, 3);
+        if stat.st_uid == uid
+            || (stat.st_rdev == null && FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
+        {
+            continue;
+        }
+        // Best effort: a read-only filesystem or a socket of somebody else stays as it is.
+        let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>);
+    }
+}
+
+/// Resource limits.
+pub(super) fn set_limits(process: &Process) -> Result<()> {
+    for limit in &process.rlimits {
+        let number = limit_number(&limit.kind)
+            .ok_or_else(|| invalid(format!("invalid rlimit type: {}", limit.kind)))?;
+        process::set_resource_limit(number, limit.soft, limit.hard)
+            .at(Stage::Identity, format_args!("error setting rlimit type {}", limit.kind))?;
+    }
+    Ok(())
+}
+
+/// The kernel's number of a limit (the same on all our machines).
+fn limit_number(kind: &str) -> Option<u32> {
+    const NAMES: [&str; 16] = [
+        "CPU",
+        "FSIZE",
+        "DATA",
+        "STACK",
+        "CORE",
+        "RSS",
+        "NPROC",
+        "NOFILE",
+        "MEMLOCK",
+        "AS",
+        "LOCKS",
+        "SIGPENDING",
+        "MSGQUEUE",
+        "NICE",
+        "RTPRIO",
+        "RTTIME",
+    ];
+    let name = kind.strip_prefix("RLIMIT_")?;
+    NAMES.iter().position(|known| *known == name).map(|number| number as u32)
+}
+
+/// Changes to the user, with exactly the capabilities asked for.
+pub(super) fn become_user(process: &Process, user: &ResolvedUser, hardening: &Hardening) -> Result<()> {
+    if !hardening.has(HardeningStep::Capabilities) {
+        return process::set_user(user.uid, user.gid, &user.groups).at(Stage::Identity, "change the user");
+    }
+    let kernel = capability::of_kernel();
+    let sets = Sets::of(process.capabilities.as_ref(), kernel)?;
+    capability::limit_bounding(sets.bounding, kernel).at(Stage::Identity, "limit the bounding set")?;
+    process::set_keep_capabilities(true).at(Stage::Identity, "keep capabilities")?;
+    process::set_user(user.uid, user.gid, &user.groups).at(Stage::Identity, "change the user")?;
+    process::set_keep_capabilities(false).at(Stage::Identity, "keep capabilities")?;
+    // A user other than root has none after an exec, save the ambient ones: nor has it before.
+    let (effective, permitted) =
+        if user.uid == 0 { (sets.effective, sets.permitted) } else { (sets.ambient, sets.ambient) };
+    capability::set(effective, permitted, sets.inheritable.union(sets.ambient))
+        .at(Stage::Identity, "set capabilities")?;
+    if sets.ambient != Capabilities::NONE {
+        capability::set_ambient(sets.ambient).at(Stage::Identity, "set ambient capabilities")?;
+    }
+    Ok(())
+}
+
+struct Sets {
+    bounding: Capabilities,
+    effective: Capabilities,
+    permitted: Capabilities,
+    inheritable: Capabilities,
+    ambient: Capabilities,
+}
+
+impl Sets {
+    /// What the kernel does not know is passed over.
+    fn of(document: Option<&LinuxCapabilities>, kernel: Capabilities) -> Result<Self> {
+        let none = LinuxCapabilities::default();
+        let document = document.unwrap_or(&none);
+        let set = |names: &[String]| -> Result<Capabilities> {
+            let mut set = Capabilities::NONE;
+            for name in names {
+                let one = capability::from_name(name)
+                    .ok_or_else(|| invalid(format!("unknown capability: {name}")))?;
+                set = set.union(one);
+            }
+            Ok(set.intersection(kernel))
+        };
+        Ok(Self {
+            bounding: set(&document.bounding)?,
+            effective: set(&document.effective)?,
+            permitted: set(&document.permitted)?,
+            inheritable: set(&document.inheritable)?,
+            ambient: set(&document.ambient)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_have_the_kernels_numbers() {
+        assert_eq!(limit_number("RLIMIT_NOFILE"), Some(7));
+        assert_eq!(limit_number("RLIMIT_RTTIME"), Some(15));
+        assert_eq!(limit_number("NOFILE"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! The caller's side of a start: one clone, then wait for the exec or the error.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use corten_oci::runtime::NamespaceKind;
+use corten_sys::process::{self, Child, CloneOptions, Fork, Namespaces};
+use corten_sys::socket;
+
+use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
+use crate::inside;
+use crate::request::{LaunchRequest, Launched};
+
+/// Starts a container's first process. Returns when it has executed its command, or with what went wrong; then
+/// nothing is left of it.
+///
+/// The caller has one thread, and becomes the parent.
+pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
+    let plan = Plan::new(&request)?;
+    let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
+    let pid_namespace = match &plan.pid_namespace {
+        Some(theirs) => Some(ChildrenIn::enter(theirs.as_fd())?),
+        None => None,
+    };
+    let options = CloneOptions {
+        namespaces: plan.new,
+        cgroup: request.cgroup.unified.as_ref().map(AsFd::as_fd),
+        sibling: false,
+    };
+    let fork = process::clone_process(&options).at(Stage::Clone, "make the container's process")?;
+    match fork {
+        Fork::Child => {
+            drop(ours);
+            inside::run_container(request, plan, &inside::Report::new(theirs))
+        }
+        Fork::Parent(child) => {
+            drop(theirs);
+            drop(pid_namespace);
+            // Our copies of the container's ends of its pipes go with the request: the shim must see their end.
+            drop(request);
+            await_exec(ours, child)
+        }
+    }
+}
+
+/// Which namespaces are new, and which exist.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Made by the clone.
+    pub(crate) new: Namespaces,
+    /// Left for a new one by the child itself: a cgroup namespace shows the tree from where its maker is.
+    pub(crate) new_cgroup: bool,
+    /// Entered by the child.
+    pub(crate) existing: Vec<(Namespaces, OwnedFd)>,
+    /// Entered by the caller around the clone, as it holds for children only.
+    pid_namespace: Option<OwnedFd>,
+}
+
+impl Plan {
+    fn new(request: &LaunchRequest) -> Result<Self, LaunchError> {
+        let mut plan =
+            Self { new: Namespaces::MOUNT, new_cgroup: false, existing: Vec::new(), pid_namespace: None };
+        let listed = request.spec.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
+        for namespace in listed {
+            let kind = match namespace.kind {
+                NamespaceKind::Pid => Namespaces::PID,
+                NamespaceKind::Network => Namespaces::NETWORK,
+                NamespaceKind::Mount => Namespaces::MOUNT,
+                NamespaceKind::Ipc => Namespaces::IPC,
+                NamespaceKind::Uts => Namespaces::UTS,
+                NamespaceKind::Cgroup => Namespaces::CGROUP,
+                NamespaceKind::User | NamespaceKind::Time => {
+                    return Err(LaunchError::new(
+                        Stage::Prepare,
+                        LaunchErrorKind::Invalid,
+                        format!("namespaces of the kind {:?} are not supported", namespace.kind),
+                    ));
+                }
+            };
+            if namespace.kind == NamespaceKind::Network && request.network_namespace.is_some() {
+                continue;
+            }
+            match &namespace.path {
+                Some(path) => {
+                    let file = File::open(path)
+                        .at(Stage::Prepare, format_args!("open the namespace {path}"))?
+                        .into();
+                    if namespace.kind == NamespaceKind::Pid {
+                        plan.pid_namespace = Some(file);
+                    } else {
+                        plan.existing.push((kind, file));
+                    }
+                }
+                None if namespace.kind == NamespaceKind::Cgroup => plan.new_cgroup = true,
+                None => plan.new = plan.new.with(kind),
+            }
+        }
+        if let Some(namespace) = &request.network_namespace {
+            let namespace = namespace.try_clone().at(Stage::Prepare, "keep the network namespace")?;
+            plan.existing.push((Namespaces::NETWORK, namespace));
+        }
+        Ok(plan)
+    }
+}
+
+/// While it lives, the caller's new children are born in another pid namespace.
+pub(crate) struct ChildrenIn {
+    own: OwnedFd,
+}
+
+impl ChildrenIn {
+    /// `namespace` is a pid namespace, or a handle of a process inside one.
+    pub(crate) fn enter(namespace: std::os::fd::BorrowedFd<'_>) -> Result<Self, LaunchError> {
+        let own = File::open("/proc/self/ns/pid").at(Stage::Prepare, "open our own pid namespace")?.into();
+        process::enter_namespace(namespace, Namespaces::PID)
+            .at(Stage::Namespaces, "enter the container's pid namespace")?;
+        Ok(Self { own })
+    }
+}
+
+impl Drop for ChildrenIn {
+    fn drop(&mut self) {
+        // Our own namespace can always be chosen again.
+        let _ = process::enter_namespace(self.own.as_fd(), Namespaces::PID);
+    }
+}
+
+/// Listens until the exec closes the child's end, or an error comes.
+pub(crate) fn await_exec(reports: OwnedFd, child: Child) -> Result<Launched, LaunchError> {
+    let outcome = inside::listen(reports);
+    match outcome {
+        Ok(terminal) => {
+            let start_time = process::start_time(child.pid).unwrap_or(0);
+            Ok(Launched { pid: child.pid, pidfd: child.pidfd, start_time, terminal })
+        }
+        Err(error) => {
+            let _ = process::pidfd_send_signal(child.pidfd.as_fd(), rustix::process::Signal::KILL.as_raw());
+            let _ = process::wait(child.pid);
+            Err(error)
+        }
+    }
+}

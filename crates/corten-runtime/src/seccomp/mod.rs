@@ -1,0 +1,3 @@
+//! System call filters.
+mod program;
+pub use program::Program;
