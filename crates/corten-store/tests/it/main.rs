@@ -2,6 +2,8 @@
 
 mod archive;
 mod images;
+mod kill;
+mod opening;
 mod snapshots;
 
 use corten_std::Paths;
