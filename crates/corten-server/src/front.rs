@@ -90,7 +90,15 @@ fn split_version(path: &str) -> (Option<ApiVersion>, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::Arc;
+
+    use corten_http::server::{Listener, Settings, serve};
+    use corten_std::ErrorClass;
+
     use super::*;
+    use crate::reply;
 
     #[test]
     fn a_version_prefix_is_digits_and_points() {
@@ -105,5 +113,136 @@ mod tests {
         for (path, version, rest) in cases {
             assert_eq!(split_version(path), (version, rest), "{path}");
         }
+    }
+
+    /// Shows what it was called with; some operations fail, one for each class.
+    struct Fake;
+
+    impl Api for Fake {
+        fn call(&self, operation: Operation, mut call: Call) -> Outcome<'_> {
+            Box::pin(async move {
+                let class = match operation {
+                    Operation::ContainerStart => ErrorClass::NotModified,
+                    Operation::ContainerRename => ErrorClass::Conflict,
+                    Operation::NodeList => ErrorClass::Unavailable,
+                    Operation::NetworkRemove => ErrorClass::Forbidden,
+                    Operation::Build => ErrorClass::NotImplemented,
+                    Operation::VolumeCreate => {
+                        let document: serde_json::Map<String, serde_json::Value> = call.json().await?;
+                        return Ok(reply::json(201, &document));
+                    }
+                    Operation::ContainerCreate => {
+                        let document: serde_json::Map<String, serde_json::Value> = call.required_json().await?;
+                        return Ok(reply::json(201, &document));
+                    }
+                    _ => return Ok(reply::json(200, &format!("{operation:?} {} {}", call.version, call.name))),
+                };
+                Err(ApiError::new(class, "why"))
+            })
+        }
+    }
+
+    /// Sends requests, each a request line, a header and a body; gives status and body of each answer.
+    fn ask(requests: &[&str]) -> Vec<String> {
+        let path = std::env::temp_dir().join(format!("corten-front-{}-{:p}.sock", std::process::id(), requests));
+        let _ = std::fs::remove_file(&path);
+        let listener = Listener::Unix(UnixListener::bind(&path).unwrap());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(serve(vec![listener], Arc::new(Front::new(Fake)), Settings::default(), std::future::pending()));
+        let answers = requests.iter().map(|request| {
+            let (line, rest) = request.split_once('|').unwrap_or((request, ""));
+            let (header, body) = rest.split_once('|').unwrap_or((rest, ""));
+            let header = if header.is_empty() { String::new() } else { format!("{header}\r\n") };
+            let mut stream = UnixStream::connect(&path).unwrap();
+            write!(
+                stream,
+                "{line} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n{header}Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            for header in ["Api-Version: 1.51", "Docker-Experimental: false", "Ostype: linux", "Server: Docker/"] {
+                assert!(head.contains(header), "{header} is missing in {head}");
+            }
+            format!("{} {}", &head[9..12], body.trim_end())
+        });
+        let answers = answers.collect();
+        let _ = std::fs::remove_file(&path);
+        answers
+    }
+
+    #[test]
+    fn routes_versions_and_what_is_none() {
+        let answers = ask(&[
+            "GET /info",
+            "GET /v1.40/images/r:5000/a%2Fb/json",
+            "GET /v1.99/info",
+            "GET /v1.12/info",
+            "GET /v1.51/nothing",
+            "DELETE /info",
+            "BREW /info",
+            "OPTIONS /anything",
+            "GET /info?x=%zz",
+            "GET /v1.51/networks/",
+        ]);
+        let too_new = r#"400 {"message":"client version 1.99 is too new. Maximum supported API version is 1.51"}"#;
+        assert_eq!(
+            answers,
+            [
+                r#"200 "Info 1.51 ""#,
+                r#"200 "ImageInspect 1.40 r:5000/a/b""#,
+                too_new,
+                "400 client version 1.12 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version",
+                r#"404 {"message":"page not found"}"#,
+                r#"404 {"message":"page not found"}"#,
+                r#"404 {"message":"page not found"}"#,
+                "200 ",
+                r#"400 {"message":"invalid URL escape \"%zz\""}"#,
+                r#"200 "NetworkListSlash 1.51 ""#,
+            ]
+        );
+    }
+
+    #[test]
+    fn classes_become_status_codes() {
+        let answers = ask(&[
+            "POST /containers/a/start",
+            "POST /containers/a/rename",
+            "GET /nodes",
+            "DELETE /networks/a",
+            "POST /build",
+        ]);
+        let why = |status| format!("{status} {{\"message\":\"why\"}}");
+        assert_eq!(answers, ["304 ".to_owned(), why(409), why(503), why(403), why(501)]);
+    }
+
+    #[test]
+    fn documents_must_be_json_and_may_be_missing_where_nothing_is_needed() {
+        let json = "Content-Type: application/json; charset=utf-8";
+        let answers = ask(&[
+            &format!("POST /volumes/create|{json}|{{\"a\":1}}"),
+            "POST /volumes/create",
+            &format!("POST /volumes/create|{json}|null"),
+            &format!("POST /volumes/create|{json}|{{\"a\":1}} x"),
+            &format!("POST /volumes/create|{json}|{{"),
+            "POST /volumes/create|Content-Type: text/plain|{}",
+            "POST /volumes/create||{}",
+            "POST /containers/create",
+        ]);
+        assert_eq!(
+            answers,
+            [
+                r#"201 {"a":1}"#,
+                "201 {}",
+                "201 {}",
+                r#"400 {"message":"unexpected content after JSON"}"#,
+                r#"400 {"message":"invalid JSON: EOF while parsing an object at line 1 column 1"}"#,
+                r#"400 {"message":"unsupported Content-Type header (text/plain): must be 'application/json'"}"#,
+                r#"400 {"message":"malformed Content-Type header (): mime: no media type"}"#,
+                r#"400 {"message":"invalid JSON: got EOF while reading request body"}"#,
+            ]
+        );
     }
 }

@@ -5,7 +5,7 @@ use corten_engine::Engine;
 use corten_engine::image::ImageListOptions;
 use corten_http::server::{BlockingWriter, Response};
 use corten_oci::Reference;
-use corten_std::{Classified, chain};
+use corten_std::chain;
 use corten_store::LoadEvent;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

@@ -1,0 +1,59 @@
+//! Files of a container, in and out.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use corten_api::container::PathStat;
+use corten_engine::Engine;
+use corten_engine::archive::PutOptions;
+use corten_http::server::{BlockingWriter, Response};
+use corten_std::{ErrorClass, chain};
+
+use super::Result;
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::reply;
+
+pub(crate) async fn stat(engine: &Engine, call: Call) -> Result {
+    let stat = engine.archive_stat(&call.name, path(&call)?).await?;
+    Ok(with_stat(Response::empty(200), &stat))
+}
+
+pub(crate) async fn get(engine: &Engine, call: Call) -> Result {
+    let path = path(&call)?.to_owned();
+    let stat = engine.archive_stat(&call.name, &path).await?;
+    let (mut writer, archive) = BlockingWriter::channel();
+    let (engine, name) = (engine.clone(), call.name.clone());
+    tokio::task::spawn_blocking(move || match engine.archive_get(&name, &path, &mut writer) {
+        Ok(()) => drop(writer.finish()),
+        // The body breaks off, which is all that can still be told.
+        Err(error) => tracing::warn!(error = chain(&error), "an archive ended early"),
+    });
+    Ok(with_stat(Response::stream(200, archive).header("Content-Type", reply::TAR), &stat))
+}
+
+pub(crate) async fn put(engine: &Engine, mut call: Call) -> Result {
+    let path = path(&call)?.to_owned();
+    let options = PutOptions {
+        no_overwrite_dir_non_dir: call.query.flag("noOverwriteDirNonDir"),
+        copy_uid_gid: call.query.flag("copyUIDGID"),
+    };
+    let (engine, name) = (engine.clone(), call.name.clone());
+    let archive = call.body()?.into_blocking_reader();
+    tokio::task::spawn_blocking(move || engine.archive_put(&name, &path, archive, &options))
+        .await
+        .map_err(|_| ApiError::new(ErrorClass::System, "the copy was broken off"))??;
+    Ok(Response::empty(200))
+}
+
+fn path(call: &Call) -> Result<&str> {
+    match call.query.get("path") {
+        "" => Err(ApiError::invalid("bad parameter: path cannot be empty")),
+        path => Ok(path),
+    }
+}
+
+/// What is known of a path goes into a header.
+fn with_stat(response: Response, stat: &PathStat) -> Response {
+    let document = serde_json::to_vec(stat).unwrap_or_default();
+    response.header("X-Docker-Container-Path-Stat", STANDARD.encode(document))
+}
