@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long a cable may outlive its namespace before it is cut: the kernel takes namespaces apart a little later.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// How long refilling waits while there is enough: one start is not slowed down by making the namespace of the next.
+const CALM: Duration = Duration::from_millis(5);
 /// How often cables are looked for that have gone.
 const INTERVAL: Duration = Duration::from_millis(4);
 
@@ -96,7 +98,11 @@ fn refill_all(shared: &Shared, requests: &Receiver<SyncSender<()>>) {
         Ok(host) => host,
         Err(error) => return tracing::error!(%error, "no namespaces are kept ready"),
     };
+    namespace::yield_to_callers();
     while let Ok(done) = requests.recv() {
+        if !shared.is_low() {
+            std::thread::sleep(CALM);
+        }
         while let Some(plan) = shared.next_plan() {
             match pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, plan.as_ref()) {
                 Ok(ready) => shared.put_ready(ready, plan.as_ref()),
@@ -126,6 +132,7 @@ fn sweep_all(shared: &Shared, work: &Receiver<Sweep>) {
         Ok(host) => host,
         Err(error) => return tracing::error!(%error, "nothing is swept"),
     };
+    namespace::yield_to_callers();
     let mut cables: Vec<Cable> = Vec::new();
     let mut waiting = Vec::new();
     loop {

@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     proxy: Proxy,
     /// The host has IPv6.
     ipv6: bool,
+    /// `br_netfilter` is loaded: what a bridge carries passes the rules.
+    bridge_netfilter: bool,
     /// Interfaces of before we turned forwarding on.
     before: Vec<SetElement>,
     /// Something to tell the user since the start.
@@ -134,6 +136,7 @@ impl NetworkManager {
             firewall,
             proxy,
             ipv6: port::has_ipv6(),
+            bridge_netfilter: Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
             before,
             warnings,
         });
@@ -665,15 +668,24 @@ impl Shared {
             return None;
         }
         for network in state.networks.values_mut().filter(|network| network.warm) {
-            // A small subnet is not used up by what nobody asked for.
-            let target = self.settings.pool_size.min(network.addresses.capacity() as usize / 4);
-            if network.ready.len() < target
+            if network.ready.len() < self.target(network)
                 && let Ok(address) = network.addresses.allocate()
             {
                 return Some(Some(network.plan(address, None)));
             }
         }
         (state.bare.len() < self.settings.pool_size.min(2)).then_some(None)
+    }
+
+    /// Whether some pool has less than half of what it should have, so that the next starts may find it empty.
+    pub(crate) fn is_low(&self) -> bool {
+        let state = lock(&self.state);
+        state.networks.values().any(|network| network.warm && network.ready.len() * 2 < self.target(network))
+    }
+
+    /// How many namespaces stand ready on a warm network. A small subnet is not used up by what nobody asked for.
+    fn target(&self, network: &Network) -> usize {
+        self.settings.pool_size.min(network.addresses.capacity() as usize / 4)
     }
 
     /// Puts what was made where it belongs; what is not wanted any more goes.
@@ -737,7 +749,7 @@ impl Shared {
         let Some(firewall) = &self.firewall else { return Ok(()) };
         lock(firewall).change(elements, &[])?;
         // A container that calls its own port through `br_netfilter` is sent back where it came from.
-        if host_index != 0 && Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() {
+        if host_index != 0 && self.bridge_netfilter {
             let mut batch = Batch::new();
             route::set_port(&mut batch, host_index, Some(true), None);
             if let Err(error) = lock(&self.route).send(batch) {

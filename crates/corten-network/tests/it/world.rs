@@ -45,7 +45,10 @@ pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
         ip("link set lo up");
         let lan = neighbour("lan", &format!("{MACHINE}/24"), &format!("{LAN_HOST}/24"), "198.51.100.1");
         let far = neighbour("far", "203.0.113.1/24", &format!("{FAR_HOST}/24"), "");
-        test(&World { scratch: Scratch::new("network"), lan, far });
+        let scratch = Scratch::new("network");
+        // As /run is.
+        run("mount", &format!("-t tmpfs none {}", scratch.path().display()));
+        test(&World { scratch, lan, far });
     };
     std::thread::Builder::new().spawn(run).unwrap().join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

@@ -33,6 +33,14 @@ fn unshare_flags(flags: UnshareFlags) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the calling thread give way to those that wake it (`SCHED_BATCH`): it gets its share of the processor, but does
+/// not interrupt the thread that handed it work. Where that is refused, nothing changes.
+pub fn yield_to_callers() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the structure is valid for the call, and 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
+}
+
 /// Moves the calling thread into a network namespace.
 pub fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
     move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
