@@ -77,6 +77,14 @@ impl Source {
         }
     }
 
+    /// Bytes that are still to come, where that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        match &self.left {
+            Left::Bytes(left) => Some(*left),
+            Left::Chunks(_) => None,
+        }
+    }
+
     /// Reads more into the buffer; `false` at the end.
     pub(crate) async fn fill(&mut self) -> io::Result<bool> {
         let mut piece = vec![0; PIECE];

@@ -173,6 +173,9 @@ async fn write_full(stream: &Stream, response: Response, last: bool, with_body: 
 
 /// Passes over what is left of a request body; `false` when that is too much, broken, or still waited for.
 async fn drain(source: &mut Source) -> bool {
+    if source.remaining().is_some_and(|remaining| remaining > MAX_DRAIN as u64) {
+        return false;
+    }
     let mut seen = 0;
     while !source.is_done() {
         if source.waiting().is_some() && source.buffer.is_empty() {

@@ -190,6 +190,7 @@ fn expects_continue(headers: &[(String, String)], minor: u8) -> Result<bool, Hea
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parsed(text: &str) -> Result<Option<(RequestHead, usize)>, HeadError> {
         parse(text.as_bytes())
@@ -255,5 +256,42 @@ mod tests {
         assert!(!parsed("GET / HTTP/1.1\r\nHost: d\r\nConnection: x, Close\r\n\r\n").unwrap().unwrap().0.keep_alive);
         assert_eq!(parsed("GET http://h:1/p?q HTTP/1.1\r\nHost: d\r\n\r\n").unwrap().unwrap().0.path, "/p");
         assert_eq!(parsed("GET / HTTP/1.1\r\nHos"), Ok(None));
+    }
+
+    /// Pieces that heads are made of, so that random combinations come near to the edges.
+    fn piece() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("\r\n".to_owned()),
+            Just("\n".to_owned()),
+            Just("\r".to_owned()),
+            Just("GET / HTTP/1.1\r\n".to_owned()),
+            Just("POST /a?b HTTP/1.0\r\n".to_owned()),
+            Just("Host: d\r\n".to_owned()),
+            Just("Content-Length: 3\r\n".to_owned()),
+            Just("Content-Length: 3, 4\r\n".to_owned()),
+            Just("Transfer-Encoding: chunked\r\n".to_owned()),
+            Just("Transfer-Encoding: \tchunked\r\n".to_owned()),
+            Just(" ".to_owned()),
+            Just(":".to_owned()),
+            Just("\0".to_owned()),
+            "[ -~]{0,8}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_can_be_read_in_one_way_only(pieces in prop::collection::vec(piece(), 0..12)) {
+            let text = pieces.concat();
+            if let Ok(Some((head, length))) = parsed(&text) {
+                let bytes = &text.as_bytes()[..length];
+                prop_assert!(bytes.ends_with(b"\r\n\r\n"));
+                prop_assert!(bytes.windows(2).all(|pair| pair[1] != b'\n' || pair[0] == b'\r'));
+                prop_assert!(!matches!(parse(&bytes[..length - 1]), Ok(Some(_))));
+                let count = |name: &str| values(&head.headers, name).count();
+                prop_assert!(count("content-length") + count("transfer-encoding") <= 1);
+                prop_assert_eq!(head.framing == Framing::Chunked, count("transfer-encoding") == 1);
+                prop_assert!(head.path.starts_with('/') || head.path == "*");
+            }
+        }
     }
 }

@@ -12,7 +12,6 @@ use super::container::terminal_size;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply;
-use crate::stream::{frame, write_blocking};
 
 pub(crate) async fn create(engine: &Engine, mut call: Call) -> Result {
     let mut request: CreateRequest = call.json().await?;
@@ -30,23 +29,19 @@ pub(crate) async fn start(engine: &Engine, mut call: Call) -> Result {
     if call.version < ApiVersion::one(42) || !request.tty {
         request.console_size = None;
     }
-    if request.detach {
-        engine.exec_start(&call.name, request, None).await?;
+    let detach = request.detach;
+    // Until the connection is taken over, an error is an ordinary answer; behind it, it goes out as output.
+    let ticket = engine.exec_start(&call.name, &request)?;
+    if detach {
+        ticket.run().await?;
         return Ok(Response::empty(200));
     }
-    // Until the connection is taken over, an error is an ordinary answer; behind it, it goes out as output.
-    engine.exec_check(&call.name)?;
-    let (engine, id, version) = (engine.clone(), call.name.clone(), call.version);
-    let framed = !request.tty;
     let upgrade = upgrade(&call);
-    let kind = if upgrade.is_some() { reply::stream_type(framed, version) } else { reply::RAW };
+    let kind = if upgrade.is_some() { reply::stream_type(!ticket.terminal, call.version) } else { reply::RAW };
     let taker = async move |hijacked: Hijacked| {
         let Ok((socket, leftover)) = hijacked.accept().await else { return };
-        let Ok(writer) = socket.try_clone() else { return };
-        if let Err(error) = engine.exec_start(&id, request, Some(ClientSocket { socket, leftover })).await {
-            let text = format!("{}\r\n", error.message());
-            let bytes = if framed { frame(1, text.as_bytes()) } else { text.into_bytes() };
-            let _ = tokio::task::spawn_blocking(move || write_blocking(&writer, &bytes)).await;
+        if let Err(error) = ticket.connect(ClientSocket { socket, leftover }).await {
+            tracing::debug!(%error, "an exec did not start");
         }
     };
     Ok(Response::hijack(upgrade, taker).header("Content-Type", kind))
@@ -59,5 +54,5 @@ pub(crate) async fn resize(engine: &Engine, call: Call) -> Result {
 }
 
 pub(crate) async fn inspect(engine: &Engine, call: Call) -> Result {
-    Ok(reply::json(200, &engine.exec_inspect(&call.name).await?))
+    Ok(reply::json(200, &engine.exec_inspect(&call.name)?))
 }
