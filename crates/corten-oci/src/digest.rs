@@ -86,7 +86,6 @@ impl Digest {
     }
 
     /// The name of the algorithm: `sha256`.
-    #[expect(clippy::unused_self, reason = "a digest knows its algorithm; one day there may be two")]
     pub const fn algorithm(&self) -> &'static str {
         "sha256"
     }

@@ -329,6 +329,7 @@ pub struct History {
 /// print them, hence the options.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(clippy::zero_sized_map_values, reason = "the documents write sets as maps to empty objects")]
 pub struct ContainerDefaults {
     /// `user[:group]`, names or numbers.
     #[serde(default, skip_serializing_if = "String::is_empty")]

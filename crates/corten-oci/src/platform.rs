@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn read_and_printed() {
         let check = |text: &str, wanted: &str| {
-            assert_eq!(Platform::parse(text).map(|platform| platform.to_string()).as_deref(), Ok(wanted))
+            assert_eq!(Platform::parse(text).map(|platform| platform.to_string()).as_deref(), Ok(wanted));
         };
         check("linux/x86_64", "linux/amd64");
         check("linux/arm64/v8", "linux/arm64");

@@ -15,7 +15,7 @@
 
 use crate::blob::StagedBlob;
 use crate::database::Change;
-use crate::image::{ImageRow, TagRow};
+use crate::image::{ImageIndex, ImageRow, TagRow};
 use crate::snapshots::Staged;
 use crate::store::Store;
 use crate::{Result, StoreError};
@@ -91,7 +91,7 @@ impl Store {
         if !batch.layers.is_empty() {
             file::sync_dir(inner.index.committed_folder())?;
         }
-        changes.extend(inner.images.changes(&batch.images, &batch.tags)?);
+        changes.extend(ImageIndex::changes(&batch.images, &batch.tags)?);
         inner.database.write(changes)?;
         for blob in &batch.blobs {
             inner.blobs.settle(blob);

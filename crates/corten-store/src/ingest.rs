@@ -328,8 +328,8 @@ pub(crate) fn looks_like_tar(block: &[u8]) -> bool {
 
 /// Gives up an unpacked layer that is not needed.
 pub(crate) fn discard(store: &Store, folder: Option<&Path>, blob: Option<&StagedBlob>) -> Result<()> {
-    let paths = folder.map(Path::to_owned).into_iter().chain(blob.map(|blob| blob.path.clone()));
-    paths.map(|path| store.inner.reaper.remove(path)).collect()
+    let mut paths = folder.map(Path::to_owned).into_iter().chain(blob.map(|blob| blob.path.clone()));
+    paths.try_for_each(|path| store.inner.reaper.remove(path))
 }
 
 /// Gives up a layer with everything that [`Ingest::finish`] gave.

@@ -5,7 +5,7 @@ use crate::blob::{StagedBlob, stage_bytes, stage_reader};
 use crate::commit::Batch;
 use crate::garbage::PinSet;
 use crate::image::ImageRow;
-use crate::ingest::{Unpacked, discard, discard_layer};
+use crate::ingest::{Unpacked, discard};
 use crate::snapshots::{CommittedRow, CopySnapshots, FILES, SnapshotKey, Staged, Usage, tree};
 use crate::store::{SnapshotForm, Store};
 use crate::{Result, StoreError};
@@ -25,8 +25,10 @@ const DEPTH: u32 = 4;
 pub(crate) enum Item {
     /// Small, and not an archive.
     Document(Vec<u8>),
-    /// A layer archive, unpacked or failed.
-    Layer(Result<Unpacked>, Option<StagedBlob>),
+    /// A layer archive, unpacked.
+    Layer(Box<Unpacked>),
+    /// What looks like a layer archive and could not be unpacked; its bytes where they are kept.
+    Broken(Option<StoreError>, Option<StagedBlob>),
     /// Anything else.
     Blob(StagedBlob),
 }
@@ -117,10 +119,10 @@ impl<'a> Assembler<'a> {
             match item {
                 Item::Document(_) => {}
                 Item::Blob(blob) => discard(self.store, None, Some(&blob))?,
-                Item::Layer(Ok(layer), _) => {
-                    discard(self.store, layer.folder.as_deref(), layer.blob.as_ref())?
+                Item::Layer(layer) => {
+                    discard(self.store, layer.folder.as_deref(), layer.blob.as_ref())?;
                 }
-                Item::Layer(Err(_), blob) => discard(self.store, None, blob.as_ref())?,
+                Item::Broken(_, blob) => discard(self.store, None, blob.as_ref())?,
             }
         }
         Ok((self.batch, self.pins))
@@ -252,11 +254,9 @@ impl<'a> Assembler<'a> {
     fn item_size(&self, digest: &Digest) -> Option<u64> {
         match self.items.get(digest)? {
             Item::Document(bytes) => Some(bytes.len() as u64),
-            Item::Blob(blob) | Item::Layer(Err(_), Some(blob)) => Some(blob.size),
-            Item::Layer(Ok(layer), _) => {
-                Some(layer.blob.as_ref().map_or(layer.row.tar_size, |blob| blob.size))
-            }
-            Item::Layer(Err(_), None) => None,
+            Item::Blob(blob) | Item::Broken(_, Some(blob)) => Some(blob.size),
+            Item::Layer(layer) => Some(layer.blob.as_ref().map_or(layer.row.tar_size, |blob| blob.size)),
+            Item::Broken(_, None) => None,
         }
     }
 
@@ -275,7 +275,7 @@ impl<'a> Assembler<'a> {
         if let Some(staged) = self.batch.layers.iter().find(|staged| staged.name == name) {
             return Ok(staged.row.usage.size);
         }
-        let mut unpacked = self.take_unpacked(layer, &parent)?;
+        let mut unpacked = self.take_unpacked(layer, parent.as_ref())?;
         if unpacked.row.diff_id != *diff_id {
             discard(self.store, unpacked.folder.as_deref(), None)?;
             return Err(StoreError::Mismatch { wanted: *diff_id, found: unpacked.row.diff_id });
@@ -319,7 +319,7 @@ impl<'a> Assembler<'a> {
         let files = folder.join(FILES);
         let complete = if has_fresh_folder(&files, unpacked.begun)? {
             let mut tar = crate::blob::reproduced(folder.clone())?;
-            let again = self.unpack_again(&mut tar, layer, &Some(parent.clone()))?;
+            let again = self.unpack_again(&mut tar, layer, Some(parent))?;
             discard(self.store, Some(folder), None)?;
             again
         } else {
@@ -347,9 +347,9 @@ impl<'a> Assembler<'a> {
     }
 
     /// An unpacked folder of this layer for one use: the archive's own the first time, else unpacked again.
-    fn take_unpacked(&mut self, layer: &Descriptor, parent: &Option<SnapshotKey>) -> Result<Unpacked> {
+    fn take_unpacked(&mut self, layer: &Descriptor, parent: Option<&SnapshotKey>) -> Result<Unpacked> {
         match self.items.get_mut(&layer.digest) {
-            Some(Item::Layer(Ok(unpacked), _)) if unpacked.folder.is_some() => {
+            Some(Item::Layer(unpacked)) if unpacked.folder.is_some() => {
                 return Ok(Unpacked {
                     folder: unpacked.folder.take(),
                     row: unpacked.row.clone(),
@@ -360,13 +360,12 @@ impl<'a> Assembler<'a> {
                 });
             }
             // Unpacking failed while the layers below were not known (a hard link may lead there): once more, with them.
-            Some(Item::Layer(Err(_), Some(blob))) => {
+            Some(Item::Broken(_, Some(blob))) => {
                 let mut reader = corten_std::file::open(&blob.path)?;
                 return self.unpack_again(&mut reader, layer, parent);
             }
-            Some(Item::Layer(failed @ Err(_), None)) => {
-                let taken = Err(StoreError::NoSuchBlob(layer.digest));
-                std::mem::replace(failed, taken)?;
+            Some(Item::Broken(error, None)) => {
+                return Err(error.take().unwrap_or(StoreError::NoSuchBlob(layer.digest)));
             }
             Some(Item::Document(_)) => {
                 return Err(StoreError::Archive(format!("layer {} is not a tar archive", layer.digest)));
@@ -387,7 +386,7 @@ impl<'a> Assembler<'a> {
 
     fn diff_id_of(&self, digest: &Digest) -> Option<Digest> {
         match self.items.get(digest)? {
-            Item::Layer(Ok(layer), _) => Some(layer.row.diff_id),
+            Item::Layer(layer) => Some(layer.row.diff_id),
             _ => None,
         }
     }
@@ -396,10 +395,10 @@ impl<'a> Assembler<'a> {
         &self,
         reader: &mut (dyn std::io::Read + Send),
         layer: &Descriptor,
-        parent: &Option<SnapshotKey>,
+        parent: Option<&SnapshotKey>,
     ) -> Result<Unpacked> {
         let mut parents = Vec::new();
-        let mut next = parent.clone();
+        let mut next = parent.cloned();
         while let Some(key) = next {
             parents.push(self.files_of(&key)?);
             let staged = self
@@ -440,14 +439,14 @@ impl<'a> Assembler<'a> {
                 let Some(Item::Blob(blob)) = self.items.remove(digest) else { return Ok(()) };
                 blob
             }
-            Some(Item::Layer(Ok(layer), _)) => match (layer.blob.take(), &layer.folder) {
+            Some(Item::Layer(layer)) => match (layer.blob.take(), &layer.folder) {
                 (Some(blob), _) => blob,
                 // A plain tar: its snapshot gives it back.
                 (None, _) if is_staged(&layer.row.diff_id) => return Ok(()),
                 (None, Some(folder)) => stage_reader(path, &mut crate::blob::reproduced(folder.clone())?)?,
                 (None, None) => return Err(StoreError::NoSuchBlob(*digest)),
             },
-            Some(Item::Layer(Err(_), blob)) => blob.take().ok_or(StoreError::NoSuchBlob(*digest))?,
+            Some(Item::Broken(_, blob)) => blob.take().ok_or(StoreError::NoSuchBlob(*digest))?,
             None => return Err(StoreError::NoSuchBlob(*digest)),
         };
         if blob.digest != *digest {

@@ -52,7 +52,7 @@ impl Images<'_> {
     /// Loads every image of an archive, or none of them. `progress` is told layers as they are read, names that
     /// were taken from other images, and images that are in the store (durably, by then).
     pub fn load(
-        &self,
+        self,
         archive: impl Read + Send,
         progress: &mut (dyn FnMut(LoadEvent) + Send),
     ) -> Result<Vec<Loaded>> {
@@ -215,19 +215,24 @@ impl Loader<'_, '_> {
         let Some(ingest) = self.running.pop_front() else { return };
         let (digest, layer) = (ingest.digest, ingest.layer().to_owned());
         let (blob, unpacked) = ingest.finish(self.store);
-        if let Err(error) = &unpacked {
-            tracing::debug!(
-                layer,
-                error = corten_std::chain(error),
-                "a file of the archive that looks like a layer was not unpacked"
-            );
-        }
         if self.assembler.items.contains_key(&digest) {
             // The same layer at two paths.
             let _ = discard_layer(self.store, unpacked, blob);
             return;
         }
-        self.assembler.items.insert(digest, Item::Layer(unpacked, blob));
+        let item = match unpacked {
+            Ok(unpacked) => Item::Layer(Box::new(unpacked)),
+            Err(error) => {
+                let chain = corten_std::chain(&error);
+                tracing::debug!(
+                    layer,
+                    error = chain,
+                    "a file of the archive looks like a layer and was not unpacked"
+                );
+                Item::Broken(Some(error), blob)
+            }
+        };
+        self.assembler.items.insert(digest, item);
     }
 
     /// Finds out which images the archive holds, and plans them.
@@ -274,12 +279,12 @@ impl Loader<'_, '_> {
         for path in image.layers.as_deref().unwrap_or_default() {
             let digest = self.digest_at(path)?.ok_or_else(|| missing(path))?;
             let (size, kind) = match self.assembler.items.get(&digest) {
-                Some(Item::Layer(Ok(layer), _)) => (
+                Some(Item::Layer(layer)) => (
                     layer.blob.as_ref().map_or(layer.row.tar_size, |blob| blob.size),
                     docker_layer_type(layer.compression),
                 ),
-                Some(Item::Layer(Err(_), Some(blob))) => (blob.size, media_type::DOCKER_LAYER_GZIP),
-                Some(Item::Layer(Err(_), None)) => (0, media_type::DOCKER_LAYER),
+                Some(Item::Broken(_, Some(blob))) => (blob.size, media_type::DOCKER_LAYER_GZIP),
+                Some(Item::Broken(_, None)) => (0, media_type::DOCKER_LAYER),
                 Some(_) => return Err(StoreError::Archive(format!("layer `{path}` is not a tar archive"))),
                 None => {
                     let size = self.store.content_size(&digest).ok_or_else(|| missing(path))?;

@@ -25,10 +25,10 @@ struct DockerImage {
 impl Images<'_> {
     /// Writes images to an archive: by name with tag, by ID (then without a name), or all names of a repository.
     /// Layers come out as they came in, byte for byte. Everything is looked up before the first byte is written.
-    pub fn save(&self, names: &[&str], out: &mut dyn Write) -> Result<()> {
+    pub fn save(self, names: &[&str], out: &mut dyn Write) -> Result<()> {
         let mut chosen: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
         for name in names {
-            for (image, reference) in self.to_save(name)? {
+            for (image, reference) in self.chosen(name)? {
                 match chosen.iter_mut().find(|(other, _)| other.id == image.id) {
                     Some((_, references)) => references.extend(
                         reference.into_iter().filter(|new| !references.contains(new)).collect::<Vec<_>>(),
@@ -51,7 +51,7 @@ impl Images<'_> {
         write_archive(self.store, &chosen, &content, out)
     }
 
-    fn to_save(&self, name: &str) -> Result<Vec<(Arc<Image>, Option<Reference>)>> {
+    fn chosen(self, name: &str) -> Result<Vec<(Arc<Image>, Option<Reference>)>> {
         if let Ok(repository) = Reference::parse_bare(name)
             && repository.tag().is_none()
             && repository.digest().is_none()

@@ -77,7 +77,6 @@ impl ImageIndex {
 
     /// The changes that make these rows.
     pub(crate) fn changes(
-        &self,
         images: &[(Digest, ImageRow)],
         tags: &[(Reference, TagRow)],
     ) -> Result<Vec<Change>> {

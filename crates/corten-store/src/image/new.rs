@@ -36,8 +36,8 @@ impl Images<'_> {
                 config.rootfs.diff_ids.push(row.diff_id);
                 descriptors.push(Descriptor::new(media_type::OCI_LAYER, row.diff_id, row.tar_size));
                 let digest = row.diff_id;
-                if let Some(Item::Layer(Ok(second), _)) =
-                    assembler.items.insert(digest, Item::Layer(Ok(unpacked), None))
+                if let Some(Item::Layer(second)) =
+                    assembler.items.insert(digest, Item::Layer(Box::new(unpacked)))
                 {
                     crate::ingest::discard(store, second.folder.as_deref(), None)?;
                 }

@@ -14,7 +14,7 @@ impl Images<'_> {
     ///
     /// Layers that containers still lie upon stay until those are gone; the rest of the content goes at once.
     pub fn remove(
-        &self,
+        self,
         text: &str,
         force: bool,
         users: &dyn Fn(&Digest) -> Vec<ImageUser>,
@@ -53,14 +53,14 @@ impl Images<'_> {
         self.delete(id, going)
     }
 
-    fn untag(&self, names: Vec<Reference>) -> Result<Vec<Removed>> {
+    fn untag(self, names: Vec<Reference>) -> Result<Vec<Removed>> {
         let _change = self.store.changing();
         self.store.inner.database.write(ImageIndex::removals(&[], &names))?;
         self.index().forget(&[], &names);
         Ok(names.into_iter().map(Removed::Untagged).collect())
     }
 
-    fn delete(&self, id: Digest, names: Vec<Reference>) -> Result<Vec<Removed>> {
+    fn delete(self, id: Digest, names: Vec<Reference>) -> Result<Vec<Removed>> {
         let _change = self.store.changing();
         self.store.inner.database.write(ImageIndex::removals(&[id], &names))?;
         self.index().forget(&[id], &names);

@@ -20,7 +20,7 @@ impl<'a> Images<'a> {
     }
 
     /// All images, in the order of their IDs.
-    pub fn list(&self) -> Result<Vec<Arc<Image>>> {
+    pub fn list(self) -> Result<Vec<Arc<Image>>> {
         let mut images = Vec::new();
         for id in self.index().ids() {
             match self.store.show_image(&id) {
@@ -35,23 +35,23 @@ impl<'a> Images<'a> {
 
     /// Finds an image by name (without tag: `latest`), by `name@digest`, by ID with or without `sha256:`, or by
     /// a unique beginning of it. A name wins over an ID's beginning.
-    pub fn resolve(&self, text: &str) -> Result<Arc<Image>> {
+    pub fn resolve(self, text: &str) -> Result<Arc<Image>> {
         self.store.show_image(&self.resolve_id(text)?)
     }
 
     /// As [`Self::resolve`], the ID only.
-    pub fn resolve_id(&self, text: &str) -> Result<Digest> {
+    pub fn resolve_id(self, text: &str) -> Result<Digest> {
         self.find(text).map(|(id, _)| id)
     }
 
     /// The image with this ID, or with a manifest of this digest.
-    pub fn get(&self, id: &Digest) -> Result<Arc<Image>> {
+    pub fn get(self, id: &Digest) -> Result<Arc<Image>> {
         let id = self.index().by_digest(id).ok_or_else(|| StoreError::NoSuchImage(id.to_string()))?;
         self.store.show_image(&id)
     }
 
     /// The image, and the name it was found by where it was one.
-    pub(crate) fn find(&self, text: &str) -> Result<(Digest, Option<Reference>)> {
+    pub(crate) fn find(self, text: &str) -> Result<(Digest, Option<Reference>)> {
         let index = self.index();
         let missing = || StoreError::NoSuchImage(text.to_owned());
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
@@ -82,14 +82,14 @@ impl<'a> Images<'a> {
     }
 
     /// Gives an image a further name, durably; the name is taken from the image that has it.
-    pub fn tag(&self, source: &str, target: &Reference) -> Result<Arc<Image>> {
+    pub fn tag(self, source: &str, target: &Reference) -> Result<Arc<Image>> {
         let id = self.resolve_id(source)?;
         self.tag_id(&id, target)?;
         self.store.show_image(&id)
     }
 
     /// As [`Self::tag`], by ID. A name with a digest but no tag cannot be given.
-    pub fn tag_id(&self, id: &Digest, target: &Reference) -> Result<()> {
+    pub fn tag_id(self, id: &Digest, target: &Reference) -> Result<()> {
         if target.digest().is_some() {
             return Err(StoreError::Reference(corten_oci::ReferenceError::Format));
         }
@@ -99,7 +99,7 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
-    pub(crate) fn index(&self) -> &'a ImageIndex {
+    pub(crate) fn index(self) -> &'a ImageIndex {
         &self.store.inner.images
     }
 }

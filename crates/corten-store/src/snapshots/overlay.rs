@@ -125,13 +125,11 @@ pub(super) fn commit(index: &SnapshotIndex, name: &SnapshotKey, key: &SnapshotKe
 
 /// What a snapshot of any kind occupies.
 pub(super) fn usage(index: &SnapshotIndex, key: &SnapshotKey) -> Result<Usage> {
-    match index.row(key) {
-        Some(row) => Ok(row.usage),
-        None => {
-            index.active(key)?;
-            tree::usage(&index.active_folder(key).join(FILES))
-        }
+    if let Some(row) = index.row(key) {
+        return Ok(row.usage);
     }
+    index.active(key)?;
+    tree::usage(&index.active_folder(key).join(FILES))
 }
 
 /// Shows every snapshot.
@@ -146,11 +144,9 @@ pub(super) fn walk(index: &SnapshotIndex, visit: &mut dyn FnMut(Snapshot) -> Con
 
 /// Where the files of a snapshot of any kind lie.
 pub(super) fn folder(index: &SnapshotIndex, key: &SnapshotKey) -> Result<PathBuf> {
-    match index.row(key) {
-        Some(row) => Ok(index.folder_of(&row).join(FILES)),
-        None => {
-            index.active(key)?;
-            Ok(index.active_folder(key).join(FILES))
-        }
+    if let Some(row) = index.row(key) {
+        return Ok(index.folder_of(&row).join(FILES));
     }
+    index.active(key)?;
+    Ok(index.active_folder(key).join(FILES))
 }

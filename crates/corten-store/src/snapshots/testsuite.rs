@@ -128,7 +128,7 @@ fn a_parent_stays_while_it_is_needed(snapshots: &dyn Snapshots, _: Show<'_>) {
     snapshots.prepare(&key("b"), Some(&key("a"))).expect("prepare");
     match snapshots.remove(&key("a")) {
         Err(StoreError::SnapshotInUse { key, child }) => {
-            assert_eq!((key.as_str(), child.as_str()), ("a", "b"))
+            assert_eq!((key.as_str(), child.as_str()), ("a", "b"));
         }
         other => panic!("{other:?}"),
     }

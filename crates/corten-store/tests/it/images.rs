@@ -532,7 +532,7 @@ fn hostile_archives_are_refused_whole() {
     );
     check(
         &whole(&|layout| {
-            layout.list(Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"none"), 4), Some("none:1"))
+            layout.list(Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"none"), 4), Some("none:1"));
         }),
         "does not hold it",
     );
@@ -548,7 +548,7 @@ fn hostile_archives_are_refused_whole() {
     let cut = two_layers()[0][..700].to_vec();
     for packing in [Packing::Plain, Packing::Gzip] {
         let mut layout = Layout::default();
-        let descriptor = layout.image(&architectures().0, &[cut.clone()], packing, "x");
+        let descriptor = layout.image(&architectures().0, std::slice::from_ref(&cut), packing, "x");
         layout.list(descriptor, Some("cut:1"));
         check(&layout.archive(true), "ends early");
     }

@@ -56,11 +56,11 @@ fn the_child() {
         store.snapshots().prepare(&active, image.top_snapshot.as_ref()).unwrap();
         file::write(store.snapshots().folder(&active).unwrap().join("file"), number.to_string()).unwrap();
         said(format!("ack prepared {active}"));
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             let step = SnapshotKey::new(&format!("step-{number}")).unwrap();
             store.snapshots().commit(&step, &active).unwrap();
             said(format!("ack committed {step} {active}"));
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 said(format!("removing {step}"));
                 store.snapshots().remove(&step).unwrap();
             }
@@ -74,7 +74,7 @@ fn the_child() {
             records.delete(&format!("{:08}", number - 20)).unwrap();
         }
         let old = format!("app:{}", (number + 1) % 4);
-        if number % 5 == 0 && store.images().resolve(&old).is_ok() {
+        if number.is_multiple_of(5) && store.images().resolve(&old).is_ok() {
             said(format!("touching {old}"));
             store.images().remove(&old, true, &|_| Vec::new()).unwrap();
             said(format!("ack untagged {old}"));
@@ -91,7 +91,7 @@ fn image(name: &str, packing: Packing, variant: u64) -> Vec<u8> {
     let mut layout = Layout::default();
     let descriptor = layout.image(&architectures().0, &layers, packing, &own);
     layout.list(descriptor, Some(name));
-    layout.archive(variant % 2 == 0)
+    layout.archive(variant.is_multiple_of(2))
 }
 
 struct Killed(Child);
