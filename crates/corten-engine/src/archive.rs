@@ -1,0 +1,501 @@
+//! Files of a container in and out: `cp`, `export`, `diff`.
+//!
+//! A running container is seen as its own first process sees it. A stopped one gets its root mounted for the moment,
+//! detached; where it has volumes or binds, in a mount namespace of its own that ends with the operation. Either way
+//! the paths are walked by `corten-layer`, which never leaves that root.
+
+use crate::Engine;
+use crate::container::handle::View;
+use crate::container::record::{MountKind, Mounted, Record};
+use crate::container::state::Phase;
+use crate::container::{files, rootfs};
+use crate::engine::EngineInner;
+use crate::error::{EngineError, Result};
+use crate::volume::blocking;
+use corten_api::container::{FilesystemChange, PathStat};
+use corten_layer::tar::{Entry, EntryKind, Writer};
+use corten_layer::{
+    ChangeKind, LayerError, OwnerMapping, PackOptions, TopName, UnpackOptions, decompress, pack, resolve_in_root,
+    stat_in_root, unpack,
+};
+use corten_oci::runtime::User;
+use corten_runtime::user;
+use corten_std::file;
+use corten_store::{Mounts, SnapshotKey};
+use corten_sys::mount::{self, AttributeChange, OverlayMount, Propagation};
+use corten_sys::process::{self, Namespaces};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+/// How files are put into a container.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PutOptions {
+    /// Refuse to replace a folder by something else, or the reverse.
+    pub no_overwrite_dir_non_dir: bool,
+    /// Everything belongs to the container's user afterwards; without a user in its configuration, to whom the
+    /// archive says.
+    pub copy_uid_gid: bool,
+}
+
+/// What a root is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Read,
+    Write,
+}
+
+/// A container's root for one operation.
+struct RootView {
+    root: OwnedFd,
+    /// Keeps the mounts below the root where they were made for this operation.
+    _namespace: Option<OwnedFd>,
+}
+
+/// Something of the host that is seen at a place in a container.
+struct Below {
+    source: PathBuf,
+    destination: String,
+    read_only: bool,
+    recursive: bool,
+}
+
+impl Engine {
+    /// `HEAD /containers/{}/archive`: what `path` is in the container, a link at its end not followed.
+    pub async fn archive_stat(&self, reference: &str, path: &str) -> Result<PathStat> {
+        let (engine, reference, path) = (self.clone(), reference.to_owned(), path.to_owned());
+        blocking(move || {
+            let view = engine.find(&reference)?.view();
+            let root = open(&engine.inner, &view, &path, Purpose::Read)?;
+            let stat = stat_in_root(root.root.as_fd(), Path::new(&path))
+                .map_err(|error| path_failed(error, &path, &reference))?;
+            Ok(PathStat {
+                name: stat.name,
+                size: i64::try_from(stat.size).unwrap_or(i64::MAX),
+                mode: stat.mode,
+                mtime: stat.mtime.to_string(),
+                link_target: stat.link_target,
+            })
+        })
+        .await
+    }
+
+    /// `GET /containers/{}/archive`: writes `path`, with all that is below it, as a tar. Blocking.
+    pub fn archive_get(&self, reference: &str, path: &str, out: &mut dyn Write) -> Result<()> {
+        let view = self.find(reference)?.view();
+        let root = open(&self.inner, &view, path, Purpose::Read)?;
+        pack(root.root.as_fd(), Path::new(path), out, &PackOptions::default())
+            .map_err(|error| path_failed(error, path, reference))?;
+        self.tell_of(&view.record, "archive-path");
+        Ok(())
+    }
+
+    /// `PUT /containers/{}/archive`: unpacks a tar, plain or compressed, into the folder `path`. Blocking. What was
+    /// unpacked before a failure stays.
+    pub fn archive_put(
+        &self,
+        reference: &str,
+        path: &str,
+        tar: impl Read + Send,
+        options: &PutOptions,
+    ) -> Result<()> {
+        let view = self.find(reference)?.view();
+        let root = open(&self.inner, &view, path, Purpose::Write)?;
+        let fd = root.root.as_fd();
+        let resolved =
+            resolve_in_root(fd, Path::new(path)).map_err(|error| path_failed(error, path, reference))?;
+        let inside = resolved.strip_prefix("/").unwrap_or(&resolved);
+        let about = stat_in_root(fd, &resolved).map_err(|error| path_failed(error, path, reference))?;
+        if about.mode & (1 << 31) == 0 {
+            return Err(EngineError::invalid("extraction point is not a directory"));
+        }
+        check_writable(&view.record, &resolved)?;
+        let owner = match view.record.config.user.as_str() {
+            "" => OwnerMapping::Identity,
+            _ if !options.copy_uid_gid => OwnerMapping::Identity,
+            name => owner_of(fd, name)?,
+        };
+        let unpack_options =
+            UnpackOptions { owner, no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir };
+        let tar = decompress(tar).map_err(|error| EngineError::because("", error))?;
+        unpack(tar, fd, inside, &unpack_options).map_err(|error| EngineError::because("", error))?;
+        self.tell_of(&view.record, "extract-to-dir");
+        Ok(())
+    }
+
+    /// `GET /containers/{}/export`: writes the container's own files, without what is mounted over them, as a tar.
+    /// Blocking.
+    pub fn archive_export(&self, reference: &str, out: &mut dyn Write) -> Result<()> {
+        let view = self.find(reference)?.view();
+        check_there(&view)?;
+        let root = match &view.record.snapshot {
+            Some(key) => read_only(&self.inner, key)?,
+            None if view.phase().has_process() => {
+                return Err(EngineError::not_implemented(
+                    "exporting a running container over a plain folder is not supported; stop it first",
+                ));
+            }
+            None => rootfs::mount(&self.inner, &view.record)?,
+        };
+        let options = PackOptions { top: TopName::Omitted, ..PackOptions::default() };
+        pack(root.as_fd(), Path::new("/"), out, &options)
+            .map_err(|error| EngineError::because("exporting the container", error))?;
+        self.tell_of(&view.record, "export");
+        Ok(())
+    }
+
+    /// Fails where the container cannot be exported: what a caller asks before it begins an answer.
+    pub fn archive_export_check(&self, reference: &str) -> Result<()> {
+        check_there(&*self.find(reference)?.view())
+    }
+
+    /// `GET /containers/{}/changes`: what the container changed over its image.
+    pub async fn archive_changes(&self, reference: &str) -> Result<Vec<FilesystemChange>> {
+        let (engine, reference) = (self.clone(), reference.to_owned());
+        blocking(move || {
+            let view = engine.find(&reference)?.view();
+            check_there(&view)?;
+            let Some(key) = &view.record.snapshot else {
+                return Err(EngineError::not_implemented("a container over a plain folder has no list of changes"));
+            };
+            let Mounts::Overlay { lowers, upper, .. } = mounts_of(&engine.inner, key)? else {
+                return Err(EngineError::not_implemented("the file system of this container keeps no list of changes"));
+            };
+            let failed = |error| EngineError::from_error("listing the changes", std::io::Error::from(error));
+            let open = |path: &Path| {
+                rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            };
+            let upper = open(&upper).map_err(failed)?;
+            let lowers: Vec<OwnedFd> = lowers.iter().map(|path| open(path)).collect::<Result<_, _>>().map_err(failed)?;
+            let lowers: Vec<BorrowedFd<'_>> = lowers.iter().map(AsFd::as_fd).collect();
+            let changes = corten_layer::changes(upper.as_fd(), &lowers, false)
+                .map_err(|error| EngineError::because("listing the changes", error))?;
+            let changes: Vec<(String, ChangeKind)> = changes
+                .into_iter()
+                .map(|change| (change.path.to_string_lossy().into_owned(), change.kind))
+                .collect();
+            Ok(without_mount_points(changes, &view.record)
+                .into_iter()
+                .map(|(path, kind)| FilesystemChange { kind: kind as u8, path })
+                .collect())
+        })
+        .await
+    }
+
+    fn tell_of(&self, record: &Record, action: &str) {
+        self.inner.events.publish("container", action, &record.id, record.event_attributes());
+    }
+}
+
+fn check_there(view: &View) -> Result<()> {
+    match view.phase() {
+        Phase::Removing | Phase::Removed | Phase::Dead => {
+            Err(EngineError::conflict(format!("container {} is marked for removal", view.record.id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Opens the container's root as it is now. `path` decides how much must be mounted.
+fn open(engine: &EngineInner, view: &View, path: &str, purpose: Purpose) -> Result<RootView> {
+    check_there(view)?;
+    if view.phase().has_process()
+        && let Some(root) = process_root(view.life.pid, &view.record.id)
+    {
+        return Ok(RootView { root, _namespace: None });
+    }
+    let record = &view.record;
+    let below = mounts_below(engine, record, path);
+    match &record.snapshot {
+        Some(key) if purpose == Purpose::Read && below.is_empty() => {
+            Ok(RootView { root: read_only(engine, key)?, _namespace: None })
+        }
+        _ => {
+            let root = rootfs::mount(engine, record)?;
+            if below.is_empty() {
+                return Ok(RootView { root, _namespace: None });
+            }
+            with_mounts(root, &below, &engine.settings.paths.running())
+        }
+    }
+}
+
+/// The root of a running container. The number may have gone to another process meanwhile, so the process must be in the
+/// container's cgroup; everything is asked through one open folder of `/proc`, which answers for that process only.
+fn process_root(pid: i32, id: &str) -> Option<OwnedFd> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let process = rustix::fs::open(format!("/proc/{pid}"), folder, Mode::empty()).ok()?;
+    let cgroup = rustix::fs::openat(&process, "cgroup", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = String::new();
+    std::fs::File::from(cgroup).take(64 * 1024).read_to_string(&mut text).ok()?;
+    let ours = text.lines().any(|line| line.split('/').any(|part| part == id));
+    if !ours {
+        return None;
+    }
+    rustix::fs::openat(&process, "root", folder, Mode::empty()).ok()
+}
+
+/// The container's layers as one tree that cannot be written to. Works beside a mount of the same layers.
+fn read_only(engine: &EngineInner, key: &str) -> Result<OwnedFd> {
+    let failed = |error| EngineError::from_error("mounting the root", error);
+    let lowers = match mounts_of(engine, key)? {
+        Mounts::Overlay { mut lowers, upper, .. } => {
+            lowers.insert(0, upper);
+            lowers
+        }
+        Mounts::ReadOnly { lowers } => lowers,
+        Mounts::Plain(folder) => return mount::clone_tree(folder, false).map_err(failed),
+    };
+    mount::overlay(&OverlayMount {
+        lowers: &lowers,
+        upper: None,
+        work: None,
+        volatile: false,
+        userxattr: false,
+        read_only: true,
+    })
+    .map_err(failed)
+}
+
+fn mounts_of(engine: &EngineInner, key: &str) -> Result<Mounts> {
+    let key = SnapshotKey::new(key).map_err(|error| EngineError::because("", error))?;
+    engine.store.snapshots().mounts(&key).map_err(|error| EngineError::because("looking up the root", error))
+}
+
+/// What a stopped container has over its root and is there on the host. Memory is gone with its process.
+fn mounts_below(engine: &EngineInner, record: &Record, path: &str) -> Vec<Below> {
+    let mut below: Vec<Below> = record.mounts.iter().filter_map(below_of).collect();
+    // The three files matter to few, and mounting them costs every copy.
+    let clean = lexical(path);
+    if clean == Path::new("/") || clean.starts_with("/etc") || !below.is_empty() {
+        for (name, destination) in files::FILES {
+            let source = files::path(engine, &record.id, name);
+            if !below.iter().any(|below| below.destination == destination) {
+                let destination = destination.to_owned();
+                below.push(Below { source, destination, read_only: false, recursive: false });
+            }
+        }
+    }
+    below.retain(|below| below.source.exists());
+    below
+}
+
+fn below_of(mounted: &Mounted) -> Option<Below> {
+    let (source, recursive) = match &mounted.kind {
+        MountKind::Bind { source, .. } => (source.clone(), mounted.recursive),
+        MountKind::Volume { source, subpath, .. } if subpath.is_empty() => (source.clone(), true),
+        MountKind::Volume { source, subpath, .. } => (source.join(subpath), true),
+        MountKind::Tmpfs { .. } => return None,
+    };
+    Some(Below { source, destination: mounted.destination.clone(), read_only: mounted.read_only, recursive })
+}
+
+/// Mounts `below` over `root`, in a mount namespace of its own: the kernel wants a mount to be somewhere before another
+/// can lie on it, and the host shall not see either.
+fn with_mounts(root: OwnedFd, below: &[Below], place: &Path) -> Result<RootView> {
+    let failed = |error| EngineError::from_error("mounting the container's volumes", error);
+    file::create_dir_all(place)?;
+    let mut trees = Vec::new();
+    for one in below {
+        let tree = mount::clone_tree(&one.source, one.recursive).map_err(failed)?;
+        if one.read_only {
+            let change = AttributeChange { recursive: one.recursive, ..AttributeChange::read_only() };
+            mount::set_attributes(tree.as_fd(), &change)
+                .map_err(|error| EngineError::from_error("mounting the container's volumes", error))?;
+        }
+        trees.push((tree, one));
+    }
+    // The namespace is the thread's, so the thread is one that nobody uses again.
+    std::thread::scope(|scope| {
+        let work = move || -> Result<RootView> {
+            let failed = |error| EngineError::from_error("mounting the container's volumes", error);
+            process::unshare(Namespaces::MOUNT).map_err(failed)?;
+            let namespace = rustix::fs::open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|error| failed(error.into()))?;
+            let mount_failed = |error| EngineError::from_error("mounting the container's volumes", error);
+            mount::set_namespace_propagation(Propagation::Private).map_err(mount_failed)?;
+            mount::attach(root.as_fd(), place).map_err(mount_failed)?;
+            for (tree, one) in trees {
+                let target = mount_point(root.as_fd(), &tree, &one.destination)?;
+                mount::attach_on(tree.as_fd(), target.as_fd()).map_err(failed)?;
+            }
+            Ok(RootView { root, _namespace: Some(namespace) })
+        };
+        match scope.spawn(work).join() {
+            Ok(view) => view,
+            Err(_) => Err(EngineError::system("mounting the container's volumes broke off")),
+        }
+    })
+}
+
+/// Opens the place for a mount; makes it where the image has none, as a start would.
+fn mount_point(root: BorrowedFd<'_>, tree: &OwnedFd, destination: &str) -> Result<OwnedFd> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let failed = |error: Errno| {
+        EngineError::from_error(&format!("opening the mount point `{destination}`"), std::io::Error::from(error))
+    };
+    let open = || rustix::fs::openat2(root, destination, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside);
+    match open() {
+        Err(Errno::NOENT) => {}
+        outcome => return outcome.map_err(failed),
+    }
+    let about = rustix::fs::fstat(tree).map_err(failed)?;
+    let folder = FileType::from_raw_mode(about.st_mode) == FileType::Directory;
+    let entry = Entry {
+        path: destination.as_bytes().to_vec(),
+        kind: if folder { EntryKind::Directory } else { EntryKind::File },
+        mode: 0o755,
+        ..Entry::default()
+    };
+    let mut writer = Writer::new(Vec::new());
+    let tar = writer.append(&entry, b"").and_then(|()| writer.finish());
+    tar.and_then(|tar| unpack(tar.as_slice(), root, Path::new("/"), &UnpackOptions::default()))
+        .map_err(|error| EngineError::because("making a mount point", error))?;
+    open().map_err(failed)
+}
+
+/// Refuses what Docker refuses: a root or a volume that was asked for as read-only.
+fn check_writable(record: &Record, resolved: &Path) -> Result<()> {
+    let over = record
+        .mounts
+        .iter()
+        .filter(|mounted| resolved.starts_with(&mounted.destination))
+        .max_by_key(|mounted| mounted.destination.len());
+    match over {
+        Some(mounted) if mounted.read_only => Err(EngineError::invalid("mounted volume is marked read-only")),
+        Some(_) => Ok(()),
+        None if record.host_config.readonly_rootfs => {
+            Err(EngineError::invalid("container rootfs is marked read-only"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The container's user by its own files, as the owner of everything.
+fn owner_of(root: BorrowedFd<'_>, name: &str) -> Result<OwnerMapping> {
+    let wanted = User { username: Some(name.to_owned()), ..User::default() };
+    let user = user::resolve(&wanted, &read_inside(root, "etc/passwd"), &read_inside(root, "etc/group"))
+        .map_err(|error| EngineError::invalid(error.to_string()))?;
+    Ok(OwnerMapping::Fixed { uid: user.uid, gid: user.gid })
+}
+
+/// A small file of the container; nothing where there is none.
+fn read_inside(root: BorrowedFd<'_>, path: &str) -> Vec<u8> {
+    const LARGEST: u64 = 1024 * 1024;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let mut content = Vec::new();
+    let Ok(fd) = rustix::fs::openat2(root, path, flags, Mode::empty(), inside) else { return content };
+    let regular =
+        rustix::fs::fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    if regular && std::fs::File::from(fd).take(LARGEST).read_to_end(&mut content).is_err() {
+        content.clear();
+    }
+    content
+}
+
+/// Docker's text for a path that is not there; anything else as it is.
+fn path_failed(error: LayerError, path: &str, reference: &str) -> EngineError {
+    match error.io_kind() {
+        Some(std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            EngineError::not_found(format!("Could not find the file {path} in container {reference}"))
+        }
+        _ => EngineError::because("", error),
+    }
+}
+
+/// Leaves out what a start adds by itself: places for mounts, and the folders that count as changed only because of those.
+fn without_mount_points(changes: Vec<(String, ChangeKind)>, record: &Record) -> Vec<(String, ChangeKind)> {
+    const OWN: [&str; 9] =
+        ["/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue", "/proc", "/sys", "/etc/mtab"];
+    let is_own = |path: &str| {
+        OWN.contains(&path)
+            || files::FILES.iter().any(|(_, destination)| *destination == path)
+            || record.mounts.iter().any(|mounted| Path::new(&mounted.destination).starts_with(path))
+    };
+    let (dropped, kept): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|(path, kind)| *kind == ChangeKind::Added && is_own(path));
+    let because_of_dropped = |folder: &str| {
+        let inside = |path: &str| Path::new(path) != Path::new(folder) && Path::new(path).starts_with(folder);
+        dropped.iter().any(|(path, _)| inside(path)) && !kept.iter().any(|(path, _)| inside(path))
+    };
+    kept.iter()
+        .filter(|(path, kind)| *kind != ChangeKind::Modified || !because_of_dropped(path))
+        .cloned()
+        .collect()
+}
+
+/// A typed path by its text alone, absolute, without `.` and `..`.
+fn lexical(path: &str) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::record::tests_support;
+
+    #[test]
+    fn what_a_start_adds_is_no_change() {
+        let record = tests_support::record("a", "b");
+        let changes = [
+            ("/.dockerenv", ChangeKind::Added),
+            ("/dev", ChangeKind::Added),
+            ("/dev/console", ChangeKind::Added),
+            ("/etc", ChangeKind::Modified),
+            ("/etc/hosts", ChangeKind::Added),
+            ("/root", ChangeKind::Modified),
+            ("/root/f", ChangeKind::Added),
+            ("/var", ChangeKind::Modified),
+            ("/var/gone", ChangeKind::Deleted),
+        ];
+        let changes = changes.map(|(path, kind)| (path.to_owned(), kind)).to_vec();
+        let left: Vec<_> =
+            without_mount_points(changes, &record).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(left, ["/root", "/root/f", "/var", "/var/gone"]);
+    }
+
+    #[test]
+    fn read_only_places_are_refused_as_docker_does() {
+        let mut record = tests_support::record("a", "b");
+        record.host_config.readonly_rootfs = true;
+        record.mounts.push(Mounted {
+            kind: MountKind::Tmpfs { options: String::new() },
+            destination: "/run".to_owned(),
+            read_only: false,
+            propagation: String::new(),
+            mode: String::new(),
+            recursive: false,
+        });
+        let text = |path: &str| check_writable(&record, Path::new(path)).err().map(|error| error.to_string());
+        assert_eq!(text("/tmp").as_deref(), Some("container rootfs is marked read-only"));
+        assert_eq!(text("/run/x"), None);
+        assert_eq!(text("/runner").as_deref(), Some("container rootfs is marked read-only"));
+        record.mounts[0].read_only = true;
+        let text = check_writable(&record, Path::new("/run")).unwrap_err().to_string();
+        assert_eq!(text, "mounted volume is marked read-only");
+    }
+
+    #[test]
+    fn typed_paths_are_cleaned_by_their_text() {
+        for (path, clean) in [("etc/", "/etc"), ("/../etc/./x/..", "/etc"), ("", "/"), (".", "/")] {
+            assert_eq!(lexical(path), Path::new(clean));
+        }
+    }
+
+    #[test]
+    fn a_foreign_process_is_not_a_container() {
+        assert!(process_root(std::process::id() as i32, "no-such-container").is_none());
+        assert!(process_root(i32::MAX, "x").is_none());
+    }
+}
