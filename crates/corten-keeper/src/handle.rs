@@ -65,12 +65,14 @@ struct State {
 }
 
 impl Keeper {
-    /// Takes over from the keeper that started this process.
+    /// Takes over from the keeper that started this process. To be called before other threads are started.
     ///
     /// # Errors
     /// [`KeeperError::NoKeeper`].
     pub fn from_environment() -> Result<Self, KeeperError> {
         let channel = handover::take_standard_input().map_err(KeeperError::NoKeeper)?;
+        // The keeper's mask came with us; what waits behind it comes now, nothing was lost.
+        corten_sys::process::set_signal_mask(&[]).map_err(KeeperError::NoKeeper)?;
         let inheritance = handover::receive(&channel).map_err(KeeperError::NoKeeper)?;
         let state = State {
             inheritance,

@@ -36,6 +36,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 /// A listening socket and the name by which the daemon knows it.
@@ -62,13 +63,12 @@ pub struct Settings {
     pub private_namespace: bool,
 }
 
-/// The keeper's role: stays until it is told to end, and gives the process's exit code. The process must have one
-/// thread, and had better not have used much memory: every shim begins as a copy of it. In a forked shim the call
-/// does not return.
+/// Becomes a keeper: the process executes its own program again in the role [`protocol::RESUME_ROLE`], and so does
+/// not return but with an error.
 ///
 /// # Errors
-/// Where it cannot begin; nothing was started then.
-pub fn run(settings: Settings) -> Result<i32, BeginError> {
+/// Where that fails; nothing was started then.
+pub fn run(settings: Settings) -> Result<std::convert::Infallible, BeginError> {
     let program = std::env::current_exe()
         .map_err(|source| BeginError::System { operation: "find the program's own path", source })?;
     let setup = protocol::Setup {
@@ -79,22 +79,35 @@ pub fn run(settings: Settings) -> Result<i32, BeginError> {
         program: existing(program),
         private_namespace: settings.private_namespace,
     };
-    let listeners = settings.listeners.into_iter().map(|listener| (listener.name, listener.descriptor)).collect();
-    stay(handover::Inheritance { setup, daemon: None, channel: None, lock: None, listeners, held: BTreeMap::new() })
+    let listeners: Vec<_> =
+        settings.listeners.into_iter().map(|listener| (listener.name, listener.descriptor)).collect();
+    // Begin anew as a fresh process image: every shim is a copy of this process, and shall neither have what reading
+    // the command line left in memory, nor descriptors that whoever started us forgot to close.
+    let begin_anew = || -> io::Result<std::convert::Infallible> {
+        let (ours, theirs) = corten_shim::packet::pair()?;
+        handover::send(&ours, &setup, None, &listeners, &BTreeMap::new(), None)?;
+        corten_sys::descriptor::close_on_exec_from(3)?;
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.arg0("corten").arg(protocol::RESUME_ROLE).stdin(std::process::Stdio::from(theirs));
+        Err(command.exec())
+    };
+    let Err(source) = begin_anew();
+    Err(BeginError::System { operation: "execute the program again as keeper", source })
 }
 
-/// The role of [`protocol::RESUME_ROLE`]: takes over what waits on standard input, then as [`run`].
+/// The role of [`protocol::RESUME_ROLE`]: takes over what waits on standard input, stays until it is told to end, and
+/// gives the process's exit code. The process must have one thread and had better not have done anything else: every
+/// shim begins as a copy of it. In a forked shim the call does not return.
 ///
 /// # Errors
-/// As [`run`], and where nothing was handed over.
+/// Where it cannot begin (another keeper has the folder, a folder cannot be made, not root), or nothing was handed
+/// over; no daemon was started then.
 pub fn resume() -> Result<i32, BeginError> {
-    // Not of the session of the daemon that started us.
-    let _ = rustix::process::setsid();
     let inheritance = handover::take_standard_input().and_then(handover::receive).map_err(BeginError::HandOver)?;
-    stay(inheritance)
-}
-
-fn stay(inheritance: handover::Inheritance) -> Result<i32, BeginError> {
+    if inheritance.daemon.is_some_and(|daemon| !daemon.replace) {
+        // Started by a daemon: not of its session.
+        let _ = rustix::process::setsid();
+    }
     let mut role = Role::begin(inheritance)?;
     match role.stay() {
         Outcome::End(code) => Ok(code),

@@ -291,7 +291,7 @@ impl Role {
         let arguments = self.setup.daemon_arguments.iter().cloned().map(OsString::from_vec);
         let mut command = Command::new("/proc/self/exe");
         command.arg0("corten").arg(DAEMON_ROLE).args(arguments).stdin(Stdio::from(theirs)).current_dir("/");
-        // The standard library gives a child an empty signal mask.
+        // The signal mask goes along; the daemon opens it when it is ready for signals.
         let child = match &self.view {
             Some(view) => view.on_host(|| command.spawn())??,
             None => command.spawn()?,
@@ -431,8 +431,6 @@ impl Role {
             }
         };
         let (Ok(error) | Err(error)) = attempt();
-        // The attempt has emptied the mask.
-        let _ = process::set_signal_mask(&SIGNALS);
         complain(&format!("cannot run `{}`, the present program stays: {error}", self.setup.program.display()));
     }
 

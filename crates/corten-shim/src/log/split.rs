@@ -90,6 +90,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
         fn nothing_is_lost_whatever_the_pieces(
             text in proptest::collection::vec(prop_oneof![9 => Just(b'x'), 1 => any::<u8>()], 0..60_000),

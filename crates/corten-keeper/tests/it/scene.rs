@@ -1,0 +1,169 @@
+//! One keeper in folders of its own.
+
+use corten_keeper::{BeginError, Listener, Settings};
+use corten_std::Paths;
+use corten_testing::Scratch;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Waiting longer than this is a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Scene {
+    scratch: Scratch,
+    arguments: Vec<String>,
+    keeper: Mutex<Child>,
+}
+
+/// The role `keeper FOLDER [DAEMON ARGUMENT]…`.
+pub(crate) fn keeper_role(mut arguments: impl Iterator<Item = String>) -> Result<i32, BeginError> {
+    let folder = PathBuf::from(arguments.next().unwrap());
+    let paths = Paths::new(folder.join("data"), folder.join("run"));
+    std::fs::create_dir_all(&paths.exec_root).unwrap();
+    let mut listeners = Vec::new();
+    // As a second keeper would: nobody takes a socket that answers.
+    if let Ok(descriptor) = corten_keeper::listen_unix(&paths.socket(), None) {
+        listeners.push(Listener { name: "api".to_owned(), descriptor });
+    }
+    corten_keeper::run(Settings {
+        pid_file: Some(paths.pid_file()),
+        paths,
+        listeners,
+        daemon_arguments: arguments.map(OsString::from).collect(),
+        private_namespace: true,
+    })
+    .map(|never| match never {})
+}
+
+impl Scene {
+    /// Starts a keeper and waits until its daemon answers.
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
+        let scene = Self::begin(name, arguments);
+        scene.until("the daemon answers", || scene.try_ask("pid").ok());
+        scene
+    }
+
+    /// Starts a keeper.
+    pub(crate) fn begin(name: &str, arguments: &[&str]) -> Self {
+        let scratch = Scratch::new(name);
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let keeper = Mutex::new(spawn(&scratch, &arguments));
+        Self { scratch, arguments, keeper }
+    }
+
+    /// Starts it anew after both were killed.
+    pub(crate) fn restart(&self) {
+        let mut keeper = self.keeper.lock().unwrap();
+        keeper.wait().unwrap();
+        *keeper = spawn(&self.scratch, &self.arguments);
+        drop(keeper);
+        self.until("the new daemon answers", || self.try_ask("pid").ok());
+    }
+
+    /// A second keeper in the same folders.
+    pub(crate) fn second(&self) -> Child {
+        spawn(&self.scratch, &self.arguments)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.scratch.path().join("run/corten.sock")
+    }
+
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.scratch.path().join("run/corten.pid")
+    }
+
+    /// Asks once; a refused connection is an error.
+    pub(crate) fn try_ask(&self, line: &str) -> io::Result<String> {
+        let mut stream = UnixStream::connect(self.socket())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        writeln!(stream, "{line}")?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        match answer.pop() {
+            Some(_) => Ok(answer),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Asks until there is an answer: a connection may be cut (its daemon was killed), but never refused.
+    pub(crate) fn ask(&self, line: &str) -> String {
+        self.until(line, || match self.try_ask(line) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                assert_ne!(error.kind(), io::ErrorKind::ConnectionRefused);
+                assert_ne!(error.kind(), io::ErrorKind::NotFound);
+                None
+            }
+        })
+    }
+
+    pub(crate) fn daemon(&self) -> i32 {
+        self.ask("pid").parse().unwrap()
+    }
+
+    pub(crate) fn keeper(&self) -> i32 {
+        std::fs::read_to_string(self.pid_file()).unwrap().trim().parse().unwrap()
+    }
+
+    /// Waits for the keeper that follows one that was killed.
+    pub(crate) fn other_keeper(&self, old: i32) -> i32 {
+        self.until("another keeper", || Some(self.keeper()).filter(|keeper| *keeper != old))
+    }
+
+    /// Waits until a process is gone, or a zombie that nobody reaps.
+    pub(crate) fn gone(&self, pid: i32) {
+        self.until("the process is gone", || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            (status.is_empty() || status.contains("State:\tZ")).then_some(())
+        });
+    }
+
+    /// The keeper's exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.keeper.get_mut().unwrap().wait().unwrap().code()
+    }
+
+    fn until<T>(&self, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(value) = condition() {
+                return value;
+            }
+            assert!(Instant::now() < end, "waited in vain: {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // Both in one go, or one would start the other again; whoever was started in between is caught by a look at
+        // the folder that all have in their command line or pid file.
+        for _ in 0..3 {
+            if let Ok(text) = std::fs::read_to_string(self.pid_file()) {
+                kill(text.trim().parse().unwrap_or(0), 15);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        let keeper = self.keeper.get_mut().unwrap();
+        let _ = keeper.kill();
+        let _ = keeper.wait();
+    }
+}
+
+fn spawn(scratch: &Scratch, arguments: &[String]) -> Child {
+    Command::new(std::env::current_exe().unwrap()).arg("keeper").arg(scratch.path()).args(arguments).spawn().unwrap()
+}
+
+/// Sends a signal by number; 0 is nobody.
+pub(crate) fn kill(pid: i32, signal: i32) {
+    if pid > 0 {
+        let _ = corten_sys::process::kill(pid, signal);
+    }
+}
