@@ -144,10 +144,7 @@ pub(crate) fn json(status: u16, operation: Operation, version: ApiVersion, docum
     if gates.peek().is_none() {
         return reply::json(status, document);
     }
-    let mut value = match serde_json::to_value(document) {
-        Ok(value) => value,
-        Err(_) => return reply::json(status, document),
-    };
+    let Ok(mut value) = serde_json::to_value(document) else { return reply::json(status, document) };
     for gate in gates {
         match &mut value {
             Value::Object(object) => (gate.change)(object),

@@ -4,12 +4,9 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
-use corten_http::server::BodyStream;
+use corten_http::server::{BodyStream, NextPiece};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
-
-/// A piece of a streamed body, or its end.
-pub(crate) type Piece = Option<io::Result<Vec<u8>>>;
 
 /// A streamed body made by a function that gives state and piece: `async |state| -> Option<(state, piece)>`.
 pub(crate) struct Unfold<S, F, Fut> {
@@ -34,7 +31,7 @@ where
     F: FnMut(S) -> Fut + Send,
     Fut: Future<Output = Option<(S, io::Result<Vec<u8>>)>> + Send,
 {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = Piece> + Send + '_>> {
+    fn next(&mut self) -> NextPiece<'_> {
         Box::pin(async {
             if let Some(state) = self.state.take() {
                 self.running = Some(Box::pin((self.step)(state)));

@@ -81,11 +81,11 @@ async fn read_head(
     let mut fresh = 0;
     loop {
         // Only a line's end can end a head or show a fault in it.
-        if memchr::memchr(b'\n', &buffer[fresh..]).is_some() || buffer.len() >= head::MAX_HEAD {
-            if let Some((head, length)) = head::parse(buffer)? {
-                buffer.drain(..length);
-                return Ok(Some(head));
-            }
+        if (memchr::memchr(b'\n', &buffer[fresh..]).is_some() || buffer.len() >= head::MAX_HEAD)
+            && let Some((head, length)) = head::parse(buffer)?
+        {
+            buffer.drain(..length);
+            return Ok(Some(head));
         }
         fresh = buffer.len();
         let mut piece = [0; 8 << 10];
@@ -95,7 +95,7 @@ async fn read_head(
                 _ = stop.wait_for(|stop| *stop) => return Ok(None),
             }
         } else {
-            timeout(settings.head_timeout, stream.read(&mut piece)).await.unwrap_or_else(|_| Ok(0))
+            timeout(settings.head_timeout, stream.read(&mut piece)).await.unwrap_or(Ok(0))
         };
         match read {
             Ok(0) | Err(_) => return Ok(None),
@@ -147,9 +147,10 @@ async fn answer(
             }
             // The taker gets the connection alone: the other reference to it is the source's.
             drop(stream);
-            match Arc::try_unwrap(source.stream) {
-                Ok(stream) => taker(Hijacked { stream, leftover: source.buffer, head }).await,
-                Err(_) => tracing::error!("a connection to be handed over is still in use"),
+            if let Ok(stream) = Arc::try_unwrap(source.stream) {
+                taker(Hijacked { stream, leftover: source.buffer, head }).await;
+            } else {
+                tracing::error!("a connection to be handed over is still in use");
             }
             Then::Gone
         }
@@ -214,7 +215,7 @@ impl Client {
                 Ok(false) | Err(_) => return,
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn into_source(self) -> Option<Source> {

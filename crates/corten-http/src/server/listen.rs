@@ -45,7 +45,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { head_timeout: Duration::from_secs(300), stop_timeout: Duration::from_secs(5) }
+        Self { head_timeout: Duration::from_mins(5), stop_timeout: Duration::from_secs(5) }
     }
 }
 

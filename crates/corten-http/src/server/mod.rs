@@ -23,7 +23,7 @@ use std::pin::Pin;
 pub use body::{BlockingReader, BodyError, RequestBody};
 pub use head::RequestHead;
 pub use listen::{Listener, Settings, serve};
-pub use response::{BlockingWriter, Body, BodyStream, Hijacked, Response};
+pub use response::{BlockingWriter, Body, BodyStream, Hijacked, NextPiece, Response};
 
 /// A request with its body still to be read.
 #[derive(Debug)]

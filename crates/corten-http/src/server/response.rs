@@ -25,15 +25,18 @@ pub struct Response {
     pub close: bool,
 }
 
+/// A piece of a streamed body, later; `None` at the end.
+pub type NextPiece<'a> = Pin<Box<dyn Future<Output = Option<io::Result<Vec<u8>>>> + Send + 'a>>;
+
 /// Pieces of a body as they come.
 pub trait BodyStream: Send {
     /// The next piece; `None` at the end. An error ends the connection, so that the client sees that it is not the end.
     /// Must be safe to drop while it waits: it is asked again.
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<io::Result<Vec<u8>>>> + Send + '_>>;
+    fn next(&mut self) -> NextPiece<'_>;
 }
 
 impl BodyStream for mpsc::Receiver<io::Result<Vec<u8>>> {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<io::Result<Vec<u8>>>> + Send + '_>> {
+    fn next(&mut self) -> NextPiece<'_> {
         Box::pin(self.recv())
     }
 }

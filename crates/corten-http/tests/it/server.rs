@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_http::server::{Answer, BlockingWriter, Handler, Listener, Request, Response, Settings, serve};
+use corten_http::server::{Answer, BlockingWriter, Handler, Listener, NextPiece, Request, Response, Settings, serve};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -24,9 +24,7 @@ struct Endless {
 }
 
 impl corten_http::server::BodyStream for Endless {
-    fn next(
-        &mut self,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Option<std::io::Result<Vec<u8>>>> + Send + '_>> {
+    fn next(&mut self) -> NextPiece<'_> {
         Box::pin(async {
             if std::mem::take(&mut self.first) {
                 return Some(Ok(b"one".to_vec()));

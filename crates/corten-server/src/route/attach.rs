@@ -102,9 +102,10 @@ async fn send_log(
     let mut log = engine.logs(ticket.container(), options).await?;
     let mut bytes = Vec::new();
     while let Some(line) = log.next().await? {
-        match ticket.terminal {
-            true => bytes.extend_from_slice(&line.bytes),
-            false => bytes.extend_from_slice(&frame(line.stream, &line.bytes)),
+        if ticket.terminal {
+            bytes.extend_from_slice(&line.bytes);
+        } else {
+            bytes.extend_from_slice(&frame(line.stream, &line.bytes));
         }
     }
     let socket = socket.try_clone().map_err(|error| ApiError::invalid(error.to_string()))?;
