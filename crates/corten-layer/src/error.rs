@@ -161,7 +161,18 @@ impl Classified for LayerError {
             | Self::Owner { .. }
             | Self::OverwriteDirectory { .. }
             | Self::OverwriteNonDirectory { .. } => ErrorClass::InvalidParameter,
-            Self::Entry { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::NotFound,
+            Self::Entry { operation: "find", source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorClass::NotFound
+            }
+            // The archive names what is not there or cannot be: its fault, not the machine's.
+            Self::Entry { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+                ) || source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) =>
+            {
+                ErrorClass::InvalidParameter
+            }
             Self::Read(_)
             | Self::Entry { .. }
             | Self::Write { .. }
@@ -183,5 +194,26 @@ impl Classified for LayerError {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn whose_fault_it_was() {
+        for (operation, error, expected) in [
+            ("find", Errno::NOENT, ErrorClass::NotFound),
+            ("make hard link", Errno::NOENT, ErrorClass::InvalidParameter),
+            ("open", Errno::NOTDIR, ErrorClass::InvalidParameter),
+            ("open", Errno::LOOP, ErrorClass::InvalidParameter),
+            ("write", Errno::NOSPC, ErrorClass::System),
+        ] {
+            assert_eq!(LayerError::entry(operation, b"f", error).class(), expected, "{operation}");
+        }
+        assert!(LayerError::entry("write", b"f", Errno::NOSPC).hint().is_some());
     }
 }
