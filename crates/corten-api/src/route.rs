@@ -56,6 +56,15 @@ macro_rules! routes {
             $(#[doc = $text] $operation,)*
         }
 
+        impl Operation {
+            /// What it asks for, for people.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$operation => $text,)*
+                }
+            }
+        }
+
         /// All routes, in the order in which they are tried.
         pub const ROUTES: &[Route] = &[
             $(Route {

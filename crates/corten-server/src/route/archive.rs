@@ -45,6 +45,23 @@ pub(crate) async fn put(engine: &Engine, mut call: Call) -> Result {
     Ok(Response::empty(200))
 }
 
+pub(crate) async fn export(engine: &Engine, call: Call) -> Result {
+    engine.archive_export_check(&call.name)?;
+    let (mut writer, archive) = BlockingWriter::channel();
+    let (engine, name) = (engine.clone(), call.name.clone());
+    tokio::task::spawn_blocking(move || match engine.archive_export(&name, &mut writer) {
+        Ok(()) => drop(writer.finish()),
+        Err(error) => tracing::warn!(error = chain(&error), "an export ended early"),
+    });
+    Ok(Response::stream(200, archive).header("Content-Type", "application/octet-stream"))
+}
+
+pub(crate) async fn changes(engine: &Engine, call: Call) -> Result {
+    let changes = engine.archive_changes(&call.name).await?;
+    // No change at all is `null`, as in Docker.
+    Ok(reply::json(200, &Some(changes).filter(|changes| !changes.is_empty())))
+}
+
 fn path(call: &Call) -> Result<&str> {
     match call.query.get("path") {
         "" => Err(ApiError::invalid("bad parameter: path cannot be empty")),

@@ -11,6 +11,7 @@ use corten_engine::container::{
 };
 use corten_engine::log::{LogOptions, LogStream};
 use corten_http::server::Response;
+use corten_http::server::head::Framing;
 use corten_std::Timestamp;
 
 use super::Result;
@@ -93,11 +94,7 @@ pub(crate) async fn top(engine: &Engine, call: Call) -> Result {
 
 pub(crate) async fn start(engine: &Engine, call: Call) -> Result {
     // A short body is forgiven, as by Docker: some old clients send `null`.
-    let length = match call.head.framing {
-        corten_http::server::head::Framing::Length(length) => length,
-        corten_http::server::head::Framing::Chunked => u64::MAX,
-    };
-    if length > 7 && length != u64::MAX {
+    if !matches!(call.head.framing, Framing::Length(0..=7)) {
         return Err(ApiError::invalid(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
         ));

@@ -63,6 +63,8 @@ impl Api for Routes {
             Op::ContainerWait => Box::pin(container::wait(engine, call)),
             Op::ContainerRemove => Box::pin(container::remove(engine, call)),
             Op::ContainerAttach => Box::pin(attach::attach(engine, call)),
+            Op::ContainerChanges => Box::pin(archive::changes(engine, call)),
+            Op::ContainerExport => Box::pin(archive::export(engine, call)),
             Op::ArchiveStat => Box::pin(archive::stat(engine, call)),
             Op::ArchiveGet => Box::pin(archive::get(engine, call)),
             Op::ArchivePut => Box::pin(archive::put(engine, call)),
@@ -103,8 +105,6 @@ impl Api for Routes {
             Op::ImagePush => Box::pin(async move { Err(ApiError::not_built("pushing to a registry")) }),
             Op::DistributionInspect => Box::pin(async move { Err(ApiError::not_built("asking a registry")) }),
             Op::Commit => Box::pin(async move { Err(ApiError::not_built("making an image from a container")) }),
-            Op::ContainerChanges => Box::pin(async move { Err(ApiError::not_built("listing changed files")) }),
-            Op::ContainerExport => Box::pin(async move { Err(ApiError::not_built("exporting a container's files")) }),
             Op::ContainerStats => Box::pin(async move { Err(ApiError::not_built("measuring a container")) }),
             Op::ContainerAttachWebSocket => Box::pin(async move { Err(ApiError::not_built("attaching by WebSocket")) }),
             Op::Build | Op::BuildCancel | Op::Session | Op::Grpc => {
