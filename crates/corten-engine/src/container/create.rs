@@ -1,0 +1,326 @@
+//! Create: check everything, then take the name, the volumes, the writable layer, and save. Whatever fails, what was
+//! done before is undone; a daemon that dies in between sweeps the rest when it starts (see `restore`).
+
+use crate::Engine;
+use crate::container::mounts::{self, Source, Wanted};
+use crate::container::owner::Owner;
+use crate::container::record::{MountKind, Mounted, Record};
+use crate::container::state::Lifecycle;
+use crate::container::{merge, populate, save, validate};
+use crate::error::{EngineError, Result};
+use crate::name::random_name;
+use crate::network::NetworkDriver;
+use crate::undo::Undo;
+use crate::volume::{VolumeWanted, blocking};
+use corten_api::container::{CreateRequest, CreateResponse, NetworkingConfig};
+use corten_api::network::EndpointSettings;
+use corten_std::{Timestamp, file, id};
+use corten_store::{Image, SnapshotKey};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What stands beside the body of a create request.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// The name; none: a random one.
+    pub name: Option<String>,
+    /// `linux/amd64`; none: this machine's.
+    pub platform: Option<String>,
+}
+
+impl Engine {
+    /// Makes a container. Nothing of it is left where this fails. Goes on to its end where the caller gives up waiting.
+    pub async fn create(&self, options: CreateOptions, request: CreateRequest) -> Result<CreateResponse> {
+        let engine = self.clone();
+        blocking(move || engine.create_now(&options, request)).await
+    }
+
+    #[tracing::instrument(name = "create", level = "debug", skip_all)]
+    fn create_now(&self, options: &CreateOptions, request: CreateRequest) -> Result<CreateResponse> {
+        let CreateRequest { mut config, mut host_config, networking_config } = request;
+        let name = match options.name.as_deref() {
+            None | Some("") => None,
+            Some(name) => Some(validate::name(name)?.to_owned()),
+        };
+        validate::config(&config)?;
+        validate::host_config(&host_config)?;
+        let rootfs = host_config.rootfs.clone();
+        let image = match &rootfs {
+            Some(folder) => {
+                check_rootfs(folder)?;
+                None
+            }
+            None => Some(self.image_for(&config.image, options.platform.as_deref())?),
+        };
+        if let Some(image) = &image {
+            merge::merge(&mut config, &image.config.config);
+        }
+        validate::fill_defaults(&mut config, &mut host_config, &self.inner.settings);
+        let (path, arguments) = merge::command(&mut config)?;
+        let mut warnings = Vec::new();
+        let networks = self.networks_for(&config, &mut host_config, networking_config, &mut warnings)?;
+        let taken = self.volumes_from(host_config.volumes_from.as_deref().unwrap_or_default())?;
+        let wanted = mounts::wanted(&host_config, config.volumes.as_ref(), taken, &|path| path.exists())?;
+
+        // From here on things change, and are undone where a later step fails.
+        let engine = &*self.inner;
+        let points = &engine.settings.failpoints;
+        let mut undo = Undo::new();
+        let id = id::random_id();
+        let name = self.take_name(name, &id)?;
+        undo.push("name", {
+            let (name, id) = (name.clone(), id.clone());
+            move || {
+                engine.containers.release_name(&name, &id);
+                Ok(())
+            }
+        });
+        points.check("create.name")?;
+
+        let mounts = self.take_mounts(wanted, &mut undo)?;
+        points.check("create.volumes")?;
+        let snapshot = match &image {
+            None => None,
+            Some(image) => {
+                let key = SnapshotKey::new(&id).map_err(|error| EngineError::because("", error))?;
+                engine
+                    .store
+                    .snapshots()
+                    .prepare(&key, image.top_snapshot.as_ref())
+                    .map_err(|error| EngineError::because("making the writable layer", error))?;
+                let remove = key.clone();
+                undo.push("writable layer", move || {
+                    engine.store.snapshots().remove(&remove).map_err(|error| EngineError::because("", error))
+                });
+                Some(key)
+            }
+        };
+        points.check("create.snapshot")?;
+        if let Some(key) = &snapshot {
+            populate::fill_volumes(engine, key, &mounts)?;
+        }
+        let folder = engine.settings.paths.container(&id);
+        file::create_dir_all(engine.settings.paths.containers())?;
+        file::create_dir(&folder, 0o710)?;
+        undo.push("folder", move || Ok(file::remove_tree(folder)?));
+        points.check("create.folder")?;
+
+        let hostname = hostname(&mut config, &host_config.network_mode, &host_config.uts_mode, &id);
+        let record = Record {
+            name,
+            created: Timestamp::now(),
+            image: image.as_ref().map(|image| image.id.to_string()).unwrap_or_default(),
+            manifest: image.as_deref().map(manifest),
+            platform: "linux".to_owned(),
+            config,
+            host_config,
+            networks,
+            mounts,
+            path,
+            arguments,
+            hostname,
+            snapshot: snapshot.map(|key| key.as_str().to_owned()),
+            id,
+        };
+        save::record(engine, &record)?;
+        undo.push("record", {
+            let (id, auto_remove) = (record.id.clone(), record.auto_remove());
+            move || save::forget(engine, &id, auto_remove)
+        });
+        points.check("create.record")?;
+        undo.keep();
+
+        let response = CreateResponse { id: record.id.clone(), warnings };
+        engine.events.publish("container", "create", &record.id, record.event_attributes());
+        Owner::spawn(self, record, Lifecycle::default());
+        Ok(response)
+    }
+
+    /// The image of a container; Docker's 404 where it is not here, which makes clients pull it.
+    fn image_for(&self, reference: &str, platform: Option<&str>) -> Result<Arc<Image>> {
+        let image = self.image_for_container(reference)?;
+        if !image.runnable {
+            return Err(EngineError::invalid(format!("image {reference} holds nothing that can be run here")));
+        }
+        if let Some(wanted) = platform.filter(|platform| !platform.is_empty()) {
+            let wanted = corten_oci::Platform::parse(wanted).map_err(|error| EngineError::because("", error))?;
+            let has = image.platform();
+            if wanted.os != has.os || wanted.architecture != has.architecture {
+                return Err(EngineError::not_found(format!(
+                    "image with reference {reference} was found but does not provide the specified platform ({wanted})"
+                )));
+            }
+        }
+        Ok(image)
+    }
+
+    /// Takes the name asked for, or random ones until one is free.
+    fn take_name(&self, name: Option<String>, id: &str) -> Result<String> {
+        if let Some(name) = name {
+            self.inner.containers.reserve_name(&name, id)?;
+            return Ok(name);
+        }
+        for attempt in 0..100 {
+            let name = random_name(attempt);
+            if self.inner.containers.reserve_name(&name, id).is_ok() {
+                return Ok(name);
+            }
+        }
+        let name = id::short(id).to_owned();
+        self.inner.containers.reserve_name(&name, id)?;
+        Ok(name)
+    }
+
+    /// Checks the network mode and gives the endpoints by network name.
+    fn networks_for(
+        &self,
+        config: &corten_api::container::ContainerConfig,
+        host: &mut corten_api::container::HostConfig,
+        networking: NetworkingConfig,
+        warnings: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, EndpointSettings>> {
+        let mode = host.network_mode.clone();
+        let publishes = host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) || host.publish_all_ports;
+        if let Some(other) = mode.strip_prefix("container:") {
+            if other.is_empty() {
+                return Err(EngineError::invalid("Container mode: invalid container format container:<name|id>"));
+            }
+            let refuse = |what: &str| {
+                Err(EngineError::invalid(format!("conflicting options: {what} and the container type network mode")))
+            };
+            if !config.hostname.is_empty() {
+                return Err(EngineError::invalid("conflicting options: hostname and the network mode"));
+            }
+            if publishes {
+                return refuse("port publishing");
+            }
+            if !config.exposed_ports.is_empty() {
+                return refuse("port exposing");
+            }
+            if host.extra_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty()) {
+                return refuse("custom host-to-IP mapping");
+            }
+            // The id is kept, so that a rename of the other container does not matter.
+            let other = self.find(other)?;
+            host.network_mode = format!("container:{}", other.id);
+            return Ok(BTreeMap::new());
+        }
+        if let Some(other) = host.pid_mode.strip_prefix("container:") {
+            host.pid_mode = format!("container:{}", self.find(other)?.id);
+        }
+        if let Some(other) = host.ipc_mode.strip_prefix("container:") {
+            host.ipc_mode = format!("container:{}", self.find(other)?.id);
+        }
+        let mode = if config.network_disabled { "none".to_owned() } else { mode };
+        let network = self.inner.networks.resolve(&mode)?;
+        if network.driver == NetworkDriver::Host && publishes {
+            warnings.push("Published ports are discarded when using host network mode".to_owned());
+        }
+        let mut given = networking.endpoints_config;
+        let mut endpoint = given
+            .remove(&mode)
+            .or_else(|| given.remove(&network.name))
+            .or_else(|| given.remove(&network.id))
+            .or_else(|| (network.name == "bridge").then(|| given.remove("default")).flatten())
+            .unwrap_or_default();
+        if let Some(name) = given.keys().next() {
+            return Err(EngineError::not_implemented(format!(
+                "a container can be connected to one network for now, not also to {name}"
+            )));
+        }
+        if let Some(ipam) = &endpoint.ipam_config
+            && network.name == "bridge"
+            && !(ipam.ipv4_address.is_empty() && ipam.ipv6_address.is_empty())
+        {
+            return Err(EngineError::invalid("user specified IP address is supported on user defined networks only"));
+        }
+        if endpoint.mac_address.is_empty() {
+            endpoint.mac_address.clone_from(&config.mac_address);
+        }
+        Ok([(network.name, endpoint)].into())
+    }
+
+    /// The mounts of `VolumesFrom`.
+    fn volumes_from(&self, list: &[String]) -> Result<Vec<Mounted>> {
+        let mut all = Vec::new();
+        for entry in list {
+            let (container, read_only) = mounts::parse_volumes_from(entry)?;
+            let view = self.find(container)?.view();
+            for mounted in &view.record.mounts {
+                if matches!(mounted.kind, MountKind::Tmpfs { .. }) {
+                    continue;
+                }
+                let mut mounted = mounted.clone();
+                mounted.read_only |= read_only == Some(true);
+                all.push(mounted);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Looks volumes up or makes them.
+    fn take_mounts<'a>(&'a self, wanted: Vec<Wanted>, undo: &mut Undo<'a>) -> Result<Vec<Mounted>> {
+        let engine = &*self.inner;
+        let mut all = Vec::with_capacity(wanted.len());
+        for Wanted { destination, read_only, propagation, mode, recursive, source } in wanted {
+            let kind = match source {
+                Source::Bind { path, create } => MountKind::Bind { source: path, create },
+                Source::Tmpfs { options } => MountKind::Tmpfs { options },
+                Source::Taken(kind) => kind,
+                Source::Volume { name, driver, options, labels, subpath, copy } => {
+                    let anonymous = name.is_none();
+                    let found = engine.volumes.obtain(&engine.events, &VolumeWanted { name, driver, options, labels })?;
+                    if found.created {
+                        let name = found.name.clone();
+                        undo.push("volume", move || engine.volumes.discard(&engine.events, &name));
+                    }
+                    MountKind::Volume { name: found.name, driver: found.driver, source: found.path, subpath, anonymous, copy }
+                }
+            };
+            all.push(Mounted { kind, destination, read_only, propagation, mode, recursive });
+        }
+        Ok(all)
+    }
+}
+
+fn check_rootfs(folder: &str) -> Result<()> {
+    let path = Path::new(folder);
+    if !path.is_absolute() {
+        return Err(EngineError::invalid(format!("the root folder `{folder}` is not an absolute path")));
+    }
+    if !path.is_dir() {
+        return Err(EngineError::invalid(format!("the root folder `{folder}` does not exist or is not a folder")));
+    }
+    Ok(())
+}
+
+fn manifest(image: &Image) -> corten_api::image::Descriptor {
+    let platform = image.platform();
+    corten_api::image::Descriptor {
+        media_type: image.manifest.media_type.clone(),
+        digest: image.manifest.digest.to_string(),
+        size: image.manifest.size as i64,
+        platform: Some(corten_api::image::Platform {
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            variant: platform.variant.clone(),
+            ..corten_api::image::Platform::default()
+        }),
+        ..corten_api::image::Descriptor::default()
+    }
+}
+
+/// The name inside: what was asked for, the host's where its network is shared, else the short id.
+fn hostname(config: &mut corten_api::container::ContainerConfig, network: &str, uts: &str, id: &str) -> String {
+    if config.hostname.is_empty() && (network == "host" || uts == "host") {
+        let name = rustix::system::uname();
+        let name = name.nodename().to_string_lossy().into_owned();
+        config.hostname.clone_from(&name);
+        return name;
+    }
+    if config.hostname.is_empty() && !network.starts_with("container:") {
+        id::short(id).clone_into(&mut config.hostname);
+    }
+    config.hostname.clone()
+}

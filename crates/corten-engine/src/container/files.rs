@@ -1,0 +1,125 @@
+//! The files of a container that the engine writes: `hosts`, `hostname`, `resolv.conf`. They lie in its folder and are
+//! bound over the image's.
+
+use crate::engine::EngineInner;
+use crate::error::{EngineError, Result};
+use crate::container::record::Record;
+use corten_network::{HostEntry, ResolvSettings, resolv_conf_source};
+use corten_std::file;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// The three files by their place inside.
+pub(crate) const FILES: [(&str, &str); 3] =
+    [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
+
+/// What `/etc/hosts` needs to know of the network.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Addresses {
+    /// The container's own.
+    pub(super) own: Vec<IpAddr>,
+    /// What `host-gateway` means.
+    pub(super) gateway: Option<IpAddr>,
+    /// It shares the host's network.
+    pub(super) host_network: bool,
+    /// It has IPv6 on its loopback.
+    pub(super) ipv6: bool,
+}
+
+/// Where one of the files lies.
+pub(crate) fn path(engine: &EngineInner, id: &str, name: &str) -> PathBuf {
+    engine.settings.paths.container(id).join(name)
+}
+
+/// Writes the three files; the folder is there.
+pub(super) fn write(engine: &EngineInner, record: &Record, addresses: &Addresses) -> Result<()> {
+    let folder = engine.settings.paths.container(&record.id);
+    file::write(folder.join("hostname"), corten_network::hostname(&record.hostname))?;
+    file::write(folder.join("hosts"), hosts(record, addresses)?)?;
+    file::write(folder.join("resolv.conf"), resolv_conf(engine, record, addresses)?)?;
+    Ok(())
+}
+
+fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
+    let mut extra = Vec::new();
+    for entry in record.host_config.extra_hosts.iter().flatten() {
+        let (name, address) = parse_extra_host(entry)?;
+        let address = match address {
+            Some(address) => address,
+            None => addresses.gateway.ok_or_else(|| {
+                EngineError::invalid("unable to derive the IP value for host-gateway")
+            })?,
+        };
+        extra.push(HostEntry::new(address, name));
+    }
+    if addresses.host_network {
+        // The host's own names hold; what was asked for is added, as Docker has it.
+        let mut text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        for entry in extra {
+            text.push_str(&format!("{}\t{}\n", entry.address, entry.names));
+        }
+        return Ok(text);
+    }
+    let config = &record.config;
+    Ok(corten_network::hosts(&record.hostname, &config.domainname, &addresses.own, &extra, addresses.ipv6))
+}
+
+fn resolv_conf(engine: &EngineInner, record: &Record, addresses: &Addresses) -> Result<String> {
+    let host = &record.host_config;
+    let settings = &engine.settings;
+    let or = |mine: &Option<Vec<String>>, default: &[String]| match mine {
+        Some(list) if !list.is_empty() => list.clone(),
+        _ => default.to_vec(),
+    };
+    let servers = or(&host.dns, &settings.dns)
+        .iter()
+        .map(|server| server.parse().map_err(|_| EngineError::invalid(format!("{server} is not an ip address"))))
+        .collect::<Result<Vec<IpAddr>>>()?;
+    let etc = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let source = resolv_conf_source(&etc);
+    let text = if addresses.host_network || Path::new(source) == Path::new("/etc/resolv.conf") {
+        etc
+    } else {
+        std::fs::read_to_string(source).unwrap_or(etc)
+    };
+    let resolv = ResolvSettings {
+        servers,
+        search: or(&host.dns_search, &settings.dns_search),
+        options: or(&host.dns_options, &settings.dns_options),
+        ipv6: addresses.ipv6,
+        host_network: addresses.host_network,
+        internal: None,
+    };
+    Ok(corten_network::resolv_conf(&text, &resolv).text)
+}
+
+/// `NAME:ADDRESS` or `NAME=ADDRESS`; no address for `host-gateway`.
+pub(super) fn parse_extra_host(entry: &str) -> Result<(&str, Option<IpAddr>)> {
+    let wrong = || EngineError::invalid(format!("bad format for add-host: {entry:?}"));
+    let (name, address) = entry.split_once('=').or_else(|| entry.split_once(':')).ok_or_else(wrong)?;
+    if name.is_empty() {
+        return Err(wrong());
+    }
+    if address == "host-gateway" {
+        return Ok((name, None));
+    }
+    let plain = address.trim_start_matches('[').trim_end_matches(']');
+    let address =
+        plain.parse().map_err(|_| EngineError::invalid(format!("invalid IP address in add-host: {address:?}")))?;
+    Ok((name, Some(address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extra_hosts() {
+        assert_eq!(parse_extra_host("db.test:10.1.2.3").unwrap(), ("db.test", Some(IpAddr::from([10, 1, 2, 3]))));
+        assert_eq!(parse_extra_host("v6:::1").unwrap().1, Some("::1".parse().unwrap()));
+        assert_eq!(parse_extra_host("v6=[::1]").unwrap().1, Some("::1".parse().unwrap()));
+        assert_eq!(parse_extra_host("gw:host-gateway").unwrap(), ("gw", None));
+        assert_eq!(parse_extra_host("nocolon").unwrap_err().to_string(), "bad format for add-host: \"nocolon\"");
+        assert!(parse_extra_host("db:x").is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! Containers: one file per operation, one task per container.
+//!
+//! A container is a [`record::Record`] (what was asked for; saved) and a [`state::Lifecycle`] (what became of it). Both
+//! belong to one task, the container's owner (`owner`), which alone changes them. Everybody else holds a
+//! [`handle::Handle`]: it sends the owner requests, and it watches the [`handle::View`] that the owner publishes after
+//! every change. So no lock is held while anything slow happens, and two containers never wait for each other.
+//!
+//! ```text
+//!  Engine::start ──request──▶ owner task of that container ──publishes──▶ View ──▶ inspect, list, wait, stop …
+//!                               ▲ events of its shim (exit, exec exit)
+//!                               ▲ its restart timer
+//! ```
+//!
+//! The state machine is drawn in `state`. Where things are kept is told in `record`.
+
+pub(crate) mod attach;
+mod create;
+pub(crate) mod files;
+pub mod filter;
+pub(crate) mod handle;
+mod health;
+mod inspect;
+mod list;
+pub(crate) mod lookup;
+mod merge;
+mod monitor;
+pub(crate) mod mounts;
+mod owner;
+mod pause;
+mod populate;
+pub(crate) mod record;
+pub(crate) mod registry;
+mod remove;
+mod rename;
+mod restart;
+mod restore;
+pub(crate) mod rootfs;
+mod save;
+pub(crate) mod seccomp;
+mod signal;
+pub(crate) mod spec;
+mod start;
+pub(crate) mod state;
+mod stop;
+mod top;
+mod update;
+mod validate;
+mod wait;
+
+pub use attach::{AttachOptions, AttachTicket, ClientSocket};
+pub use create::CreateOptions;
+pub use list::ListOptions;
+pub use remove::RemoveOptions;
+pub use state::Phase;
+pub use stop::StopOptions;
+pub use wait::{WaitCondition, WaitHandle};
+
+/// Whether an operation did something: start of a running container and stop of a stopped one do not (HTTP 304).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something was done.
+    Changed,
+    /// It was so already.
+    Unchanged,
+}

@@ -1,0 +1,68 @@
+//! Filling volumes from the image: an empty volume gets what the image has at its place, once.
+
+use crate::container::record::{MountKind, Mounted};
+use crate::container::rootfs;
+use crate::engine::EngineInner;
+use crate::error::{EngineError, Result};
+use corten_layer::{PackOptions, UnpackOptions};
+use corten_std::file;
+use corten_store::SnapshotKey;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Fills every volume of a new container that is empty and to be filled.
+pub(super) fn fill_volumes(engine: &EngineInner, snapshot: &SnapshotKey, mounts: &[Mounted]) -> Result<()> {
+    let mut root: Option<OwnedFd> = None;
+    for mounted in mounts {
+        let MountKind::Volume { name, source, copy: true, .. } = &mounted.kind else { continue };
+        if !file::list(source)?.is_empty() {
+            continue;
+        }
+        let root = match &mut root {
+            Some(root) => root,
+            None => root.insert(rootfs::mount_snapshot(engine, snapshot.as_str(), true)?),
+        };
+        fill(root.as_fd(), &mounted.destination, source)
+            .map_err(|error| EngineError::from_error(&format!("filling volume {name} from the image"), error))?;
+    }
+    // The mount has set the mark that a later one, which is not volatile, would be refused for.
+    if root.take().is_some()
+        && let Ok(corten_store::Mounts::Overlay { work, .. }) = engine.store.snapshots().mounts(snapshot)
+    {
+        file::remove_tree(work.join("work/incompat"))?;
+    }
+    Ok(())
+}
+
+fn fill(root: BorrowedFd<'_>, place: &str, volume: &Path) -> std::io::Result<()> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = match rustix::fs::openat2(root, place, flags, Mode::empty(), inside) {
+        Ok(folder) => folder,
+        // The image has nothing there, or something that is no folder.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let target = rustix::fs::open(volume, flags, Mode::empty())?;
+    let about = rustix::fs::fstat(&folder)?;
+    rustix::fs::fchown(
+        &target,
+        Some(rustix::fs::Uid::from_raw(about.st_uid)),
+        Some(rustix::fs::Gid::from_raw(about.st_gid)),
+    )?;
+    rustix::fs::fchmod(&target, Mode::from_raw_mode(about.st_mode & 0o7777))?;
+    let (reader, writer) = std::io::pipe()?;
+    std::thread::scope(|scope| {
+        let packing = scope.spawn(move || {
+            let mut writer = std::io::BufWriter::new(writer);
+            corten_layer::pack(folder.as_fd(), Path::new("."), &mut writer, &PackOptions::default())
+                .map_err(std::io::Error::other)?;
+            std::io::Write::flush(&mut writer)
+        });
+        let unpacked = corten_layer::unpack(reader, target.as_fd(), Path::new("/"), &UnpackOptions::default());
+        let packed = packing.join().unwrap_or_else(|_| Err(std::io::Error::other("the copy broke off")));
+        unpacked.map_err(std::io::Error::other)?;
+        packed
+    })
+}

@@ -1,0 +1,101 @@
+//! Saving and forgetting; where what lies is told in `record`.
+
+use crate::container::handle::NetworkView;
+use crate::container::record::Record;
+use crate::container::state::Lifecycle;
+use crate::engine::EngineInner;
+use crate::error::{EngineError, Result};
+use corten_std::file::{self, Durability};
+use std::path::PathBuf;
+
+/// The database's table.
+pub(super) const TABLE: &str = "containers";
+/// A `--rm` container's record in its run folder.
+pub(super) const RECORD: &str = "container.json";
+/// How a running container is connected, in its run folder.
+const NETWORK: &str = "network.json";
+/// A container's lifecycle in its folder.
+const STATE: &str = "state.json";
+
+/// Saves a record so that it survives what it must: a power cut, or for `--rm` the death of every process.
+pub(super) fn record(engine: &EngineInner, record: &Record) -> Result<()> {
+    if !record.auto_remove() {
+        return engine
+            .store
+            .records(TABLE)
+            .put(&record.id, record)
+            .map_err(|error| EngineError::because("saving the container", error));
+    }
+    let folder = engine.settings.paths.running_container(&record.id);
+    file::create_dir_all(&folder)?;
+    let bytes = serde_json::to_vec(record).map_err(|error| EngineError::from_error("writing the container's record", error))?;
+    file::write_atomic(folder.join(RECORD), &bytes, Durability::Kernel)?;
+    Ok(())
+}
+
+/// Takes a record away. Of a `--rm` container the whole run folder goes.
+pub(super) fn forget(engine: &EngineInner, id: &str, auto_remove: bool) -> Result<()> {
+    if auto_remove {
+        return Ok(file::remove_tree(engine.settings.paths.running_container(id))?);
+    }
+    engine
+        .store
+        .records::<Record>(TABLE)
+        .delete(id)
+        .map_err(|error| EngineError::because("forgetting the container", error))
+}
+
+/// The records that were saved, of both kinds, and the run folders without one.
+pub(super) fn all(engine: &EngineInner) -> Result<(Vec<Record>, Vec<PathBuf>)> {
+    let rows = engine.store.records::<Record>(TABLE).list();
+    let mut records: Vec<Record> = rows
+        .map_err(|error| EngineError::because("reading the containers", error))?
+        .into_iter()
+        .map(|(_, record)| record)
+        .collect();
+    let mut strays = Vec::new();
+    let running = engine.settings.paths.running();
+    for name in file::list(&running)? {
+        let folder = running.join(&name);
+        if records.iter().any(|record| *record.id == *name.to_string_lossy()) {
+            continue;
+        }
+        let bytes = file::read_optional(folder.join(RECORD)).unwrap_or_default().unwrap_or_default();
+        match serde_json::from_slice::<Record>(&bytes) {
+            Ok(record) if *record.id == *name.to_string_lossy() => records.push(record),
+            _ => strays.push(folder),
+        }
+    }
+    Ok((records, strays))
+}
+
+/// Saves what became of a container; not of a `--rm` one, whose state is what its shim says.
+pub(super) fn state(engine: &EngineInner, record: &Record, life: &Lifecycle) -> Result<()> {
+    if record.auto_remove() {
+        return Ok(());
+    }
+    let bytes = serde_json::to_vec(life).map_err(|error| EngineError::from_error("writing the container's state", error))?;
+    let path = engine.settings.paths.container(&record.id).join(STATE);
+    file::write_atomic(path, &bytes, Durability::Kernel)?;
+    Ok(())
+}
+
+/// What became of a container, as far as that was saved.
+pub(super) fn read_state(engine: &EngineInner, id: &str) -> Option<Lifecycle> {
+    let bytes = file::read_optional(engine.settings.paths.container(id).join(STATE)).ok()??;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Saves how a container is connected, so that a daemon started anew finds its sandbox.
+pub(super) fn network(engine: &EngineInner, record: &Record, network: &NetworkView) -> Result<()> {
+    let bytes = serde_json::to_vec(network).map_err(|error| EngineError::from_error("writing the network's state", error))?;
+    let path = engine.settings.paths.running_container(&record.id).join(NETWORK);
+    file::write_atomic(path, &bytes, Durability::Kernel)?;
+    Ok(())
+}
+
+/// How a container was connected, as far as that was saved.
+pub(super) fn read_network(engine: &EngineInner, id: &str) -> Option<NetworkView> {
+    let bytes = file::read_optional(engine.settings.paths.running_container(id).join(NETWORK)).ok()??;
+    serde_json::from_slice(&bytes).ok()
+}

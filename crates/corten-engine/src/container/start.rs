@@ -1,0 +1,459 @@
+//! Start: everything that the container needs is made and sent to a shim. The steps stand in one function in their
+//! order; whichever fails, those before are undone in reverse, and the container is as it was, with the reason.
+
+use crate::container::files::{self, Addresses};
+use crate::container::Outcome;
+use crate::container::handle::{NetworkView, Request, View};
+use crate::container::monitor::{clear_run_folder, owns_sandbox, take_down, tell_connected};
+use crate::container::owner::{Owner, Running};
+use crate::container::record::{MountKind, Record};
+use crate::container::spec::{self, Neighbours, logging, ports};
+use crate::container::{rootfs, save};
+use crate::engine::{Engine, EngineInner};
+use crate::error::{EngineError, Result};
+use crate::network::NetworkDriver;
+use crate::undo::Undo;
+use crate::volume::blocking;
+use corten_api::network::EndpointSettings;
+use corten_network::{Attachment, Endpoint, Sandbox, SandboxRequest};
+use corten_oci::runtime::{NamespaceKind, Spec};
+use corten_shim::client::{self, Events, Shim, ShimError, StartDescriptors};
+use corten_shim::protocol::{AttachRequest, StartRequest};
+use corten_std::{PathError, file, id};
+use corten_sys::mount;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A forked shim that has not told yet what became of its container.
+struct Forked {
+    shim: Shim,
+    events: Events,
+    network: Arc<NetworkView>,
+}
+
+/// What of other containers a start needs, looked up before.
+struct Others {
+    neighbours: Neighbours,
+    /// Of `--network container:`.
+    network: Option<Arc<View>>,
+}
+
+impl Engine {
+    /// Starts a container. Unchanged where it runs already.
+    pub async fn start(&self, reference: &str) -> Result<Outcome> {
+        let handle = self.find(reference)?;
+        handle.ask(|reply| Request::Start { reply }).await
+    }
+}
+
+impl Owner {
+    /// Starts the program, by a user's wish or by the restart policy's. Nothing of it is left where this fails.
+    #[tracing::instrument(name = "start", level = "debug", skip_all)]
+    pub(super) async fn start(&mut self, by_user: bool) -> Result<()> {
+        let others = self.others()?;
+        let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
+        let clients = std::mem::take(&mut self.waiting_clients);
+        let Forked { shim, events, network } = blocking(move || fork(&engine, &record, others, clients)).await?;
+        let points = &self.engine.inner.settings.failpoints;
+        let started = match points.check("start.started") {
+            Ok(()) => shim.started().await.map_err(launch_error),
+            Err(error) => Err(error),
+        };
+        let started = match started {
+            Ok(started) => started,
+            Err(error) => {
+                drop((shim, events));
+                let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
+                let undone = blocking(move || {
+                    // Where it runs nevertheless (a failure point, a shim that broke off) it has to go.
+                    let _ = engine.cgroups.open(&record.id).and_then(|cgroup| cgroup.kill_all());
+                    take_down(&engine, &record, &network.sandbox_id)
+                })
+                .await;
+                if let Err(error) = undone {
+                    tracing::warn!(container = self.record.id, %error, "cannot undo a start");
+                }
+                return Err(error);
+            }
+        };
+        self.life.started(started.pid, started.at, by_user);
+        self.restart_at = None;
+        self.restarting_by_user = false;
+        tell_connected(&self.engine.inner, &self.record, &network);
+        self.running = Some(Running { shim, events, network });
+        self.watch_health();
+        self.publish_and_save();
+        self.tell("start", []);
+        Ok(())
+    }
+
+    fn others(&self) -> Result<Others> {
+        let host = &self.record.host_config;
+        let other = |mode: &str| -> Result<Option<Arc<View>>> {
+            let Some(id) = mode.strip_prefix("container:") else { return Ok(None) };
+            let view = self.engine.find(id)?.view();
+            if !view.life.phase.has_process() {
+                return Err(EngineError::conflict(format!("cannot join network namespace of a non running container: {id}")));
+            }
+            Ok(Some(view))
+        };
+        Ok(Others {
+            neighbours: Neighbours {
+                pid: other(&host.pid_mode)?.map(|view| view.life.pid),
+                ipc: other(&host.ipc_mode)?.map(|view| view.life.pid),
+            },
+            network: other(&host.network_mode)?,
+        })
+    }
+}
+
+/// Docker's text for a program that could not be started, with the exit code that the container is left with.
+fn launch_error(error: ShimError) -> EngineError {
+    match error.launch() {
+        Some(launch) => {
+            let code = launch.exit_code();
+            EngineError::because("failed to create task for container", launch).with_exit_code(code)
+        }
+        None => EngineError::because("failed to create task for container", error),
+    }
+}
+
+/// All of a start that blocks: some milliseconds at most. The failure points have the names of the steps.
+fn fork(
+    engine: &EngineInner,
+    record: &Record,
+    others: Others,
+    clients: Vec<(AttachRequest, OwnedFd)>,
+) -> Result<Forked> {
+    let points = &engine.settings.failpoints;
+    let mut undo = Undo::new();
+
+    let run_dir = engine.settings.paths.running_container(&record.id);
+    file::create_dir_all(engine.settings.paths.running())?;
+    if !record.auto_remove() {
+        file::remove_tree(&run_dir)?;
+        file::create_dir(&run_dir, 0o700)?;
+    }
+    undo.push("run folder", || clear_run_folder(engine, record));
+    points.check("start.folder")?;
+
+    let root = rootfs::mount(engine, record)?;
+    prepare_root(root.as_fd(), record)?;
+    points.check("start.root")?;
+
+    let (network, namespace, addresses) = connect(engine, record, others.network.as_deref())?;
+    if owns_sandbox(record) {
+        let sandbox = network.sandbox_id.clone();
+        undo.push("network", move || {
+            engine.network.remove_sandbox(&sandbox).map_err(|error| EngineError::because("", error))
+        });
+    }
+    points.check("start.network")?;
+    let network = publish(engine, record, network)?;
+    save::network(engine, record, &network)?;
+    points.check("start.publish")?;
+
+    if others.network.is_none() {
+        files::write(engine, record, &addresses)?;
+    }
+    points.check("start.files")?;
+
+    let mut spec = spec::build(engine, record, &others.neighbours)?;
+    if namespace.is_none() {
+        without_network_namespace(&mut spec);
+    }
+    points.check("start.spec")?;
+    let mount_trees = open_mounts(record, &spec)?;
+    points.check("start.mounts")?;
+
+    let limits = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
+    let cgroup = engine
+        .cgroups
+        .create(&record.id, &limits)
+        .map_err(|error| EngineError::because("failed to create the cgroup", error))?;
+    let removed = cgroup.clone();
+    undo.push("cgroup", move || removed.remove().map_err(|error| EngineError::because("", error)));
+    points.check("start.cgroup")?;
+
+    let descriptors = StartDescriptors {
+        root,
+        mount_trees,
+        network_namespace: namespace,
+        cgroup: cgroup.handle().map_err(|error| EngineError::because("opening the cgroup", error))?,
+        seccomp: engine.seccomp.program(record, &spec)?,
+        init: init_program(record)?,
+        attach: clients,
+        keep: Vec::new(),
+    };
+    let request = start_request(engine, record, spec, run_dir)?;
+    let (prepared, shim, events) =
+        client::prepare(request, descriptors).map_err(|error| EngineError::from_error("preparing the shim", error))?;
+    points.check("start.fork")?;
+    engine
+        .spawner
+        .fork_shim(&prepared.bytes, &prepared.borrowed())
+        .map_err(|error| EngineError::from_error("cannot start a shim for the container", error))?;
+    // What the shim has now is the shim's alone.
+    drop(prepared);
+    undo.keep();
+    Ok(Forked { shim, events, network: Arc::new(network) })
+}
+
+fn start_request(
+    engine: &EngineInner,
+    record: &Record,
+    spec: Spec,
+    run_dir: std::path::PathBuf,
+) -> Result<StartRequest> {
+    let log = logging::settings(
+        &record.host_config.log_config,
+        engine.settings.paths.container_log(&record.id),
+        logging::attributes(record),
+    )?;
+    Ok(StartRequest {
+        version: corten_shim::protocol::VERSION,
+        id: record.id.clone(),
+        spec,
+        log,
+        run_dir,
+        open_stdin: record.config.open_stdin,
+        stdin_once: record.config.stdin_once,
+        cgroup: corten_runtime::cgroup::CgroupShape::default(),
+        hardening: corten_runtime::Hardening::all(),
+        attach: Vec::new(),
+        sandbox: None,
+        descriptors: Vec::new(),
+    })
+}
+
+/// `--init`: our own program from a read-only clone of its file, so that nothing inside can write to it.
+fn init_program(record: &Record) -> Result<Option<OwnedFd>> {
+    if record.host_config.init != Some(true) {
+        return Ok(None);
+    }
+    mount::clone_read_only("/proc/self/exe")
+        .map(Some)
+        .map_err(|error| EngineError::from_error("opening the init program", error))
+}
+
+/// The working folder, which Docker makes where the image has none, and the mark by which programs know a container.
+fn prepare_root(root: BorrowedFd<'_>, record: &Record) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    match rustix::fs::openat(root, ".dockerenv", flags, Mode::from_raw_mode(0o755)) {
+        Ok(_) | Err(rustix::io::Errno::ROFS) => {}
+        Err(error) => return Err(EngineError::from_error("preparing the root", std::io::Error::from(error))),
+    }
+    let directory = record.config.working_dir.trim_matches('/');
+    if directory.is_empty() {
+        return Ok(());
+    }
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &Path| rustix::fs::openat2(root, path, folder, Mode::empty(), inside);
+    let mut path = std::path::PathBuf::new();
+    for part in Path::new(directory).components() {
+        let above = if path.as_os_str().is_empty() { open(Path::new("/")) } else { open(&path) };
+        path.push(part);
+        match open(&path) {
+            Ok(_) => continue,
+            Err(rustix::io::Errno::NOENT) => {}
+            // A file in its way, or a link to nowhere: the runtime tells it in Docker's words.
+            Err(_) => return Ok(()),
+        }
+        let Ok(above) = above else { return Ok(()) };
+        match rustix::fs::mkdirat(&above, part.as_os_str(), Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// The network: a sandbox of its own, another container's, or the host's. Also tells what the files need.
+fn connect(
+    engine: &EngineInner,
+    record: &Record,
+    other: Option<&View>,
+) -> Result<(NetworkView, Option<OwnedFd>, Addresses)> {
+    let failed = |error| EngineError::because("failed to set up container networking", error);
+    if let Some(other) = other {
+        let Some(network) = &other.network else { return Ok((NetworkView::default(), None, Addresses::default())) };
+        let namespace = if owns_sandbox(&other.record) {
+            Some(engine.network.sandbox(&network.sandbox_id).map_err(failed)?.namespace)
+        } else {
+            None
+        };
+        let view = NetworkView {
+            sandbox_id: network.sandbox_id.clone(),
+            sandbox_key: network.sandbox_key.clone(),
+            ..NetworkView::default()
+        };
+        return Ok((view, namespace, Addresses::default()));
+    }
+    let Some((name, settings)) = record.networks.iter().next() else {
+        return Err(EngineError::system("the container has no network"));
+    };
+    let network = engine.networks.resolve(name)?;
+    let mut endpoint = settings.clone();
+    endpoint.network_id.clone_from(&network.id);
+    let mut addresses = Addresses {
+        gateway: engine.settings.host_gateway.or_else(|| engine.networks.default_gateway()),
+        ..Addresses::default()
+    };
+    let attachment = match network.driver {
+        NetworkDriver::Host => {
+            addresses.host_network = true;
+            endpoint.endpoint_id = id::random_id();
+            let view = NetworkView {
+                sandbox_id: record.id.clone(),
+                sandbox_key: "/proc/1/ns/net".to_owned(),
+                endpoints: [(name.clone(), endpoint)].into(),
+                ..NetworkView::default()
+            };
+            return Ok((view, None, addresses));
+        }
+        NetworkDriver::None => Attachment::None,
+        NetworkDriver::Bridge => Attachment::Bridge {
+            network_id: network.id.clone(),
+            address: asked_address(settings)?,
+            mac: asked_mac(settings)?,
+        },
+    };
+    let sandbox = engine
+        .network
+        .create_sandbox(&SandboxRequest { name: record.name.clone(), network: attachment })
+        .map_err(failed)?;
+    let Sandbox { id, path, namespace, endpoint: made, .. } = sandbox;
+    match &made {
+        Some(made) => {
+            fill_endpoint(&mut endpoint, made);
+            addresses.own.push(IpAddr::V4(made.address));
+            addresses.own.extend(made.address6.map(IpAddr::V6));
+            addresses.ipv6 = made.address6.is_some();
+        }
+        None => endpoint.endpoint_id = id::random_id(),
+    }
+    let view = NetworkView {
+        sandbox_id: id,
+        sandbox_key: path.to_string_lossy().into_owned(),
+        endpoints: [(name.clone(), endpoint)].into(),
+        ..NetworkView::default()
+    };
+    Ok((view, Some(namespace), addresses))
+}
+
+fn asked_address(settings: &EndpointSettings) -> Result<Option<std::net::Ipv4Addr>> {
+    match &settings.ipam_config {
+        Some(ipam) if !ipam.ipv4_address.is_empty() => match ipam.ipv4_address.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) => Err(EngineError::invalid(format!("invalid IPv4 address: {}", ipam.ipv4_address))),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn asked_mac(settings: &EndpointSettings) -> Result<Option<corten_network::MacAddress>> {
+    if settings.mac_address.is_empty() {
+        return Ok(None);
+    }
+    settings.mac_address.parse().map(Some).map_err(|text: String| EngineError::invalid(text))
+}
+
+fn fill_endpoint(settings: &mut EndpointSettings, made: &Endpoint) {
+    settings.endpoint_id.clone_from(&made.id);
+    settings.gateway = made.gateway.map(|address| address.to_string()).unwrap_or_default();
+    settings.ip_address = made.address.to_string();
+    settings.ip_prefix_len = i64::from(made.prefix);
+    settings.ipv6_gateway = made.gateway6.map(|address| address.to_string()).unwrap_or_default();
+    settings.global_ipv6_address = made.address6.map(|address| address.to_string()).unwrap_or_default();
+    settings.global_ipv6_prefix_len = i64::from(made.prefix6);
+    settings.mac_address = made.mac.to_string();
+}
+
+/// Publishes what is asked for, where the container has an address of its own.
+fn publish(engine: &EngineInner, record: &Record, mut network: NetworkView) -> Result<NetworkView> {
+    let exposed = &record.config.exposed_ports;
+    let connected = network.endpoints.values().any(|endpoint| !endpoint.ip_address.is_empty());
+    if !connected {
+        return Ok(network);
+    }
+    let mappings = ports::mappings(exposed, &record.host_config)?;
+    let published = if mappings.is_empty() {
+        Vec::new()
+    } else {
+        engine
+            .network
+            .publish(&network.sandbox_id, &mappings)
+            .map_err(|error| EngineError::because("failed to set up container networking", error))?
+    };
+    network.ports = ports::port_map(exposed, &published);
+    Ok(network)
+}
+
+fn without_network_namespace(spec: &mut Spec) {
+    if let Some(linux) = &mut spec.linux {
+        linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Network);
+        linux.sysctl.retain(|name, _| !name.starts_with("net."));
+    }
+}
+
+/// Opens what the document binds, as detached copies made in the host's mount namespace.
+fn open_mounts(record: &Record, spec: &Spec) -> Result<Vec<(usize, OwnedFd)>> {
+    let mut trees = Vec::new();
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        if mount.kind.as_deref() != Some("bind") {
+            continue;
+        }
+        let source = Path::new(mount.source.as_deref().unwrap_or_default());
+        let recursive = mount.options.iter().any(|option| option == "rbind");
+        let mounted = record.mounts.iter().find(|mounted| mounted.destination == mount.destination);
+        let tree = match mounted.map(|mounted| &mounted.kind) {
+            Some(MountKind::Volume { source, subpath, name, .. }) if !subpath.is_empty() => {
+                open_below(source, subpath, name)?
+            }
+            kind => {
+                if let Some(MountKind::Bind { create, .. }) = kind
+                    && !source.exists()
+                {
+                    make_source(source, *create)?;
+                }
+                mount::clone_tree(source, recursive)
+                    .map_err(|error| EngineError::from_error("opening a mount's source", error))?
+            }
+        };
+        trees.push((index, tree));
+    }
+    Ok(trees)
+}
+
+/// A missing source of `-v` becomes a folder, as Docker has it.
+fn make_source(source: &Path, create: bool) -> Result<()> {
+    if !create {
+        return Err(EngineError::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            source.display()
+        )));
+    }
+    std::fs::create_dir_all(source).map_err(|error| {
+        EngineError::from_error(
+            &format!("error while creating mount source path '{}'", source.display()),
+            PathError::new("create folder", source, error),
+        )
+    })
+}
+
+/// A folder below a volume; links in it do not lead out.
+fn open_below(volume: &Path, subpath: &str, name: &str) -> Result<OwnedFd> {
+    let failed = |error: rustix::io::Errno| {
+        EngineError::invalid(format!("cannot access path {subpath} of volume {name}: {}", std::io::Error::from(error)))
+    };
+    let path = OFlags::PATH | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(volume, path, Mode::empty()).map_err(failed)?;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let below = rustix::fs::openat2(&folder, subpath, path, Mode::empty(), inside).map_err(failed)?;
+    mount::clone_tree_at(below.as_fd(), Path::new(""), true)
+        .map_err(|error| EngineError::from_error("opening a mount's source", error))
+}

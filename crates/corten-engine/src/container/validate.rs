@@ -1,0 +1,372 @@
+//! Is the request one that can be done? Checked whole, with Docker's texts, before anything changes; and the defaults
+//! that a request leaves open.
+
+use crate::container::signal;
+use crate::engine::EngineSettings;
+use crate::error::{EngineError, Result};
+use corten_api::container::{ContainerConfig, HostConfig, RestartPolicy};
+use corten_sys::capability;
+
+/// The least memory that Docker lets a container have, in bytes.
+const LEAST_MEMORY: i64 = 6 * 1024 * 1024;
+/// Size of `/dev/shm` where nothing is said, in bytes.
+pub(super) const SHM_SIZE: i64 = 64 * 1024 * 1024;
+
+/// Docker's parts of `/proc` and `/sys` that a container sees empty.
+pub(super) const MASKED_PATHS: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+/// Docker's parts of `/proc` that a container may read only.
+pub(super) const READONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Docker's rule for names: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`. A leading slash is taken off first.
+pub(super) fn name(text: &str) -> Result<&str> {
+    let plain = text.strip_prefix('/').unwrap_or(text);
+    let bytes = plain.as_bytes();
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    if bytes.len() >= 2 && bytes[0].is_ascii_alphanumeric() && bytes.iter().all(allowed) {
+        return Ok(plain);
+    }
+    Err(EngineError::invalid(format!(
+        "Invalid container name ({text}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+    )))
+}
+
+/// What the program is given.
+pub(super) fn config(config: &ContainerConfig) -> Result<()> {
+    let directory = &config.working_dir;
+    if !directory.is_empty() && !directory.starts_with('/') {
+        return Err(EngineError::invalid(format!(
+            "the working directory '{directory}' is invalid, it needs to be an absolute path"
+        )));
+    }
+    if let Some(entry) = config.env.iter().flatten().find(|entry| entry.is_empty() || entry.starts_with('=')) {
+        return Err(EngineError::invalid(format!("invalid environment variable: {entry}")));
+    }
+    if !config.stop_signal.is_empty() {
+        signal::parse(&config.stop_signal)?;
+    }
+    if config.hostname.len() > 64 || config.hostname.bytes().any(|byte| byte == 0 || byte == b'\n' || byte == b' ') {
+        return Err(EngineError::invalid(format!("invalid hostname format: {}", config.hostname)));
+    }
+    for port in config.exposed_ports.keys() {
+        super::spec::ports::parse_container_port(port)?;
+    }
+    if let Some(check) = &config.healthcheck {
+        for (word, value) in [
+            ("Interval", check.interval),
+            ("Timeout", check.timeout),
+            ("StartPeriod", check.start_period),
+            ("StartInterval", check.start_interval),
+        ] {
+            if value != 0 && value < 1_000_000 {
+                return Err(EngineError::invalid(format!("{word} in Healthcheck cannot be less than 1ms")));
+            }
+        }
+        if check.retries < 0 {
+            return Err(EngineError::invalid("Retries in Healthcheck cannot be negative"));
+        }
+    }
+    Ok(())
+}
+
+/// How it runs on this host.
+pub(super) fn host_config(host: &HostConfig) -> Result<()> {
+    restart_policy(&host.restart_policy)?;
+    if host.auto_remove && !matches!(host.restart_policy.name.as_str(), "" | "no") {
+        return Err(EngineError::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    for entry in host.extra_hosts.iter().flatten() {
+        super::files::parse_extra_host(entry)?;
+    }
+    super::spec::ports::mappings(&Default::default(), host)?;
+    for (list, word) in [(&host.cap_add, "CapAdd"), (&host.cap_drop, "CapDrop")] {
+        for capability in list.iter().flatten() {
+            if !capability.eq_ignore_ascii_case("ALL") && capability::from_name(capability).is_none() {
+                return Err(EngineError::invalid(format!(
+                    "invalid {word}: unknown capability: {:?}",
+                    normal_capability(capability)
+                )));
+            }
+        }
+    }
+    super::spec::logging::check(&host.log_config)?;
+    for option in host.security_opt.iter().flatten() {
+        super::spec::security::parse(option)?;
+    }
+    if host.shm_size < 0 {
+        return Err(EngineError::invalid("SHM size can not be less than 0"));
+    }
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return Err(EngineError::invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        )));
+    }
+    if !host.storage_opt.is_empty() {
+        return Err(EngineError::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
+    }
+    if !host.volume_driver.is_empty() && host.volume_driver != "local" {
+        let driver = &host.volume_driver;
+        return Err(EngineError::not_found(format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found")));
+    }
+    if !matches!(host.runtime.as_str(), "" | "corten" | "runc" | "io.containerd.runc.v2") {
+        return Err(EngineError::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+    }
+    if !matches!(host.userns_mode.as_str(), "" | "host") {
+        return Err(EngineError::invalid(format!("invalid user namespace mode: {}", host.userns_mode)));
+    }
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return Err(EngineError::invalid(format!("invalid isolation '{}' on linux", host.isolation)));
+    }
+    if !matches!(host.cgroupns_mode.as_str(), "" | "host" | "private") {
+        return Err(EngineError::invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
+    }
+    if !matches!(host.uts_mode.as_str(), "" | "host") {
+        return Err(EngineError::invalid(format!("invalid UTS mode: {}", host.uts_mode)));
+    }
+    if !(matches!(host.pid_mode.as_str(), "" | "host") || named(&host.pid_mode)) {
+        return Err(EngineError::invalid(format!("invalid PID mode: {}", host.pid_mode)));
+    }
+    if !(matches!(host.ipc_mode.as_str(), "" | "none" | "private" | "shareable" | "host") || named(&host.ipc_mode)) {
+        return Err(EngineError::invalid(format!("invalid IPC mode: {}", host.ipc_mode)));
+    }
+    if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
+        return Err(EngineError::not_implemented("links between containers (--link) are not supported")
+            .with_hint("put both containers on one network made with `network create`, where names are resolved"));
+    }
+    if let Some(request) = host.device_requests.iter().flatten().next() {
+        return Err(EngineError::system(format!(
+            "could not select device driver \"{}\" with capabilities: [[{}]]",
+            request.driver,
+            request.capabilities.iter().flatten().flatten().cloned().collect::<Vec<_>>().join(" ")
+        )));
+    }
+    resources(host)
+}
+
+fn named(mode: &str) -> bool {
+    mode.strip_prefix("container:").is_some_and(|name| !name.is_empty())
+}
+
+/// The restart policy; also used by update.
+pub(super) fn restart_policy(policy: &RestartPolicy) -> Result<()> {
+    let refuse = |text: String| Err(EngineError::invalid(format!("invalid restart policy: {text}")));
+    match policy.name.as_str() {
+        "" | "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
+            let negative = if policy.maximum_retry_count < 0 { " and cannot be negative" } else { "" };
+            refuse(format!("maximum retry count can only be used with 'on-failure'{negative}"))
+        }
+        "on-failure" if policy.maximum_retry_count < 0 => refuse("maximum retry count cannot be negative".to_owned()),
+        "" | "no" | "always" | "unless-stopped" | "on-failure" => Ok(()),
+        other => refuse(format!("unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'")),
+    }
+}
+
+/// Limits; also used by update.
+pub(super) fn resources(host: &HostConfig) -> Result<()> {
+    let refuse = |text: String| Err(EngineError::invalid(text));
+    let HostConfig { memory, memory_swap, memory_reservation, .. } = *host;
+    if memory != 0 && memory < LEAST_MEMORY {
+        return refuse("Minimum memory limit allowed is 6MB".to_owned());
+    }
+    if memory > 0 && memory_swap > 0 && memory_swap < memory {
+        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage".to_owned());
+    }
+    if memory == 0 && memory_swap > 0 {
+        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage".to_owned());
+    }
+    if let Some(swappiness) = host.memory_swappiness
+        && !(-1..=100).contains(&swappiness)
+    {
+        return refuse(format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100"));
+    }
+    if memory_reservation != 0 && memory_reservation < LEAST_MEMORY {
+        return refuse("Minimum memory reservation allowed is 6MB".to_owned());
+    }
+    if memory > 0 && memory_reservation > 0 && memory < memory_reservation {
+        return refuse("Minimum memory limit can not be less than memory reservation limit, see usage".to_owned());
+    }
+    if host.nano_cpus != 0 {
+        if host.cpu_period > 0 {
+            return refuse("Conflicting options: Nano CPUs and CPU Period cannot both be set".to_owned());
+        }
+        if host.cpu_quota > 0 {
+            return refuse("Conflicting options: Nano CPUs and CPU Quota cannot both be set".to_owned());
+        }
+        let count = std::thread::available_parallelism().map_or(1, usize::from) as i64;
+        if host.nano_cpus < 0 || host.nano_cpus > count * 1_000_000_000 {
+            return refuse(format!("range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"));
+        }
+    }
+    if host.cpu_period != 0 && !(1000..=1_000_000).contains(&host.cpu_period) {
+        return refuse("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned());
+    }
+    if host.cpu_quota > 0 && host.cpu_quota < 1000 {
+        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned());
+    }
+    for (list, word) in [(&host.cpuset_cpus, "cpus"), (&host.cpuset_mems, "mems")] {
+        if !list.is_empty() && !is_cpu_list(list) {
+            return refuse(format!("Invalid value {list} for cpuset {word}"));
+        }
+    }
+    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return refuse("Range of blkio weight is from 10 to 1000".to_owned());
+    }
+    for ulimit in host.ulimits.iter().flatten() {
+        if ulimit.soft > ulimit.hard && ulimit.hard >= 0 {
+            return refuse(format!(
+                "ulimit soft limit must be less than or equal to hard limit: {} > {}",
+                ulimit.soft, ulimit.hard
+            ));
+        }
+        if super::spec::limits::rlimit_name(&ulimit.name).is_none() {
+            return refuse(format!("invalid ulimit type: {}", ulimit.name));
+        }
+    }
+    Ok(())
+}
+
+/// `0-2,5`.
+fn is_cpu_list(text: &str) -> bool {
+    text.split(',').all(|part| match part.split_once('-') {
+        Some((first, last)) => match (first.parse::<u32>(), last.parse::<u32>()) {
+            (Ok(first), Ok(last)) => first <= last,
+            _ => false,
+        },
+        None => part.parse::<u32>().is_ok(),
+    })
+}
+
+/// `CAP_NET_ADMIN` for `net_admin`; `ALL` stays.
+fn normal_capability(text: &str) -> String {
+    let upper = text.to_ascii_uppercase();
+    if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
+}
+
+/// Fills in what a request leaves open, as Docker's inspect shows it.
+pub(super) fn fill_defaults(config: &mut ContainerConfig, host: &mut HostConfig, settings: &EngineSettings) {
+    // Every list is told as it was asked for; only what has a default of its own is filled.
+    let or = |text: &mut String, default: &str| {
+        if text.is_empty() {
+            default.clone_into(text);
+        }
+    };
+    if matches!(host.network_mode.as_str(), "" | "default") {
+        "bridge".clone_into(&mut host.network_mode);
+    }
+    or(&mut host.restart_policy.name, "no");
+    or(&mut host.ipc_mode, "private");
+    or(&mut host.cgroupns_mode, "private");
+    or(&mut host.runtime, "runc");
+    if host.log_config.driver.is_empty() || host.log_config.driver == "default" {
+        host.log_config.driver.clone_from(&settings.log_driver);
+        let options = host.log_config.config.get_or_insert_default();
+        for (name, value) in &settings.log_options {
+            options.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    host.log_config.config.get_or_insert_default();
+    if host.shm_size == 0 {
+        host.shm_size = SHM_SIZE;
+    }
+    if host.memory > 0 && host.memory_swap == 0 {
+        host.memory_swap = host.memory.saturating_mul(2);
+    }
+    if host.memory_swappiness == Some(-1) {
+        host.memory_swappiness = None;
+    }
+    if host.pids_limit.is_some_and(|limit| limit <= 0) {
+        host.pids_limit = None;
+    }
+    if host.privileged {
+        host.masked_paths = Some(Vec::new());
+        host.readonly_paths = Some(Vec::new());
+    }
+    let strings = |list: &[&str]| list.iter().map(|&path| path.to_owned()).collect::<Vec<_>>();
+    if host.masked_paths.is_none() {
+        host.masked_paths = Some(strings(&MASKED_PATHS));
+    }
+    host.readonly_paths.get_or_insert_with(|| strings(&READONLY_PATHS));
+    for list in [&mut host.cap_add, &mut host.cap_drop].into_iter().flatten() {
+        for capability in list {
+            *capability = normal_capability(capability);
+        }
+    }
+    if settings.init && host.init.is_none() {
+        host.init = Some(true);
+    }
+    if config.attach_stdin && !config.open_stdin {
+        // Docker leaves it so: nothing is read, and a client that is attached sees the end at once.
+        config.stdin_once = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["ab", "ok_name.1-2", "/slash", "A0"] {
+            assert!(name(good).is_ok(), "{good}");
+        }
+        for bad in ["x", "has space", "-dash", "", "é1", "_a"] {
+            assert_eq!(
+                name(bad).unwrap_err().to_string(),
+                format!("Invalid container name ({bad}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+            );
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(change: impl FnOnce(&mut HostConfig), text: &str) {
+        let mut host = HostConfig::default();
+        change(&mut host);
+        let error = host_config(&host).unwrap_err();
+        assert!(error.to_string().contains(text), "{error}");
+    }
+
+    #[test]
+    fn host_configurations_that_cannot_be() {
+        host_config(&HostConfig::default()).unwrap();
+        check_refused(|host| host.memory = 1024 * 1024, "Minimum memory limit allowed is 6MB");
+        check_refused(|host| host.cap_add = Some(vec!["NOSUCH".to_owned()]), "unknown capability: \"CAP_NOSUCH\"");
+        check_refused(|host| host.restart_policy.name = "often".to_owned(), "unknown policy 'often'");
+        check_refused(
+            |host| {
+                host.auto_remove = true;
+                host.restart_policy.name = "always".to_owned();
+            },
+            "can't create 'AutoRemove' container with restart policy",
+        );
+        check_refused(|host| host.restart_policy.maximum_retry_count = 3, "can only be used with 'on-failure'");
+        check_refused(|host| host.cpuset_cpus = "1-x".to_owned(), "Invalid value 1-x for cpuset cpus");
+        check_refused(|host| host.extra_hosts = Some(vec!["nocolon".to_owned()]), "bad format for add-host: \"nocolon\"");
+        check_refused(|host| host.nano_cpus = i64::MAX, "CPUs available");
+    }
+
+    #[test]
+    fn defaults_are_dockers() {
+        let settings = EngineSettings::new(corten_std::Paths::default());
+        let mut host = HostConfig { memory: 64, cap_drop: Some(vec!["chown".to_owned()]), ..HostConfig::default() };
+        fill_defaults(&mut ContainerConfig::default(), &mut host, &settings);
+        assert_eq!(host.network_mode, "bridge");
+        assert_eq!((host.shm_size, host.memory_swap), (SHM_SIZE, 128));
+        assert_eq!(host.cap_drop.unwrap(), ["CAP_CHOWN"]);
+        assert_eq!(host.log_config.driver, "json-file");
+        assert_eq!(host.readonly_paths.unwrap(), READONLY_PATHS);
+    }
+}

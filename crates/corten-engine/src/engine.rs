@@ -1,0 +1,141 @@
+//! The engine: what every operation works on, and the traits it asks of the layer above.
+
+use crate::container::registry::Registry;
+use crate::error::{EngineError, Result};
+use crate::event::Events;
+use crate::failpoint::Failpoints;
+use corten_network::NetworkManager;
+use corten_runtime::cgroup;
+use corten_std::Paths;
+use corten_store::Store;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// Forks the process that stays beside one container. The daemon supplies it (the keeper forks); the engine does not
+/// know who does.
+pub trait ShimSpawner: Send + Sync + 'static {
+    /// Forks a shim that gets `request` (a `corten_shim::protocol::StartRequest`) and copies of the descriptors, in
+    /// this order. Returns its process id as soon as the fork stands; what becomes of the container is told on the
+    /// shim's own socket, one of the descriptors.
+    fn fork_shim(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<u32>;
+}
+
+/// What the daemon decides for the engine.
+#[derive(Debug)]
+pub struct EngineSettings {
+    /// Where everything lies.
+    pub paths: Paths,
+    /// The cgroup below which containers get theirs, as a path from the hierarchy's root: `corten`.
+    pub cgroup_parent: String,
+    /// The log driver of containers that name none: `json-file`, `local` or `none`.
+    pub log_driver: String,
+    /// Options of that driver.
+    pub log_options: BTreeMap<String, String>,
+    /// Name servers of containers that name none; empty: the host's.
+    pub dns: Vec<String>,
+    /// Search domains of containers that name none; empty: the host's.
+    pub dns_search: Vec<String>,
+    /// Resolver options of containers that name none; empty: the host's.
+    pub dns_options: Vec<String>,
+    /// What `host-gateway` means in `--add-host`; none: the address of the default bridge.
+    pub host_gateway: Option<IpAddr>,
+    /// How the default bridge shall be.
+    pub bridge: crate::network::DefaultBridge,
+    /// Whether containers get our init as their first process when nothing is said.
+    pub init: bool,
+    /// The daemon's labels, shown by `info`.
+    pub labels: Vec<String>,
+    /// Steps that fail on purpose; empty outside tests.
+    pub failpoints: Failpoints,
+}
+
+impl EngineSettings {
+    /// Docker's defaults over the given folders.
+    pub fn new(paths: Paths) -> Self {
+        Self {
+            paths,
+            cgroup_parent: "corten".to_owned(),
+            log_driver: "json-file".to_owned(),
+            log_options: BTreeMap::new(),
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            host_gateway: None,
+            bridge: crate::network::DefaultBridge::default(),
+            init: false,
+            labels: Vec::new(),
+            failpoints: Failpoints::default(),
+        }
+    }
+}
+
+/// Everything a daemon can do, as methods; one cheap handle per user of it.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<EngineInner>,
+}
+
+impl Engine {
+    /// Opens everything over parts that stand: makes the networks, reads what is saved, finds the containers that run,
+    /// removes what an earlier daemon left half done, and starts what the restart policies say. Must be called inside
+    /// a tokio runtime; returns when every container can be asked. `reserved` are the sockets that kept the host ports of
+    /// published ports while no daemon was there, by name; without them the ports are bound anew.
+    pub async fn open(
+        settings: EngineSettings,
+        store: Store,
+        network: NetworkManager,
+        spawner: Arc<dyn ShimSpawner>,
+        reserved: Vec<(String, OwnedFd)>,
+    ) -> Result<Self> {
+        let inner = crate::volume::blocking(move || {
+            for folder in [settings.paths.containers(), settings.paths.running()] {
+                corten_std::file::create_dir_all(folder)?;
+            }
+            let cgroups = cgroup::Manager::new(&settings.cgroup_parent)
+                .map_err(|error| EngineError::because("preparing the cgroups", error))?;
+            let networks = crate::network::Networks::open(&store, &network, &settings.bridge)?;
+            let volumes = crate::volume::Volumes::open(&settings.paths, &store)?;
+            Ok(EngineInner {
+                settings,
+                store,
+                network,
+                networks,
+                volumes,
+                containers: Registry::default(),
+                execs: crate::exec::Execs::default(),
+                events: Events::default(),
+                cgroups,
+                seccomp: crate::container::seccomp::Programs::default(),
+                spawner,
+            })
+        })
+        .await?;
+        let engine = Self { inner: Arc::new(inner) };
+        engine.restore(reserved).await?;
+        Ok(engine)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Engine").field("paths", &self.inner.settings.paths).finish_non_exhaustive()
+    }
+}
+
+/// What the handles share.
+pub(crate) struct EngineInner {
+    pub(crate) settings: EngineSettings,
+    pub(crate) store: Store,
+    pub(crate) network: NetworkManager,
+    pub(crate) networks: crate::network::Networks,
+    pub(crate) volumes: crate::volume::Volumes,
+    pub(crate) containers: Registry,
+    pub(crate) execs: crate::exec::Execs,
+    pub(crate) events: Events,
+    pub(crate) cgroups: cgroup::Manager,
+    pub(crate) seccomp: crate::container::seccomp::Programs,
+    pub(crate) spawner: Arc<dyn ShimSpawner>,
+}
