@@ -494,6 +494,39 @@ mod tests {
     }
 
     #[test]
+    fn volumes_of_a_stopped_container_are_seen_and_nowhere_else() {
+        if !corten_testing::need_root() {
+            return;
+        }
+        let scratch = corten_testing::Scratch::new("volumes");
+        let (volume, place) = (scratch.path().join("volume"), scratch.path().join("place"));
+        std::fs::create_dir(&volume).unwrap();
+        std::fs::write(volume.join("f"), "in the volume").unwrap();
+        let host_mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let before = host_mounts();
+        let below = |destination: &str, read_only| Below {
+            source: volume.clone(),
+            destination: destination.to_owned(),
+            read_only,
+            recursive: true,
+        };
+        let root = mount::tmpfs(&[], corten_sys::mount::Attributes::empty()).unwrap();
+        let view = with_mounts(root, &[below("/data/deep", false), below("/fixed", true)], &place).unwrap();
+        assert_eq!(stat_in_root(view.root.as_fd(), Path::new("/data/deep/f")).unwrap().size, 13);
+        let mut writer = Writer::new(Vec::new());
+        writer.append(&Entry { path: b"new".to_vec(), ..Entry::default() }, b"").unwrap();
+        let tar = writer.finish().unwrap();
+        let options = UnpackOptions::default();
+        unpack(tar.as_slice(), view.root.as_fd(), Path::new("/data/deep"), &options).unwrap();
+        assert!(volume.join("new").exists());
+        assert!(unpack(tar.as_slice(), view.root.as_fd(), Path::new("/fixed"), &options).is_err());
+        assert_eq!(host_mounts(), before);
+        drop(view);
+        assert!(volume.join("f").exists());
+        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_foreign_process_is_not_a_container() {
         assert!(process_root(std::process::id() as i32, "no-such-container").is_none());
         assert!(process_root(i32::MAX, "x").is_none());

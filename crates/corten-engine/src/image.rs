@@ -344,7 +344,7 @@ fn defaults(config: &ContainerDefaults) -> Config {
         stop_signal: config.stop_signal.clone(),
         args_escaped: false,
         healthcheck: config.healthcheck.as_ref().map(|check| Healthcheck {
-            test: check.test.clone(),
+            test: (!check.test.is_empty()).then(|| check.test.clone()),
             interval: check.interval,
             timeout: check.timeout,
             start_period: check.start_period,

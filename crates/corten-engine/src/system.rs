@@ -78,7 +78,7 @@ impl Engine {
         let host = rustix::system::uname();
         let memory = rustix::system::sysinfo();
         let release = operating_system();
-        let cgroup_v2 = self.inner.cgroups.is_unified();
+        let cgroup_v2 = self.inner.cgroups.mode() == corten_runtime::cgroup::Mode::V2;
         let settings = &self.inner.settings;
         let mut info = Info {
             id: self.daemon_id(),

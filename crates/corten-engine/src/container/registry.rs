@@ -104,7 +104,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corten_std::{Classified, ErrorClass};
+    use corten_std::ErrorClass;
 
     fn handle(id: &str) -> Arc<Handle> {
         let (requests, _) = tokio::sync::mpsc::unbounded_channel();
