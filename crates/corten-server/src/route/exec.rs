@@ -54,5 +54,5 @@ pub(crate) async fn resize(engine: &Engine, call: Call) -> Result {
 }
 
 pub(crate) async fn inspect(engine: &Engine, call: Call) -> Result {
-    Ok(reply::json(200, &engine.exec_inspect(&call.name)?))
+    Ok(reply::json(200, &engine.exec_inspect(&call.name).await?))
 }
