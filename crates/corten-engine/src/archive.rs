@@ -148,7 +148,7 @@ impl Engine {
 
     /// Fails where the container cannot be exported: what a caller asks before it begins an answer.
     pub fn archive_export_check(&self, reference: &str) -> Result<()> {
-        check_there(&*self.find(reference)?.view())
+        check_there(&self.find(reference)?.view())
     }
 
     /// `GET /containers/{}/changes`: what the container changed over its image.
