@@ -156,6 +156,24 @@ pub fn fork() -> io::Result<Fork> {
     clone_process(&CloneOptions::default())
 }
 
+/// The C library's `fork`, for places where `clone3` is refused by a filter: inside a container. The new process's id, or
+/// `None` in the new process.
+///
+/// # Errors
+/// `ResourceBusy` where the caller has more than one thread; else what the kernel says.
+pub fn fork_inside() -> io::Result<Option<i32>> {
+    // A container may have no `/proc`; the program's role there starts no threads.
+    if thread_count().is_ok_and(|count| count != 1) {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "a process with several threads cannot be forked",
+        ));
+    }
+    // SAFETY: there is one thread, so no lock can be held by somebody who does not exist in the child. Where that could
+    // not be asked, the C library's own locks are still made usable by its `fork`.
+    unsafe { fork_with_threads() }
+}
+
 /// The C library's `fork` for a process with threads: the child has the calling thread only.
 ///
 /// # Safety

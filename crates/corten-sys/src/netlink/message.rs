@@ -294,7 +294,9 @@ mod tests {
     fn write(tree: &Tree, batch: &mut Batch) {
         match tree {
             Tree::Leaf(kind, payload) => batch.attribute(*kind, payload),
-            Tree::Node(kind, children) => batch.nested(*kind, |batch| children.iter().for_each(|tree| write(tree, batch))),
+            Tree::Node(kind, children) => {
+                batch.nested(*kind, |batch| children.iter().for_each(|tree| write(tree, batch)))
+            }
         }
     }
 
@@ -311,9 +313,11 @@ mod tests {
     }
 
     fn trees() -> impl Strategy<Value = Vec<Tree>> {
-        let leaf = (0_u16..0x3fff, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(kind, payload)| Tree::Leaf(kind, payload));
+        let leaf = (0_u16..0x3fff, prop::collection::vec(any::<u8>(), 0..40))
+            .prop_map(|(kind, payload)| Tree::Leaf(kind, payload));
         let tree = leaf.prop_recursive(4, 40, 6, |inner| {
-            (0_u16..0x3fff, prop::collection::vec(inner, 0..6)).prop_map(|(kind, children)| Tree::Node(kind, children))
+            (0_u16..0x3fff, prop::collection::vec(inner, 0..6))
+                .prop_map(|(kind, children)| Tree::Node(kind, children))
         });
         prop::collection::vec(tree, 0..6)
     }
@@ -370,7 +374,9 @@ mod tests {
         batch.message(1, 0, "test", &[], |batch| batch.attribute(1, &vec![0; 70_000]));
         assert!(batch.overflow);
         let mut batch = Batch::new();
-        batch.message(1, 0, "test", &[], |batch| batch.nested(1, |batch| (0..70).for_each(|_| batch.attribute(1, &[0; 1000]))));
+        batch.message(1, 0, "test", &[], |batch| {
+            batch.nested(1, |batch| (0..70).for_each(|_| batch.attribute(1, &[0; 1000])))
+        });
         assert!(batch.overflow);
     }
 }

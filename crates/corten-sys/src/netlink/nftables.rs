@@ -263,11 +263,19 @@ fn read_elements(attributes: Attributes<'_>, elements: &mut Vec<Element>) {
     let Some(list) = attributes.get(3) else { return };
     for element in list.nested() {
         let value = |kind| {
-            element.nested().get(kind).and_then(|data| data.nested().get(1)).map(|value| value.payload.to_vec())
+            element
+                .nested()
+                .get(kind)
+                .and_then(|data| data.nested().get(1))
+                .map(|value| value.payload.to_vec())
         };
         let flags = element.nested().get(3).and_then(|flags| flags.be32()).unwrap_or(0);
         if let Some(key) = value(1) {
-            elements.push(Element { key, value: value(2).unwrap_or_default(), end: flags & ELEMENT_END != 0 });
+            elements.push(Element {
+                key,
+                value: value(2).unwrap_or_default(),
+                end: flags & ELEMENT_END != 0,
+            });
         }
     }
 }
@@ -576,7 +584,8 @@ mod tests {
 
     #[test]
     fn many_elements_take_several_messages() {
-        let elements: Vec<_> = (0..2000_u32).map(|number| Element::entry([0; 28], number.to_be_bytes())).collect();
+        let elements: Vec<_> =
+            (0..2000_u32).map(|number| Element::entry([0; 28], number.to_be_bytes())).collect();
         let mut batch = Batch::new();
         begin(&mut batch);
         add_elements(&mut batch, "t", "s", &elements);
@@ -587,7 +596,10 @@ mod tests {
 
     #[test]
     fn types_of_keys_are_joined_as_nft_does() {
-        assert_eq!(data_type::concat(&[data_type::IPV4, data_type::PROTOCOL, data_type::PORT]), (7 << 12) | (12 << 6) | 13);
+        assert_eq!(
+            data_type::concat(&[data_type::IPV4, data_type::PROTOCOL, data_type::PORT]),
+            (7 << 12) | (12 << 6) | 13
+        );
     }
 
     proptest! {

@@ -138,7 +138,9 @@ pub fn set_up(batch: &mut Batch, index: u32, up: bool) {
 
 /// Sets an interface's MTU.
 pub fn set_mtu(batch: &mut Batch, index: u32, mtu: u32) {
-    batch.message(NEW_LINK, 0, "set an MTU", &link_header(0, index, 0, 0), |batch| batch.attribute_u32(IFLA_MTU, mtu));
+    batch.message(NEW_LINK, 0, "set an MTU", &link_header(0, index, 0, 0), |batch| {
+        batch.attribute_u32(IFLA_MTU, mtu)
+    });
 }
 
 /// Sets an interface's hardware address.
@@ -278,10 +280,21 @@ fn read_link(message: Message<'_>) -> Option<Link> {
 
 /// The interface of this name.
 pub fn link(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetlinkError> {
+    find_link(socket, 0, |batch| batch.attribute_text(IFLA_IFNAME, name))
+}
+
+/// The interface with this number.
+pub fn link_at(socket: &mut Socket, index: u32) -> Result<Option<Link>, NetlinkError> {
+    find_link(socket, index, |_| {})
+}
+
+fn find_link(
+    socket: &mut Socket,
+    index: u32,
+    body: impl FnOnce(&mut Batch),
+) -> Result<Option<Link>, NetlinkError> {
     let mut batch = Batch::new();
-    batch.message(GET_LINK, 0, "find an interface", &link_header(0, 0, 0, 0), |batch| {
-        batch.attribute_text(IFLA_IFNAME, name);
-    });
+    batch.message(GET_LINK, 0, "find an interface", &link_header(0, index, 0, 0), body);
     match socket.get(batch, read_link) {
         Err(error) if error.is_missing() => Ok(None),
         other => other,
@@ -353,7 +366,11 @@ fn read_route(message: Message<'_>) -> Option<Route> {
         return None;
     }
     let attributes = message.attributes(12);
-    let unspecified = if message.payload[0] == INET { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6([0; 16].into()) };
+    let unspecified = if message.payload[0] == INET {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6([0; 16].into())
+    };
     Some(Route {
         destination: attributes.get(RTA_DST).and_then(|attribute| attribute.address()).unwrap_or(unspecified),
         prefix: *message.payload.get(1)?,
@@ -364,8 +381,8 @@ fn read_route(message: Message<'_>) -> Option<Route> {
 #[cfg(test)]
 mod tests {
     use super::super::message::messages;
-    use super::*;
     use super::super::socket::Protocol;
+    use super::*;
 
     #[test]
     fn the_loopback_interface_is_listed() {

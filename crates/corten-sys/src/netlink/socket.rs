@@ -80,7 +80,8 @@ impl Socket {
             Protocol::Netfilter => Some(netlink::NETFILTER),
         };
         let descriptor =
-            net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number).map_err(fail)?;
+            net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number)
+                .map_err(fail)?;
         // Refused on kernels before 4.12, where errors come without words.
         let _ = set_option(descriptor.as_fd(), libc::NETLINK_EXT_ACK);
         let _ = set_option(descriptor.as_fd(), libc::NETLINK_CAP_ACK);
@@ -147,7 +148,11 @@ impl Socket {
     }
 
     /// Sends one request for one object, which is answered by it.
-    pub fn get<T>(&mut self, batch: Batch, read: impl FnOnce(Message<'_>) -> Option<T>) -> Result<Option<T>, NetlinkError> {
+    pub fn get<T>(
+        &mut self,
+        batch: Batch,
+        read: impl FnOnce(Message<'_>) -> Option<T>,
+    ) -> Result<Option<T>, NetlinkError> {
         let mut batch = batch;
         set_flags(&mut batch, ACK);
         let mut read = Some(read);
@@ -202,7 +207,8 @@ fn answer(message: &Message<'_>, operations: &[&'static str]) -> Result<(), Netl
     let operation = operations.get(message.sequence as usize).copied().unwrap_or("do that");
     let mut detail = None;
     if message.flags & ACK_ATTRIBUTES != 0 {
-        let repeated = if message.flags & CAPPED != 0 { 16 } else { u32_at(message.payload, 4).unwrap_or(16) as usize };
+        let repeated =
+            if message.flags & CAPPED != 0 { 16 } else { u32_at(message.payload, 4).unwrap_or(16) as usize };
         let rest = message.payload.get(4 + repeated.next_multiple_of(4)..).unwrap_or_default();
         // NLMSGERR_ATTR_MSG
         detail = attributes(rest).get(1).and_then(|attribute| attribute.text()).map(str::to_owned);
