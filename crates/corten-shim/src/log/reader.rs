@@ -187,30 +187,33 @@ impl LogReader {
 
     /// The file that follows the present one after a rotation; none where there was none.
     fn newer_file(&self) -> Result<Option<Place>, PathError> {
-        let Some(present) = self.files.front() else { return Place::open(&self.path) };
+        let Some(present) = self.files.front() else { return self.oldest_file() };
         loop {
             let number = self.number_of(present.inode)?;
             let newer = match number {
                 Some(0) => return Ok(None),
                 Some(number) => Place::open(&rotated(&self.path, number - 1))?,
-                // Dropped already: several rotations since. The oldest that is left comes next.
-                None => {
-                    let mut oldest = None;
-                    for number in 0.. {
-                        match Place::open(&rotated(&self.path, number))? {
-                            Some(place) => oldest = Some(place),
-                            None if number == 0 => {}
-                            None => break,
-                        }
-                    }
-                    oldest
-                }
+                // Dropped already: several rotations since.
+                None => self.oldest_file()?,
             };
             // A rotation in between has moved everything on by one: look again.
             if self.number_of(present.inode)? == number {
                 return Ok(newer);
             }
         }
+    }
+
+    /// The oldest file that is there.
+    fn oldest_file(&self) -> Result<Option<Place>, PathError> {
+        let mut oldest = None;
+        for number in 0.. {
+            match Place::open(&rotated(&self.path, number))? {
+                Some(place) => oldest = Some(place),
+                None if number == 0 => {}
+                None => break,
+            }
+        }
+        Ok(oldest)
     }
 
     /// Under which number a file is found; 0 is the one being written.
