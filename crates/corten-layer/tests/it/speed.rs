@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
-use corten_layer::{ApplyOptions, DiffOptions, apply, diff, reproduce};
+use corten_layer::{ApplyOptions, DiffOptions, apply, decompress, diff, reproduce};
 
-use crate::support::{Scratch, open};
+use crate::support::{Scratch, applied, check_reproduced, open};
 
 #[test]
 #[ignore = "a measurement"]
@@ -41,6 +41,29 @@ fn a_tree_goes_in_and_out() {
             apply_time.as_secs_f64() * 1e6 / applied.entries as f64,
             bytes.len() as f64 / 1e6 / apply_time.as_secs_f64(),
             begun.elapsed(),
+            record.len()
+        );
+    }
+}
+
+/// `LAYER_ARCHIVES=a.tar:b.tar.gz`: real layers go in and come out byte for byte.
+#[test]
+#[ignore = "needs archives"]
+#[expect(clippy::print_stderr, reason = "the measurement is for whoever asked for it")]
+fn real_layers_come_out_again() {
+    let Ok(archives) = std::env::var("LAYER_ARCHIVES") else { return };
+    for archive in archives.split(':') {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut decompress(open(Path::new(archive))).unwrap(), &mut bytes).unwrap();
+        let scratch = Scratch::new("real");
+        let begun = Instant::now();
+        let (applied, record) = applied(&bytes, scratch.path(), &ApplyOptions::default()).unwrap();
+        let apply_time = begun.elapsed();
+        check_reproduced(&record, scratch.path(), &bytes);
+        eprintln!(
+            "{archive}: {} entries, {} bytes, apply {apply_time:?}, record {}",
+            applied.entries,
+            bytes.len(),
             record.len()
         );
     }
