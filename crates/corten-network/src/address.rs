@@ -28,7 +28,10 @@ impl Subnet {
     /// The subnet that holds an address; `prefix` is at most 32.
     pub fn new(address: Ipv4Addr, prefix: u8) -> Result<Self, SubnetError> {
         if prefix > 32 {
-            return Err(SubnetError { text: format!("{address}/{prefix}"), reason: "the prefix has more than 32 bits" });
+            return Err(SubnetError {
+                text: format!("{address}/{prefix}"),
+                reason: "the prefix has more than 32 bits",
+            });
         }
         Ok(Self { address: Ipv4Addr::from(u32::from(address) & mask(prefix)), prefix })
     }
@@ -144,7 +147,9 @@ pub(crate) struct AddressPool {
 impl AddressPool {
     /// All free but the subnet's own, the broadcast and the gateway address.
     pub(crate) fn new(subnet: Subnet, range: Option<Subnet>, gateway: Ipv4Addr) -> Self {
-        let range = range.filter(|range| subnet.contains(range.address) && range.prefix >= subnet.prefix).unwrap_or(subnet);
+        let range = range
+            .filter(|range| subnet.contains(range.address) && range.prefix >= subnet.prefix)
+            .unwrap_or(subnet);
         let mut pool = Self { subnet, range, used: Vec::new(), low: 0 };
         if subnet.prefix < 31 {
             pool.set(0);
@@ -251,7 +256,10 @@ mod tests {
     #[test]
     fn the_chosen_subnet_is_free() {
         assert_eq!(choose_subnet(&[]), Some(subnet("172.17.0.0/16")));
-        assert_eq!(choose_subnet(&[subnet("172.17.3.0/24"), subnet("172.18.0.0/15")]), Some(subnet("172.20.0.0/16")));
+        assert_eq!(
+            choose_subnet(&[subnet("172.17.3.0/24"), subnet("172.18.0.0/15")]),
+            Some(subnet("172.20.0.0/16"))
+        );
         assert_eq!(choose_subnet(&[subnet("172.16.0.0/12")]), Some(subnet("192.168.0.0/20")));
         assert_eq!(choose_subnet(&[subnet("0.0.0.0/0")]), None);
     }
@@ -281,7 +289,8 @@ mod tests {
     fn a_range_limits_what_is_given_but_not_what_is_asked_for() {
         let gateway = Ipv4Addr::new(10, 123, 5, 254);
         let mut pool = AddressPool::new(subnet("10.123.0.0/16"), Some(subnet("10.123.5.0/30")), gateway);
-        let given: Vec<_> = std::iter::from_fn(|| pool.allocate().ok()).map(|address| address.octets()[3]).collect();
+        let given: Vec<_> =
+            std::iter::from_fn(|| pool.allocate().ok()).map(|address| address.octets()[3]).collect();
         assert_eq!(given, [0, 1, 2, 3]);
         assert_eq!(pool.take(Ipv4Addr::new(10, 123, 9, 9)), Ok(()));
         assert_eq!(pool.take(gateway), Err(AddressRefusal::Taken));

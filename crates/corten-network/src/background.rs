@@ -103,16 +103,16 @@ fn refill_all(shared: &Shared, requests: &Receiver<SyncSender<()>>) {
         if !shared.is_low() {
             std::thread::sleep(CALM);
         }
-        while let Some(plan) = shared.next_plan() {
-            match pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, plan.as_ref()) {
-                Ok(ready) => shared.put_ready(ready, plan.as_ref()),
+        while let Some(wanted) = shared.next_plan() {
+            match pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, wanted.plan()) {
+                Ok(ready) => shared.put_ready(ready, wanted.plan()),
                 Err(error) => {
-                    // The next start meets the same and tells the user.
-                    tracing::warn!(error = %corten_std::chain(&error), "a namespace could not be made ready");
-                    if let Some(plan) = &plan {
-                        shared.give_back(plan);
+                    // A network that was removed meanwhile is no failure; any other the next start meets as well, and
+                    // tells the user.
+                    if wanted.plan().is_none_or(|plan| shared.give_back(plan)) {
+                        tracing::warn!(error = %corten_std::chain(&error), "a namespace could not be made ready");
+                        break;
                     }
-                    break;
                 }
             }
         }
@@ -136,7 +136,11 @@ fn sweep_all(shared: &Shared, work: &Receiver<Sweep>) {
     let mut cables: Vec<Cable> = Vec::new();
     let mut waiting = Vec::new();
     loop {
-        let next = if cables.is_empty() { work.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { work.recv_timeout(INTERVAL) };
+        let next = if cables.is_empty() {
+            work.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            work.recv_timeout(INTERVAL)
+        };
         match next {
             Ok(Sweep::Sandbox(record)) => remove_sandbox(shared, record, &mut cables),
             Ok(Sweep::Paths(paths)) => paths.iter().for_each(|path| remove_path(path)),
@@ -165,11 +169,17 @@ fn sweep_all(shared: &Shared, work: &Receiver<Sweep>) {
 fn remove_sandbox(shared: &Shared, sandbox: Box<Record>, cables: &mut Vec<Cable>) {
     let paths = &shared.settings.paths;
     remove_path(&record::pin_path(paths, &sandbox.id));
-    let Some(endpoint) = &sandbox.endpoint else { return remove_path(&record::record_path(paths, &sandbox.id)) };
+    let Some(endpoint) = &sandbox.endpoint else {
+        return remove_path(&record::record_path(paths, &sandbox.id));
+    };
     if let Err(error) = flows::forget(endpoint, &sandbox.ports) {
         tracing::warn!(error = %corten_std::chain(&error), "old UDP connections could not be forgotten");
     }
-    cables.push(Cable { interface: endpoint.host_interface.clone(), record: sandbox, deadline: Instant::now() + PATIENCE });
+    cables.push(Cable {
+        interface: endpoint.host_interface.clone(),
+        record: sandbox,
+        deadline: Instant::now() + PATIENCE,
+    });
 }
 
 /// Whether a cable has gone, by itself or, after a while, cut. Its address is free then, and its record goes last.

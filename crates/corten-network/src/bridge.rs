@@ -10,24 +10,24 @@ use std::net::IpAddr;
 pub(crate) fn ensure(socket: &mut Socket, network: &BridgeNetwork) -> Result<u32, NetworkError> {
     let name = &network.bridge_name;
     check_name(name)?;
-    let fail = |operation| move |source| NetworkError::Kernel { operation, subject: network.name.clone(), source };
-    let made = match find(socket, network)? {
-        Some(link) => link,
-        None => {
-            let [a, b, c, d] = random_bytes();
-            let mut batch = Batch::new();
-            route::create_bridge(&mut batch, name, network.mtu, [0x02, 0x42, a, b, c, d], true);
-            match socket.send(batch) {
-                Err(error) if !error.is_exists() => {
-                    // A kernel without br_netfilter refuses its options.
-                    let mut batch = Batch::new();
-                    route::create_bridge(&mut batch, name, network.mtu, [0x02, 0x42, a, b, c, d], false);
-                    socket.send(batch).map_err(|_| fail("make the bridge")(error))?;
-                }
-                _ => {}
+    let fail =
+        |operation| move |source| NetworkError::Kernel { operation, subject: network.name.clone(), source };
+    let made = if let Some(link) = find(socket, network)? {
+        link
+    } else {
+        let [a, b, c, d] = random_bytes();
+        let mut batch = Batch::new();
+        route::create_bridge(&mut batch, name, network.mtu, [0x02, 0x42, a, b, c, d], true);
+        match socket.send(batch) {
+            Err(error) if !error.is_exists() => {
+                // A kernel without br_netfilter refuses its options.
+                let mut batch = Batch::new();
+                route::create_bridge(&mut batch, name, network.mtu, [0x02, 0x42, a, b, c, d], false);
+                socket.send(batch).map_err(|_| fail("make the bridge")(error))?;
             }
-            find(socket, network)?.ok_or_else(|| NetworkError::NoSuchNetwork(network.name.clone()))?
+            _ => {}
         }
+        find(socket, network)?.ok_or_else(|| NetworkError::NoSuchNetwork(network.name.clone()))?
     };
     let present = route::addresses(socket).map_err(fail("list addresses"))?;
     let has = |address| present.iter().any(|found| found.index == made.index && found.address == address);
@@ -77,7 +77,9 @@ fn find(socket: &mut Socket, network: &BridgeNetwork) -> Result<Option<route::Li
 
 /// What the kernel allows as a name (`dev_valid_name`).
 fn check_name(name: &str) -> Result<(), NetworkError> {
-    let bad = |character: char| character == '/' || character == ':' || character == '\0' || character.is_whitespace();
+    let bad = |character: char| {
+        character == '/' || character == ':' || character == '\0' || character.is_whitespace()
+    };
     if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(bad) {
         return Err(NetworkError::InterfaceName(name.to_owned()));
     }

@@ -88,9 +88,10 @@ impl Classified for NetworkError {
             Self::Kernel { .. } | Self::System { .. } | Self::AddressesExhausted { .. } => ErrorClass::System,
             Self::Path(error) => error.class(),
             Self::NoSuchNetwork(_) | Self::NoSuchSandbox(_) => ErrorClass::NotFound,
-            Self::NotAttached(_) | Self::InterfaceName(_) | Self::Gateway { .. } | Self::AddressOutside(_) => {
-                ErrorClass::InvalidParameter
-            }
+            Self::NotAttached(_)
+            | Self::InterfaceName(_)
+            | Self::Gateway { .. }
+            | Self::AddressOutside(_) => ErrorClass::InvalidParameter,
             Self::InUse { .. } | Self::Overlap { .. } => ErrorClass::Forbidden,
             Self::NotABridge(_) => ErrorClass::Conflict,
             Self::AddressTaken(_) => ErrorClass::Forbidden,
@@ -103,7 +104,9 @@ impl Classified for NetworkError {
             Self::Kernel { source, .. } if source.is_permission() => {
                 Some("making networks needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN)".to_owned())
             }
-            Self::Overlap { with } => Some(format!("network `{with}` has this range; name another with --subnet")),
+            Self::Overlap { with } => {
+                Some(format!("network `{with}` has this range; name another with --subnet"))
+            }
             Self::NotABridge(name) => Some(format!("give another bridge name, or remove `{name}`")),
             Self::Publish(error) => error.hint(),
             _ => None,
@@ -186,11 +189,16 @@ impl Classified for PublishError {
 
     fn hint(&self) -> Option<String> {
         match &self.failure {
-            PublishFailure::Allocated { port, by, .. } => Some(format!("port {port} is published by container `{by}`")),
-            PublishFailure::Bind { mapping, by: Some(by), .. } => {
-                Some(format!("port {} is used by {by}; stop it or publish on another port", mapping.host_port))
+            PublishFailure::Allocated { port, by, .. } => {
+                Some(format!("port {port} is published by container `{by}`"))
             }
-            PublishFailure::Bind { mapping, source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => {
+            PublishFailure::Bind { mapping, by: Some(by), .. } => Some(format!(
+                "port {} is used by {by}; stop it or publish on another port",
+                mapping.host_port
+            )),
+            PublishFailure::Bind { mapping, source, .. }
+                if source.kind() == io::ErrorKind::AddrNotAvailable =>
+            {
                 Some(format!("no interface of this machine has the address {}", mapping.host_address))
             }
             _ => None,

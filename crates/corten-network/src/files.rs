@@ -85,7 +85,11 @@ pub struct ResolvConf {
 /// names its stub on 127.0.0.53, otherwise the file itself.
 pub fn resolv_conf_source(etc: &str) -> &'static str {
     let servers = parse(etc).servers;
-    if servers == [IpAddr::from([127, 0, 0, 53])] { "/run/systemd/resolve/resolv.conf" } else { "/etc/resolv.conf" }
+    if servers == [IpAddr::from([127, 0, 0, 53])] {
+        "/run/systemd/resolve/resolv.conf"
+    } else {
+        "/etc/resolv.conf"
+    }
 }
 
 struct Parsed {
@@ -125,7 +129,10 @@ pub fn resolv_conf(host: &str, settings: &ResolvSettings) -> ResolvConf {
             fallback = true;
             servers = vec![IpAddr::from([8, 8, 8, 8]), IpAddr::from([8, 8, 4, 4])];
             if settings.ipv6 {
-                servers.extend(["2001:4860:4860::8888", "2001:4860:4860::8844"].map(|text| text.parse::<IpAddr>().expect("an address")));
+                servers.extend(
+                    ["2001:4860:4860::8888", "2001:4860:4860::8844"]
+                        .map(|text| text.parse::<IpAddr>().expect("an address")),
+                );
             }
         }
     }
@@ -133,7 +140,9 @@ pub fn resolv_conf(host: &str, settings: &ResolvSettings) -> ResolvConf {
     let search: Vec<String> = if search == ["."] { Vec::new() } else { search };
     let mut options = if settings.options.is_empty() { parsed.options } else { settings.options.clone() };
 
-    let mut text = String::from("# Made by the container engine. A change is kept only until the container starts again.\n\n");
+    let mut text = String::from(
+        "# Made by the container engine. A change is kept only until the container starts again.\n\n",
+    );
     if let Some(internal) = settings.internal {
         let _ = writeln!(text, "nameserver {internal}");
         if !options.iter().any(|option| option.starts_with("ndots:")) {
@@ -172,7 +181,9 @@ mod tests {
             hosts("web.example.test", "", &own, &extra, false),
             "127.0.0.1\tlocalhost\n10.1.2.3\tdb.test\n172.17.0.2\tweb.example.test web\n"
         );
-        assert!(hosts("web", "example.test", &own, &[], false).ends_with("172.17.0.2\tweb.example.test web\n"));
+        assert!(
+            hosts("web", "example.test", &own, &[], false).ends_with("172.17.0.2\tweb.example.test web\n")
+        );
         assert!(hosts("abc", "", &own, &[], true).contains("::1\tlocalhost ip6-localhost ip6-loopback\n"));
         assert_eq!(hosts("abc", "", &[], &[], false), "127.0.0.1\tlocalhost\n");
         assert_eq!(hostname("abc"), "abc\n");
@@ -187,7 +198,11 @@ mod tests {
             (plain.clone(), host, "nameserver 10.0.0.1|search a.b c|options edns0"),
             (plain.clone(), "nameserver 127.0.0.1\n", "nameserver 8.8.8.8|nameserver 8.8.4.4"),
             (plain.clone(), "", "nameserver 8.8.8.8|nameserver 8.8.4.4"),
-            (plain.clone(), "\0garbage\nnameserver\nnameserver x\nsearch\n", "nameserver 8.8.8.8|nameserver 8.8.4.4"),
+            (
+                plain.clone(),
+                "\0garbage\nnameserver\nnameserver x\nsearch\n",
+                "nameserver 8.8.8.8|nameserver 8.8.4.4",
+            ),
             (
                 ResolvSettings { host_network: true, ..plain.clone() },
                 "nameserver 127.0.0.53\n",
@@ -208,7 +223,11 @@ mod tests {
                 host,
                 "nameserver 10.9.8.7|search example.test|options ndots:3",
             ),
-            (ResolvSettings { search: vec![".".to_owned()], ..plain.clone() }, host, "nameserver 10.0.0.1|options edns0"),
+            (
+                ResolvSettings { search: vec![".".to_owned()], ..plain.clone() },
+                host,
+                "nameserver 10.0.0.1|options edns0",
+            ),
             (
                 ResolvSettings { internal: Some(IpAddr::from([127, 0, 0, 11])), ..plain },
                 host,

@@ -43,6 +43,7 @@ const ADDRESS6: &str = "address6";
 const PORT4: &str = "port4";
 const PORT6: &str = "port6";
 const BEFORE: &str = "before";
+const GUARDED: &str = "guarded";
 
 const fn set(name: &'static str, key_type: u32, key_length: u32) -> Set<'static> {
     Set { name, key_type, key_length, value_type: 0, value_length: 0, flags: 0 }
@@ -59,8 +60,8 @@ const fn map(
 }
 
 /// Every set, with what `nft list` needs to print it.
-const SETS: [Set<'static>; 13] = {
-    use data_type::{INTERFACE, IPV4, IPV6, PORT, PROTOCOL, concat};
+const SETS: [Set<'static>; 14] = {
+    use data_type::{FAMILY, INTERFACE, IPV4, IPV6, PORT, PROTOCOL, concat};
     const PAIR: u32 = concat(&[INTERFACE, INTERFACE]);
     const TARGET4: u32 = concat(&[IPV4, PORT]);
     const TARGET6: u32 = concat(&[IPV6, PORT]);
@@ -86,8 +87,13 @@ const SETS: [Set<'static>; 13] = {
         map(PORT6, concat(&[PROTOCOL, PORT]), 8, TARGET6, 20),
         // interfaces that were there when we turned forwarding on
         set(BEFORE, INTERFACE, 16),
+        // the families of which we did
+        set(GUARDED, FAMILY, 1),
     ]
 };
+
+/// The table of firewalld.
+pub(crate) const FIREWALLD: &str = "firewalld";
 
 /// A set's name with an element of it.
 pub(crate) type SetElement = (&'static str, Element);
@@ -125,7 +131,8 @@ pub(crate) fn port_elements(endpoint: &Endpoint, ports: &[PublishedPort]) -> Vec
     let mut elements = Vec::with_capacity(ports.len() + 1);
     let (mut own4, mut own6) = (false, false);
     for port in ports {
-        let service = |elements: &mut Vec<u8>, port: u16| elements.extend([port.to_be_bytes(), [0, 0]].concat());
+        let service =
+            |elements: &mut Vec<u8>, port: u16| elements.extend([port.to_be_bytes(), [0, 0]].concat());
         let mut key = Vec::with_capacity(24);
         let mut value = Vec::with_capacity(20);
         let set = match (port.host_address, endpoint.address6) {
@@ -165,9 +172,10 @@ pub(crate) fn port_elements(endpoint: &Endpoint, ports: &[PublishedPort]) -> Vec
     elements
 }
 
-/// What remembers the interfaces of before.
-pub(crate) fn before_elements(interfaces: &[String]) -> Vec<SetElement> {
-    interfaces.iter().map(|name| (BEFORE, Element::key(interface_key(name)))).collect()
+/// What keeps the interfaces of before apart, for these families.
+pub(crate) fn guard_elements(families: &[u8], interfaces: &[String]) -> Vec<SetElement> {
+    let families = families.iter().map(|family| (GUARDED, Element::key([*family])));
+    families.chain(interfaces.iter().map(|name| (BEFORE, Element::key(interface_key(name))))).collect()
 }
 
 /// The table in the kernel.
@@ -178,9 +186,8 @@ pub(crate) struct Firewall {
 }
 
 impl Firewall {
-    /// Makes the rules anew, in one step, with the elements that an earlier daemon left. `guard` tells whether packets
-    /// between foreign interfaces are dropped.
-    pub(crate) fn open(table: &str, guard: bool) -> Result<Self, NetlinkError> {
+    /// Makes the rules anew, in one step, with the elements that an earlier daemon left.
+    pub(crate) fn open(table: &str) -> Result<Self, NetlinkError> {
         let mut socket = Socket::open(Family::Netfilter)?;
         let exists = nft::table_flags(&mut socket, table)?.is_some();
         let mut kept = Vec::new();
@@ -196,7 +203,7 @@ impl Firewall {
                 nft::delete_table(&mut batch, table);
             }
             nft::add_table(&mut batch, table, flags);
-            write_rules(&mut batch, table, guard);
+            write_rules(&mut batch, table);
             for (set, elements) in &kept {
                 nft::add_elements(&mut batch, table, set, elements);
             }
@@ -237,7 +244,8 @@ impl Firewall {
                     // The two ends of a range belong together.
                     let range = elements.iter().any(|element| element.end);
                     for elements in elements.chunks(if range { 2 } else { 1 }) {
-                        let elements: Vec<_> = elements.iter().map(|element| (set, element.clone())).collect();
+                        let elements: Vec<_> =
+                            elements.iter().map(|element| (set, element.clone())).collect();
                         match self.change(&[], &elements) {
                             Err(error) if !error.is_missing() => return Err(error),
                             _ => {}
@@ -255,8 +263,10 @@ impl Firewall {
     pub(crate) fn reconcile(&mut self, wanted: &[SetElement]) -> Result<(), NetlinkError> {
         let mut add = Vec::new();
         let mut remove = Vec::new();
-        let wanted: BTreeMap<_, BTreeSet<_>> =
-            grouped(wanted).into_iter().map(|(set, elements)| (set, elements.into_iter().collect())).collect();
+        let wanted: BTreeMap<_, BTreeSet<_>> = grouped(wanted)
+            .into_iter()
+            .map(|(set, elements)| (set, elements.into_iter().collect()))
+            .collect();
         let none = BTreeSet::new();
         for set in &SETS {
             let present: BTreeSet<_> = nft::elements(&mut self.socket, &self.table, set.name)?
@@ -283,14 +293,14 @@ impl Firewall {
         }
     }
 
-    /// Chains of other tables that drop what they do not know in the forward hook: what goes to and from containers
-    /// does not pass them, whatever our own rules say.
+    /// Chains of other tables in the forward hook that stop what they do not know, whatever our own rules say: those
+    /// with a policy of drop, and firewalld's, which reject at their end.
     pub(crate) fn foreign_drops(&mut self) -> Result<Vec<nft::BaseChain>, NetlinkError> {
         let mut chains = nft::base_chains(&mut self.socket)?;
         chains.retain(|chain| {
             chain.kind == "filter"
                 && chain.hook == Hook::Forward as u32
-                && chain.drops
+                && (chain.drops || chain.table == FIREWALLD)
                 && chain.table != self.table
                 && [nft::INET, IPV4].contains(&chain.family)
         });
@@ -312,7 +322,7 @@ const DESTINATION4: u32 = 16;
 const SOURCE6: u32 = 8;
 const DESTINATION6: u32 = 24;
 
-fn write_rules(batch: &mut Batch, table: &str, guard: bool) {
+fn write_rules(batch: &mut Batch, table: &str) {
     for set in &SETS {
         nft::add_set(batch, table, set);
     }
@@ -325,17 +335,15 @@ fn write_rules(batch: &mut Batch, table: &str, guard: bool) {
     ] {
         nft::add_base_chain(batch, table, chain, kind, hook, priority);
     }
-    let mut chains = vec![("published", published()), ("inward", inward()), ("outward", outward())];
-    if guard {
-        chains.push(("onward", onward()));
-    }
+    let mut chains =
+        vec![("published", published()), ("inward", inward()), ("outward", outward()), ("onward", onward())];
     for (chain, _) in &chains {
         nft::add_chain(batch, table, chain);
     }
     chains.push(("loopback", loopback()));
     chains.push(("prerouting", vec![Rule::new().destination_is_local().verdict(Verdict::Jump("published"))]));
     chains.push(("output", vec![Rule::new().destination_is_local().verdict(Verdict::Jump("published"))]));
-    chains.push(("forward", forward(guard)));
+    chains.push(("forward", forward()));
     chains.push(("postrouting", postrouting()));
     for (chain, rules) in &chains {
         for rule in rules {
@@ -382,32 +390,41 @@ fn published() -> Vec<Rule> {
     // ::1 cannot be a source outside the loopback interface: the proxy serves it.
     let mut loopback6 = [0; 16];
     loopback6[15] = 1;
-    let ipv6 = || Rule::new().family(IPV6).network(DESTINATION6, 16, REGISTER).compare(REGISTER, false, &loopback6);
+    let ipv6 =
+        || Rule::new().family(IPV6).network(DESTINATION6, 16, REGISTER).compare(REGISTER, false, &loopback6);
     vec![
-        service(address4, REGISTER + 1).in_map(ADDRESS4, REGISTER).change_destination(IPV4, REGISTER, REGISTER + 1),
+        service(address4, REGISTER + 1).in_map(ADDRESS4, REGISTER).change_destination(
+            IPV4,
+            REGISTER,
+            REGISTER + 1,
+        ),
         service(port4, REGISTER).in_map(PORT4, REGISTER).change_destination(IPV4, REGISTER, REGISTER + 1),
-        service(ipv6(), REGISTER + 4).in_map(ADDRESS6, REGISTER).change_destination(IPV6, REGISTER, REGISTER + 4),
+        service(ipv6(), REGISTER + 4).in_map(ADDRESS6, REGISTER).change_destination(
+            IPV6,
+            REGISTER,
+            REGISTER + 4,
+        ),
         service(ipv6(), REGISTER).in_map(PORT6, REGISTER).change_destination(IPV6, REGISTER, REGISTER + 4),
     ]
 }
 
-fn forward(guard: bool) -> Vec<Rule> {
-    let mut rules = vec![
+fn forward() -> Vec<Rule> {
+    let guarded = || Rule::new().meta(Meta::Family, REGISTER).in_set(GUARDED, REGISTER, false);
+    vec![
         interface_in(Rule::new(), Meta::OutputName, BRIDGES, false).verdict(Verdict::Jump("inward")),
         interface_in(Rule::new(), Meta::InputName, BRIDGES, false).verdict(Verdict::Jump("outward")),
-    ];
-    if guard {
-        rules.push(interface_in(Rule::new(), Meta::InputName, BEFORE, false).verdict(Verdict::Jump("onward")));
-        rules.push(neither_kind(Meta::InputKind).verdict(Verdict::Jump("onward")));
-    }
-    rules
+        interface_in(guarded(), Meta::InputName, BEFORE, false).verdict(Verdict::Jump("onward")),
+        neither_kind(guarded(), Meta::InputKind).verdict(Verdict::Jump("onward")),
+    ]
 }
 
-fn neither_kind(key: Meta) -> Rule {
-    Rule::new()
-        .meta(key, REGISTER)
-        .compare(REGISTER, false, &interface_key("bridge"))
-        .compare(REGISTER, false, &interface_key("veth"))
+/// Matches an interface that is neither a bridge nor an end of a cable to a namespace.
+fn neither_kind(rule: Rule, key: Meta) -> Rule {
+    rule.meta(key, REGISTER).compare(REGISTER, false, &interface_key("bridge")).compare(
+        REGISTER,
+        false,
+        &interface_key("veth"),
+    )
 }
 
 /// What goes into a bridge: every packet is decided here.
@@ -433,7 +450,7 @@ fn onward() -> Vec<Rule> {
     vec![
         Rule::new().connection_state(nft::STATE_ESTABLISHED | nft::STATE_RELATED).verdict(Verdict::Accept),
         interface_in(Rule::new(), Meta::OutputName, BEFORE, false).verdict(Verdict::Drop),
-        neither_kind(Meta::OutputKind).verdict(Verdict::Drop),
+        neither_kind(Rule::new(), Meta::OutputKind).verdict(Verdict::Drop),
     ]
 }
 

@@ -1,96 +1,105 @@
 //! Whether this host passes packets on between its interfaces, and who decided so.
 //!
-//! Containers need `ip_forward`. Where it is off, the manager turns it on, and remembers which interfaces there were,
+//! Containers need forwarding. Where it is off, the manager turns it on, and remembers which interfaces there were,
 //! because from then on its rules keep these apart (see `firewall.rs`). The memory is a file below the exec root, which
 //! goes with the next boot, as the setting does.
 
 use crate::error::NetworkError;
+use crate::firewall::{self, SetElement};
 use crate::namespace::set;
 use crate::record::forwarding_path;
 use corten_std::file::{self, Durability};
 use corten_std::{PathError, Paths};
+use corten_sys::netlink::nftables;
 use corten_sys::netlink::route::Link;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 
-const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
-
-/// What is to be done about forwarding.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Forwarding {
-    /// It was on before us: whoever turned it on wants it.
-    Foreign,
-    /// We turned it on earlier since this boot; these interfaces were there.
-    Ours(Vec<String>),
-    /// We turn it on now.
-    TurnOn(Vec<String>),
-    /// It is off and we may not turn it on.
-    Off,
+/// Families that are forwarded each on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
 }
 
-/// Decides, from the setting in the kernel, our memory of it, and whether we may change it.
-pub(crate) fn plan(paths: &Paths, may: bool, links: &[Link]) -> Result<Forwarding, NetworkError> {
-    let on = fs::read_to_string(IP_FORWARD).is_ok_and(|text| text.trim() == "1");
-    let memory = file::read_optional(forwarding_path(paths))?;
-    let memory = memory.and_then(|bytes| serde_json::from_slice::<Vec<String>>(&bytes).ok());
-    let names = || {
-        let foreign = links.iter().filter(|link| link.name != "lo" && link.master == 0);
-        foreign.map(|link| link.name.clone()).collect()
-    };
-    Ok(match (on, memory, may) {
-        (true, Some(before), _) => Forwarding::Ours(before),
-        (true, None, _) => Forwarding::Foreign,
-        (false, memory, true) => Forwarding::TurnOn(memory.unwrap_or_else(names)),
-        (false, _, false) => Forwarding::Off,
-    })
-}
-
-impl Forwarding {
-    /// The interfaces to keep apart.
-    pub(crate) fn guarded(&self) -> &[String] {
+impl Family {
+    fn path(self) -> &'static str {
         match self {
-            Self::Ours(before) | Self::TurnOn(before) => before,
-            Self::Foreign | Self::Off => &[],
+            Self::V4 => "/proc/sys/net/ipv4/ip_forward",
+            Self::V6 => "/proc/sys/net/ipv6/conf/all/forwarding",
         }
     }
 
-    /// Whether foreign interfaces are kept apart.
-    pub(crate) fn guards(&self) -> bool {
-        matches!(self, Self::Ours(_) | Self::TurnOn(_))
+    /// Whether the host forwards it.
+    pub(crate) fn is_on(self) -> bool {
+        holds(self.path(), "1")
     }
 
-    /// Turns it on where that was decided. The memory is written first: a daemon killed in between guards too much
-    /// rather than too little. Returns what the user should know.
-    pub(crate) fn carry_out(&self, paths: &Paths) -> Result<Vec<String>, NetworkError> {
-        match self {
-            Self::TurnOn(before) => {
-                let path = forwarding_path(paths);
-                let bytes = serde_json::to_vec(before)
-                    .map_err(|error| PathError::new("write", &path, io::Error::other(error)))?;
-                file::write_atomic(&path, &bytes, Durability::Kernel)?;
-                Ok(match fs::write(IP_FORWARD, "1") {
-                    Ok(()) => Vec::new(),
-                    Err(error) => vec![format!("IPv4 forwarding is disabled and cannot be turned on: {error}")],
-                })
+    /// Turns it on. A host that learns its IPv6 routes from router advertisements would stop to, unless told to go on.
+    pub(crate) fn turn_on(self) -> io::Result<()> {
+        if self == Self::V6 {
+            for interface in fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten() {
+                let path = format!("{}/accept_ra", interface.path().display());
+                if holds(&path, "1") {
+                    set(&path, "2");
+                }
             }
-            Self::Off => Ok(vec!["IPv4 forwarding is disabled: containers reach nothing outside".to_owned()]),
-            Self::Foreign | Self::Ours(_) => Ok(Vec::new()),
         }
+        fs::write(self.path(), "1")
     }
 }
 
-/// Turns on IPv6 forwarding for a network that has IPv6. A host that learns its routes from router advertisements
-/// would stop to, unless told to go on.
-pub(crate) fn allow_ipv6() {
-    let is = |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-    if is("/proc/sys/net/ipv6/conf/all/forwarding", "1") {
-        return;
+fn holds(path: &str, value: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.trim() == value)
+}
+
+/// What we turned on since the boot, and the interfaces that are kept apart for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Guard {
+    ipv4: bool,
+    ipv6: bool,
+    before: Vec<String>,
+}
+
+impl Guard {
+    /// What an earlier daemon remembered. What somebody turned off meanwhile is nobody's again.
+    pub(crate) fn load(paths: &Paths) -> Result<Self, NetworkError> {
+        let memory = file::read_optional(forwarding_path(paths))?;
+        let memory: Option<Self> = memory.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut guard = memory.unwrap_or_default();
+        guard.ipv4 &= Family::V4.is_on();
+        guard.ipv6 &= Family::V6.is_on();
+        Ok(guard)
     }
-    for interface in fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten() {
-        let path = format!("{}/accept_ra", interface.path().display());
-        if is(&path, "1") {
-            set(&path, "2");
+
+    /// Remembers that we are about to turn a family on. Done before, so that a daemon killed in between guards too
+    /// much rather than too little.
+    pub(crate) fn claim(
+        &mut self,
+        family: Family,
+        paths: &Paths,
+        links: &[Link],
+    ) -> Result<(), NetworkError> {
+        if !self.ipv4 && !self.ipv6 {
+            let foreign = links.iter().filter(|link| link.name != "lo" && link.master == 0);
+            self.before = foreign.map(|link| link.name.clone()).collect();
         }
+        match family {
+            Family::V4 => self.ipv4 = true,
+            Family::V6 => self.ipv6 = true,
+        }
+        let path = forwarding_path(paths);
+        let bytes = serde_json::to_vec(self)
+            .map_err(|error| PathError::new("write", &path, io::Error::other(error)))?;
+        file::write_atomic(&path, &bytes, Durability::Kernel)?;
+        Ok(())
     }
-    set("/proc/sys/net/ipv6/conf/all/forwarding", "1");
+
+    /// What the rules need to know of it.
+    pub(crate) fn elements(&self) -> Vec<SetElement> {
+        let families = [(self.ipv4, nftables::IPV4), (self.ipv6, nftables::IPV6)];
+        let families: Vec<_> = families.iter().filter(|(ours, _)| *ours).map(|(_, family)| *family).collect();
+        if families.is_empty() { Vec::new() } else { firewall::guard_elements(&families, &self.before) }
+    }
 }

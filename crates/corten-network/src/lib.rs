@@ -19,7 +19,7 @@ mod address;
 mod background;
 mod bridge;
 mod error;
-mod files;
+pub mod files;
 mod firewall;
 mod flows;
 mod forwarding;
@@ -37,6 +37,6 @@ pub use error::{NetworkError, PublishError, PublishFailure};
 pub use files::{HostEntry, ResolvConf, ResolvSettings, hostname, hosts, resolv_conf, resolv_conf_source};
 pub use manager::NetworkManager;
 pub use settings::{
-    Attachment, BridgeNetwork, Endpoint, FirewallMode, Ipv6Network, MacAddress, NetworkSettings, PortMapping, Protocol,
-    PublishedPort, Sandbox, SandboxKind, SandboxRequest,
+    Attachment, BridgeNetwork, Endpoint, FirewallMode, Ipv6Network, MacAddress, NetworkSettings, PortMapping,
+    Protocol, PublishedPort, Sandbox, SandboxKind, SandboxRequest,
 };

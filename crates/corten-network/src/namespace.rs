@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// The loopback interface's number in every namespace.
 const LOOPBACK: u32 = 1;
@@ -44,8 +45,8 @@ pub(crate) fn make(home: BorrowedFd<'_>, ipv6: bool) -> Result<Namespace, Networ
 }
 
 fn inside(ipv6: bool) -> Result<Namespace, NetworkError> {
-    let descriptor =
-        namespace::current().map_err(|source| NetworkError::System { operation: "open a network namespace", source })?;
+    let descriptor = namespace::current()
+        .map_err(|source| NetworkError::System { operation: "open a network namespace", source })?;
     let mut inside = Socket::open(Protocol::Route).map_err(|source| kernel("open a socket", source))?;
     // What Docker sets in every container: unprivileged programs may ping, and bind any port.
     set("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
@@ -102,7 +103,24 @@ pub(crate) fn connect(
     route::set_up(&mut batch, index, true);
     add_addresses(&mut batch, index, addressing);
     space.inside.send(batch)?;
+    wait_for_carrier(host, near)?;
+    wait_for_carrier(host, pair.bridge)?;
     Ok(near)
+}
+
+/// Waits, at most some milliseconds, until the kernel has noticed that an interface is connected: the near end, whose
+/// other end came up just now, and the bridge, which comes up with its first port. The kernel does so in deferred work,
+/// and drops what is sent before: a container's first connection would take a second.
+fn wait_for_carrier(host: &mut Socket, index: u32) -> Result<(), NetlinkError> {
+    const TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_micros(200);
+    for _ in 0..TRIES {
+        if route::link_at(host, index)?.is_none_or(|link| link.flags & route::RUNNING != 0) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// The number that the kernel gave to the interface inside.

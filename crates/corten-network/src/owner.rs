@@ -14,7 +14,9 @@ pub(crate) fn holder(port: &PublishedPort) -> Option<String> {
     let inode = tables.iter().find_map(|table| find_inode(&fs::read_to_string(table).ok()?, port))?;
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
         for descriptor in descriptors.flatten() {
             if fs::read_link(descriptor.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()) {
@@ -34,13 +36,17 @@ fn find_inode(table: &str, port: &PublishedPort) -> Option<u64> {
     for line in table.lines().skip(1) {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (Some(local), Some(state)) = (fields.next(), fields.nth(1)) else { continue };
-        let Some(inode) = fields.nth(5).and_then(|field| field.parse().ok()).filter(|inode| *inode != 0) else { continue };
+        let Some(inode) = fields.nth(5).and_then(|field| field.parse().ok()).filter(|inode| *inode != 0)
+        else {
+            continue;
+        };
         let Some((address, number)) = local.split_once(':') else { continue };
         if u16::from_str_radix(number, 16) != Ok(port.host_port) {
             continue;
         }
         let Some(address) = parse_address(address) else { continue };
-        let same = address == port.host_address || address.is_unspecified() || port.host_address.is_unspecified();
+        let same =
+            address == port.host_address || address.is_unspecified() || port.host_address.is_unspecified();
         if same && (found.is_none() || state == LISTEN) {
             found = Some(inode);
         }
@@ -50,7 +56,8 @@ fn find_inode(table: &str, port: &PublishedPort) -> Option<u64> {
 
 /// 32-bit words in the machine's byte order.
 fn parse_address(text: &str) -> Option<IpAddr> {
-    let word = |index: usize| Some(u32::from_str_radix(text.get(index * 8..index * 8 + 8)?, 16).ok()?.to_ne_bytes());
+    let word =
+        |index: usize| Some(u32::from_str_radix(text.get(index * 8..index * 8 + 8)?, 16).ok()?.to_ne_bytes());
     match text.len() {
         8 => Some(Ipv4Addr::from(word(0)?).into()),
         32 => {
@@ -86,7 +93,13 @@ mod tests {
             host_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             host_port: 80,
         };
-        for table in ["", "head", "head\n0: x\n", "head\n 0: 0100007F:0050 00000000:0000 0A a b c d e\n", "head\n0: 1:2 3 4 5"] {
+        for table in [
+            "",
+            "head",
+            "head\n0: x\n",
+            "head\n 0: 0100007F:0050 00000000:0000 0A a b c d e\n",
+            "head\n0: 1:2 3 4 5",
+        ] {
             assert_eq!(find_inode(table, &port), None, "{table}");
         }
     }

@@ -59,6 +59,25 @@ pub(crate) struct Plan {
     pub(crate) mac: MacAddress,
 }
 
+/// What is to stand ready.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// A namespace with nothing but a loopback interface.
+    Bare,
+    /// One on a network.
+    Connected(Plan),
+}
+
+impl Wanted {
+    /// The plan, where there is one.
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Bare => None,
+            Self::Connected(plan) => Some(plan),
+        }
+    }
+}
+
 impl Network {
     /// The plan for an address that is taken already.
     pub(crate) fn plan(&self, address: Ipv4Addr, mac: Option<MacAddress>) -> Plan {
@@ -99,7 +118,12 @@ fn host_in(ipv6: &crate::settings::Ipv6Network, offset: u32) -> Ipv6Addr {
 
 /// Makes a namespace, connects it where there is a plan, and pins it. Leaves nothing behind when it fails. The calling
 /// thread must be in `home` and used by nobody else meanwhile.
-pub(crate) fn make(paths: &Paths, home: BorrowedFd<'_>, host: &mut Socket, plan: Option<&Plan>) -> Result<Ready, NetworkError> {
+pub(crate) fn make(
+    paths: &Paths,
+    home: BorrowedFd<'_>,
+    host: &mut Socket,
+    plan: Option<&Plan>,
+) -> Result<Ready, NetworkError> {
     let id = id::random_id();
     let path = pin_path(paths, &id);
     let ipv6 = plan.is_some_and(|plan| plan.addressing.ipv6.is_some());
@@ -109,13 +133,17 @@ pub(crate) fn make(paths: &Paths, home: BorrowedFd<'_>, host: &mut Socket, plan:
         let host_interface = interface_name(&id);
         let veth = VethPlan { name: &host_interface, bridge: plan.bridge, mtu: plan.mtu, mac: plan.mac.0 };
         // When this fails, the cable goes with the namespace.
-        let host_index = namespace::connect(host, &mut space, &veth, &plan.addressing, plan.isolated).map_err(|source| {
-            NetworkError::Kernel { operation: "connect a sandbox", subject: plan.network.clone(), source }
-        })?;
+        let host_index = namespace::connect(host, &mut space, &veth, &plan.addressing, plan.isolated)
+            .map_err(|source| NetworkError::Kernel {
+                operation: "connect a sandbox",
+                subject: plan.network.clone(),
+                source,
+            })?;
         namespace::set(&format!("/proc/sys/net/ipv6/conf/{host_interface}/disable_ipv6"), "1");
         cable = Some(Cable { host_interface, host_index, addressing: plan.addressing, mac: plan.mac });
     }
-    kernel::pin(space.descriptor.as_fd(), &path).map_err(|source| PathError::new("pin a namespace at", &path, source))?;
+    kernel::pin(space.descriptor.as_fd(), &path)
+        .map_err(|source| PathError::new("pin a namespace at", &path, source))?;
     Ok(Ready { id, path, namespace: space, cable })
 }
 

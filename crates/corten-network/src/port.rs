@@ -116,7 +116,12 @@ impl PortTable {
     }
 
     /// Ports to try, in order: those of a range, or the ephemeral ones from where the last search ended.
-    pub(crate) fn candidates(&self, first: u16, last: u16, ephemeral: bool) -> impl Iterator<Item = u16> + use<> {
+    pub(crate) fn candidates(
+        &self,
+        first: u16,
+        last: u16,
+        ephemeral: bool,
+    ) -> impl Iterator<Item = u16> + use<> {
         let start = if ephemeral && (first..last).contains(&self.last) { self.last + 1 } else { first };
         (start..=last).chain(first..start)
     }
@@ -147,7 +152,9 @@ mod tests {
     fn all_addresses_collide_with_each() {
         let mut table = PortTable::default();
         table.take(&port("127.0.0.1", 80), "a");
-        for (address, holder) in [("127.0.0.1", Some("a")), ("0.0.0.0", Some("a")), ("127.0.0.2", None), ("::", None)] {
+        for (address, holder) in
+            [("127.0.0.1", Some("a")), ("0.0.0.0", Some("a")), ("127.0.0.2", None), ("::", None)]
+        {
             assert_eq!(table.holder(&port(address, 80)), holder, "{address}");
         }
         let udp = PublishedPort { protocol: Protocol::Udp, ..port("127.0.0.1", 80) };
@@ -175,7 +182,10 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let reservation = reserve(port("127.0.0.1", free)).unwrap();
         // The standard library sets SO_REUSEADDR.
-        assert_eq!(std::net::TcpListener::bind(("127.0.0.1", free)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            std::net::TcpListener::bind(("127.0.0.1", free)).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         assert_eq!(reserve(port("127.0.0.1", free)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(reservation);
         reserve(port("127.0.0.1", free)).unwrap();

@@ -229,7 +229,8 @@ impl State {
         // A connection that cannot be passed on is closed, as that of a container that does not listen.
         let Ok(link) = connect(client, target) else { return };
         let number = self.registry.number() - 1;
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         let add = |socket: &OwnedFd| {
             epoll::add(&self.registry.poll, socket.as_fd(), epoll::EventData::new_u64(number), flags)
         };
@@ -239,9 +240,11 @@ impl State {
     }
 
     fn resume(&self) {
-        for (number, listener) in self.registry.listeners().iter_mut().filter(|(_, listener)| listener.paused) {
+        for (number, listener) in self.registry.listeners().iter_mut().filter(|(_, listener)| listener.paused)
+        {
             let data = epoll::EventData::new_u64(*number);
-            listener.paused = epoll::add(&self.registry.poll, &*listener.socket, data, epoll::EventFlags::IN).is_err();
+            listener.paused =
+                epoll::add(&self.registry.poll, &*listener.socket, data, epoll::EventFlags::IN).is_err();
         }
     }
 }

@@ -40,8 +40,8 @@ impl Record {
     /// Writes or replaces the file.
     pub(crate) fn write(&self, paths: &Paths) -> Result<(), PathError> {
         let path = record_path(paths, &self.id);
-        let bytes =
-            serde_json::to_vec(self).map_err(|error| PathError::new("write", &path, io::Error::other(error)))?;
+        let bytes = serde_json::to_vec(self)
+            .map_err(|error| PathError::new("write", &path, io::Error::other(error)))?;
         file::write_atomic(&path, &bytes, Durability::Kernel)
     }
 }

@@ -21,7 +21,7 @@ pub struct NetworkSettings {
     pub default_bridge: String,
     /// How many namespaces are kept ready on each bridge that is in use; 0 makes each on demand.
     pub pool_size: usize,
-    /// Whether the manager may turn on IPv4 forwarding where it is off.
+    /// Whether the manager may turn on forwarding where it is off.
     pub ip_forward: bool,
     /// Whose rules decide which published ports other hosts reach.
     pub firewall: FirewallMode,
@@ -36,6 +36,13 @@ impl NetworkSettings {
         };
         let default_bridge = bridge_name.to_owned();
         Self { paths, table, default_bridge, pool_size: 6, ip_forward: true, firewall: FirewallMode::Docker }
+    }
+}
+
+impl NetworkSettings {
+    /// Whether forwarding may be turned on: not without the rules that keep others from using it.
+    pub(crate) fn may_forward(&self) -> bool {
+        self.ip_forward && self.firewall == FirewallMode::Docker
     }
 }
 
@@ -209,8 +216,9 @@ pub struct MacAddress(pub [u8; 6]);
 
 impl fmt::Display for MacAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, f] = self.0;
-        write!(formatter, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+        let [vendor @ .., last] = self.0;
+        vendor.iter().try_for_each(|byte| write!(formatter, "{byte:02x}:"))?;
+        write!(formatter, "{last:02x}")
     }
 }
 

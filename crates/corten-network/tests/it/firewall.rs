@@ -34,7 +34,10 @@ fn a_foreign_flush_takes_nothing() {
         manager.publish(&container.id, &[mapping("8080:80")]).unwrap();
         run("nft", "flush ruleset");
         let rules = run("nft", "list ruleset");
-        if corten_testing::need("nftables tables with owner and persist (Linux 6.9)", rules.contains("table inet corten")) {
+        if corten_testing::need(
+            "nftables tables with owner and persist (Linux 6.9)",
+            rules.contains("table inet corten"),
+        ) {
             assert_eq!(ask_from(&world.lan, MACHINE, 8080), LAN_HOST);
         }
         assert_eq!(ask("127.0.0.1", 8080), "172.17.0.1", "at least the proxy serves");

@@ -20,7 +20,9 @@ fn a_sandbox_is_what_docker_makes() {
         assert!(!addresses.contains("eth0    inet6"), "{addresses}");
         assert!(addresses.contains("lo    inet 127.0.0.1/8"), "{addresses}");
         assert!(routes.contains("default via 172.17.0.1 dev eth0"), "{routes}");
-        assert!(inside(&sandbox.namespace, || ip("-o link show eth0")).contains("link/ether 02:42:ac:11:00:02"));
+        assert!(
+            inside(&sandbox.namespace, || ip("-o link show eth0")).contains("link/ether 02:42:ac:11:00:02")
+        );
         let bridge = ip("-o -d link show corten0");
         assert!(bridge.contains("state UP") && bridge.contains("bridge"), "{bridge}");
         assert!(ip("-o addr show corten0").contains("172.17.0.1/16"));
@@ -71,8 +73,9 @@ fn addresses_and_macs_can_be_asked_for() {
             ("172.17.9.10", Some("02:00:00:00:00:07"), "02:00:00:00:00:07"),
         ] {
             let sandbox = with(wanted, mac).unwrap();
-            let (addresses, link, routes) =
-                inside(&sandbox.namespace, || (ip("-o addr show eth0"), ip("-o link show eth0"), ip("route")));
+            let (addresses, link, routes) = inside(&sandbox.namespace, || {
+                (ip("-o addr show eth0"), ip("-o link show eth0"), ip("route"))
+            });
             assert!(addresses.contains(&format!("inet {wanted}/16")), "{addresses}");
             assert_eq!(addresses.lines().count(), 1, "{addresses}");
             assert!(link.contains(has), "{link}");
@@ -105,7 +108,11 @@ fn a_small_subnet_is_used_up_to_its_last_address() {
         addresses.sort_unstable();
         assert_eq!(addresses, ["10.7.0.2", "10.7.0.3", "10.7.0.4", "10.7.0.5", "10.7.0.6"]);
         let error = manager.create_sandbox(&request).unwrap_err();
-        assert!(error.to_string().starts_with("no available IPv4 addresses on this network's address pools: net-a"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("no available IPv4 addresses on this network's address pools: net-a")
+        );
         manager.remove_sandbox(&all[2].id).unwrap();
         manager.settle();
         assert_eq!(address(&manager.create_sandbox(&request).unwrap()), address(&all[2]));
@@ -190,7 +197,9 @@ fn nothing_is_left() {
         for folder in ["run/netns", "run/sandboxes"] {
             assert_eq!(std::fs::read_dir(world.scratch.path().join(folder)).unwrap().count(), 0, "{folder}");
         }
-        wait_until("interfaces are gone", || (ip("-o link").lines().count(), run("nft", "list ruleset")) == before);
+        wait_until("interfaces are gone", || {
+            (ip("-o link").lines().count(), run("nft", "list ruleset")) == before
+        });
     });
 }
 
@@ -231,7 +240,10 @@ fn a_killed_daemon_leaves_its_sandboxes_to_the_next() {
         let fresh = sandbox(&second, "fresh");
         assert_ne!(fresh.endpoint.as_ref().unwrap().address, live.endpoint.as_ref().unwrap().address);
         let error = second.publish(&fresh.id, &[mapping("8080:80")]).unwrap_err();
-        assert!(error.to_string().ends_with("Bind for 0.0.0.0:8080 failed: port is already allocated"), "{error}");
+        assert!(
+            error.to_string().ends_with("Bind for 0.0.0.0:8080 failed: port is already allocated"),
+            "{error}"
+        );
         second.publish(&fresh.id, &[mapping("8081:80")]).unwrap();
         second.remove_sandbox(&live.id).unwrap();
         second.settle();

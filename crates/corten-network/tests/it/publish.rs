@@ -114,7 +114,11 @@ fn networks_are_apart_and_internal_ones_closed() {
         for pair in [&a, &b, &c] {
             assert_eq!(ask_from(&pair[1].namespace, &address(&pair[0]), 80), address(&pair[1]));
         }
-        assert_ne!(ask_from(&d[1].namespace, &address(&d[0]), 80), address(&d[1]), "no talk among containers");
+        assert_ne!(
+            ask_from(&d[1].namespace, &address(&d[0]), 80),
+            address(&d[1]),
+            "no talk among containers"
+        );
         // Between.
         assert_eq!(ask_from(&a[1].namespace, &address(&b[0]), 80), "TimedOut");
         assert_eq!(ask_from(&b[1].namespace, &address(&a[0]), 80), "TimedOut");
@@ -138,7 +142,8 @@ fn a_taken_port_is_told_with_its_holder() {
         let manager = world.manager();
         let (first, second) = (sandbox(&manager, "first"), sandbox(&manager, "second"));
         manager.publish(&first.id, &[mapping("127.0.0.1:18090:80")]).unwrap();
-        let error = refused(manager.publish(&second.id, &[mapping("18089:80"), mapping("127.0.0.1:18090:80")]));
+        let error =
+            refused(manager.publish(&second.id, &[mapping("18089:80"), mapping("127.0.0.1:18090:80")]));
         let endpoint = second.endpoint.clone().unwrap();
         assert_eq!(
             error.to_string(),
@@ -178,12 +183,14 @@ fn free_ports_and_ranges() {
         let manager = world.manager();
         let container = sandbox(&manager, "c");
         let published = manager.publish(&container.id, &[mapping("80"), mapping("81")]).unwrap();
-        let ports: Vec<_> = published.iter().map(|port| (port.host_address.to_string(), port.host_port)).collect();
+        let ports: Vec<_> =
+            published.iter().map(|port| (port.host_address.to_string(), port.host_port)).collect();
         assert_eq!(ports.len(), 4);
         // The same number for both families, and another for the next.
         assert_eq!((ports[0].0.as_str(), ports[1].0.as_str()), ("0.0.0.0", "::"));
         assert!(ports[0].1 == ports[1].1 && ports[2].1 == ports[3].1 && ports[0].1 != ports[2].1);
-        let first = |text: &str| manager.publish(&container.id, &[mapping(text)]).map(|ports| ports[0].host_port);
+        let first =
+            |text: &str| manager.publish(&container.id, &[mapping(text)]).map(|ports| ports[0].host_port);
         assert_eq!(first("127.0.0.1:9000-9001:80").unwrap(), 9000);
         assert_eq!(first("127.0.0.1:9000-9001:80").unwrap(), 9001);
         let error = first("127.0.0.1:9000-9001:80").unwrap_err();

@@ -9,7 +9,8 @@
 //! left on the machine whatever happens.
 
 use corten_network::{
-    Attachment, BridgeNetwork, NetworkManager, NetworkSettings, PortMapping, Protocol, Sandbox, SandboxRequest,
+    Attachment, BridgeNetwork, NetworkManager, NetworkSettings, PortMapping, Protocol, Sandbox,
+    SandboxRequest,
 };
 use corten_std::Paths;
 use corten_sys::netlink::namespace;
@@ -36,7 +37,9 @@ pub(crate) struct World {
 /// Runs a test on a thread in namespaces of its own, as root, or says why not.
 pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
     if !corten_testing::need_root()
-        || !["ip", "nft", "bridge"].iter().all(|name| corten_testing::need(name, corten_testing::program(name)))
+        || !["ip", "nft", "bridge"]
+            .iter()
+            .all(|name| corten_testing::need(name, corten_testing::program(name)))
     {
         return;
     }
@@ -50,7 +53,11 @@ pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
         run("mount", &format!("-t tmpfs none {}", scratch.path().display()));
         test(&World { scratch, lan, far });
     };
-    std::thread::Builder::new().spawn(run).unwrap().join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    std::thread::Builder::new()
+        .spawn(run)
+        .unwrap()
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 /// A host on a cable of its own.
@@ -61,7 +68,11 @@ fn neighbour(name: &str, here: &str, there: &str, gateway: &str) -> OwnedFd {
     })
     .join()
     .unwrap();
-    let path = std::env::temp_dir().join(format!("corten-{name}-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let path = std::env::temp_dir().join(format!(
+        "corten-{name}-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
     namespace::pin(space.as_fd(), &path).unwrap();
     ip(&format!("link add {name}0 type veth peer name eth0 netns {}", path.display()));
     ip(&format!("addr add {here} dev {name}0"));
@@ -76,6 +87,13 @@ fn neighbour(name: &str, here: &str, there: &str, gateway: &str) -> OwnedFd {
         }
     });
     namespace::unpin(&path).unwrap();
+    // The kernel notices by and by that both ends are up.
+    for _ in 0..400 {
+        if ip(&format!("-o link show {name}0")).contains("state UP") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     space
 }
 
@@ -138,11 +156,7 @@ pub(crate) fn ip(arguments: &str) -> String {
 /// Runs a program in the thread's namespaces; its output.
 pub(crate) fn run(program: &str, arguments: &str) -> String {
     let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {arguments}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

@@ -4,7 +4,7 @@
 //! byte order; so are addresses and ports in keys. A rule is a list of expressions that work on registers: each
 //! loads, compares or acts, and the first that does not match ends the rule.
 
-use super::message::{Attributes, Batch, Message, flag, messages};
+use super::message::{Attributes, Batch, Message, flag};
 use super::socket::{NetlinkError, Socket};
 
 const SUBSYSTEM: u16 = 10;
@@ -16,7 +16,6 @@ const DELETE_TABLE: u16 = NEW_TABLE + 2;
 const NEW_CHAIN: u16 = NEW_TABLE + 3;
 const GET_CHAIN: u16 = NEW_TABLE + 4;
 const NEW_RULE: u16 = NEW_TABLE + 6;
-const DELETE_RULE: u16 = NEW_TABLE + 8;
 const NEW_SET: u16 = NEW_TABLE + 9;
 const NEW_ELEMENT: u16 = NEW_TABLE + 12;
 const GET_ELEMENT: u16 = NEW_TABLE + 13;
@@ -46,6 +45,8 @@ const ELEMENT_END: u32 = 1;
 
 /// Numbers by which `nft` knows the types of keys, so that it can print them.
 pub mod data_type {
+    /// `nf_proto`
+    pub const FAMILY: u32 = 2;
     /// `ipv4_addr`
     pub const IPV4: u32 = 7;
     /// `ipv6_addr`
@@ -135,14 +136,6 @@ pub fn add_chain(batch: &mut Batch, table: &str, chain: &str) {
     batch.message(NEW_CHAIN, flag::CREATE, "make a chain", &header(INET), |batch| {
         batch.attribute_text(1, table);
         batch.attribute_text(3, chain);
-    });
-}
-
-/// Removes all rules of a chain.
-pub fn flush_chain(batch: &mut Batch, table: &str, chain: &str) {
-    batch.message(DELETE_RULE, 0, "remove rules", &header(INET), |batch| {
-        batch.attribute_text(1, table);
-        batch.attribute_text(2, chain);
     });
 }
 
@@ -557,14 +550,9 @@ pub fn add_rule(batch: &mut Batch, table: &str, chain: &str, rule: &Rule) {
     });
 }
 
-/// What a batch does, one line per message, for tests and debug logs.
-pub fn describe(batch: &Batch) -> Vec<&'static str> {
-    let count = messages(batch.bytes()).count().min(batch.operations.len());
-    batch.operations[..count].to_vec()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::message::messages;
     use super::*;
     use proptest::prelude::*;
 

@@ -43,6 +43,8 @@ const RTA_GATEWAY: u16 = 5;
 
 /// `IFF_UP`.
 pub const UP: u32 = 1;
+/// `IFF_RUNNING`: up, and so is what it is connected to.
+pub const RUNNING: u32 = 0x40;
 /// `AF_INET`, `AF_INET6` and `AF_BRIDGE` as the headers carry them.
 const INET: u8 = 2;
 const INET6: u8 = 10;
@@ -136,10 +138,17 @@ pub fn set_up(batch: &mut Batch, index: u32, up: bool) {
     batch.message(NEW_LINK, 0, "switch an interface on or off", &link_header(0, index, flags, UP), |_| {});
 }
 
+/// Puts an interface on a bridge; one that is there already stays.
+pub fn set_master(batch: &mut Batch, index: u32, bridge: u32) {
+    batch.message(NEW_LINK, 0, "put an interface on a bridge", &link_header(0, index, 0, 0), |batch| {
+        batch.attribute_u32(IFLA_MASTER, bridge);
+    });
+}
+
 /// Sets an interface's MTU.
 pub fn set_mtu(batch: &mut Batch, index: u32, mtu: u32) {
     batch.message(NEW_LINK, 0, "set an MTU", &link_header(0, index, 0, 0), |batch| {
-        batch.attribute_u32(IFLA_MTU, mtu)
+        batch.attribute_u32(IFLA_MTU, mtu);
     });
 }
 

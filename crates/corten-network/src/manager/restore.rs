@@ -1,0 +1,116 @@
+//! What a new daemon does with what the one before left.
+
+use super::{Held, NetworkManager, Shared, lock};
+use crate::background::Sweep;
+use crate::error::NetworkError;
+use crate::firewall;
+use crate::port::{self, Reservation};
+use crate::settings::Sandbox;
+use corten_sys::netlink::{Batch, route};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+impl NetworkManager {
+    /// After a restart of the daemon: keeps the sandboxes named, and removes everything else that an earlier daemon
+    /// left behind: namespaces, interfaces, map elements, records. `reserved` are sockets that another process kept
+    /// (see [`NetworkManager::take_reserved`]); ports without one are bound anew. Returns what was kept; a name that is
+    /// missing in the answer has no sandbox any more. Called once, after the networks were ensured.
+    pub fn restore(
+        &self,
+        live: &[String],
+        reserved: Vec<(String, OwnedFd)>,
+    ) -> Result<Vec<Sandbox>, NetworkError> {
+        let shared = &*self.shared;
+        let mut reserved: HashMap<_, _> = reserved.into_iter().collect();
+        let mut state = lock(&shared.state);
+        let mut pending = std::mem::take(&mut state.pending);
+        let mut kept = Vec::new();
+        for id in live {
+            let Some(record) = pending.remove(id) else { continue };
+            let network_is_known = record
+                .endpoint
+                .as_ref()
+                .is_none_or(|endpoint| state.networks.contains_key(&endpoint.network_id));
+            let sandbox = match shared.describe(&record) {
+                Ok(sandbox) if network_is_known => sandbox,
+                _ => {
+                    pending.insert(record.id.clone(), record);
+                    continue;
+                }
+            };
+            let mut reservations = Vec::new();
+            if let Some(endpoint) = &record.endpoint {
+                if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
+                    network.attached += 1;
+                    network.warm = true;
+                    shared.reconnect(record.host_index, network.bridge);
+                }
+                for port in &record.ports {
+                    state.ports.take(port, id);
+                    let reservation = match reserved.remove(&Reservation::name(port)) {
+                        Some(socket) => Ok(Reservation { port: *port, socket: Some(Arc::new(socket)) }),
+                        None => port::reserve(*port),
+                    };
+                    match reservation {
+                        Ok(reservation) => {
+                            shared.accept(&reservation, endpoint);
+                            reservations.push(reservation);
+                        }
+                        Err(error) => {
+                            tracing::warn!(port = port.host_port, %error, "a published port is not reserved any more");
+                        }
+                    }
+                }
+            }
+            state.sandboxes.insert(id.clone(), Held { record, reservations });
+            kept.push(sandbox);
+        }
+        let reconciled = shared.firewall.as_ref().map_or(Ok(()), |firewall| {
+            let networks =
+                state.networks.values().flat_map(|network| firewall::network_elements(&network.config));
+            let ports = state.sandboxes.values().filter_map(|held| {
+                Some(firewall::port_elements(held.record.endpoint.as_ref()?, &held.record.ports))
+            });
+            let wanted: Vec<_> =
+                networks.chain(ports.flatten()).chain(lock(&shared.guard).elements()).collect();
+            lock(firewall).reconcile(&wanted)
+        });
+        let bridges: Vec<_> = state.networks.values().map(|network| network.bridge).collect();
+        let in_use: Vec<_> = state
+            .sandboxes
+            .values()
+            .filter_map(|held| Some(held.record.endpoint.as_ref()?.host_interface.clone()))
+            .chain(
+                pending.values().filter_map(|record| Some(record.endpoint.as_ref()?.host_interface.clone())),
+            )
+            .collect();
+        let mut interfaces = std::mem::take(&mut state.leftover_interfaces);
+        interfaces.retain(|(name, bridge)| bridges.contains(bridge) && !in_use.contains(name));
+        let paths = std::mem::take(&mut state.leftover_paths);
+        drop(state);
+        let background = lock(&self.background);
+        for record in pending.into_values() {
+            background.sweep(Sweep::Sandbox(Box::new(record)));
+        }
+        background.sweep(Sweep::Interfaces(interfaces.into_iter().map(|(name, _)| name).collect()));
+        background.sweep(Sweep::Paths(paths));
+        reconciled.map_err(|source| NetworkError::Kernel {
+            operation: "mend the firewall rules",
+            subject: shared.settings.default_bridge.clone(),
+            source,
+        })?;
+        Ok(kept)
+    }
+}
+
+impl Shared {
+    /// Puts a cable on its bridge again, where the bridge was removed and made anew meanwhile.
+    fn reconnect(&self, host_index: u32, bridge: u32) {
+        let mut batch = Batch::new();
+        route::set_master(&mut batch, host_index, bridge);
+        if let Err(error) = lock(&self.route).send(batch) {
+            tracing::warn!(error = %corten_std::chain(&error), "a sandbox is not on its bridge any more");
+        }
+    }
+}

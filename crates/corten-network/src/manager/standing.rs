@@ -1,0 +1,88 @@
+//! Namespaces that stand ready: which are wanted, where they go, and the addresses they hold.
+
+use super::{Shared, lock};
+use crate::pool::{Network, Plan, Ready, Wanted};
+use crate::record::Record;
+use corten_sys::netlink::namespace;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+impl Shared {
+    /// What should be made ready next: a plan with an address that is taken, or a namespace without a network. The address of a plan is taken.
+    pub(crate) fn next_plan(&self) -> Option<Wanted> {
+        let mut state = lock(&self.state);
+        if state.closing {
+            return None;
+        }
+        for network in state.networks.values_mut().filter(|network| network.warm) {
+            if network.ready.len() < self.target(network)
+                && let Ok(address) = network.addresses.allocate()
+            {
+                return Some(Wanted::Connected(network.plan(address, None)));
+            }
+        }
+        (state.bare.len() < self.settings.pool_size.min(2)).then_some(Wanted::Bare)
+    }
+
+    /// Whether some pool has less than half of what it should have, so that the next starts may find it empty.
+    pub(crate) fn is_low(&self) -> bool {
+        let state = lock(&self.state);
+        state.networks.values().any(|network| network.warm && network.ready.len() * 2 < self.target(network))
+    }
+
+    /// How many namespaces stand ready on a warm network. A small subnet is not used up by what nobody asked for.
+    fn target(&self, network: &Network) -> usize {
+        self.settings.pool_size.min(network.addresses.capacity() as usize / 4)
+    }
+
+    /// Puts what was made where it belongs; what is not wanted any more goes.
+    pub(crate) fn put_ready(&self, ready: Ready, plan: Option<&Plan>) {
+        let mut state = lock(&self.state);
+        let closing = state.closing;
+        let place = match plan {
+            None => Some(&mut state.bare),
+            Some(plan) => state
+                .networks
+                .get_mut(&plan.network)
+                .filter(|network| network.bridge == plan.bridge)
+                .map(|network| &mut network.ready),
+        };
+        if let Some(place) = place.filter(|_| !closing) {
+            // Lowest address first, as if made on demand.
+            let address = |ready: &Ready| ready.cable.as_ref().map(|cable| cable.addressing.address);
+            let index = place.partition_point(|other| address(other) < address(&ready));
+            place.insert(index, ready);
+        } else {
+            drop(state);
+            let _ = namespace::unpin(&ready.path);
+        }
+    }
+
+    /// The address of a plan that came to nothing is free again. Whether its network still exists.
+    pub(crate) fn give_back(&self, plan: &Plan) -> bool {
+        let mut state = lock(&self.state);
+        let network = state.networks.get_mut(&plan.network);
+        network.map(|network| network.addresses.release(plan.addressing.address)).is_some()
+    }
+
+    /// The address of a sandbox that has gone is free again.
+    pub(crate) fn release_address(&self, record: &Record) {
+        if let Some(endpoint) = &record.endpoint
+            && let Some(network) = lock(&self.state).networks.get_mut(&endpoint.network_id)
+        {
+            network.addresses.release(endpoint.address);
+        }
+    }
+}
+
+/// The interfaces and pins of namespaces that are not wanted any more. The sockets inside are closed.
+pub(super) fn discarded(ready: VecDeque<Ready>) -> (Vec<String>, Vec<PathBuf>) {
+    ready.into_iter().map(|ready| (ready.cable.map(|cable| cable.host_interface), ready.path)).fold(
+        (Vec::new(), Vec::new()),
+        |(mut names, mut paths), (name, path)| {
+            names.extend(name);
+            paths.push(path);
+            (names, paths)
+        },
+    )
+}
