@@ -5,7 +5,7 @@
 //! the paths are walked by `corten-layer`, which never leaves that root.
 
 use crate::Engine;
-use crate::container::handle::View;
+use crate::container::handle::{Handle, View};
 use crate::container::record::{MountKind, Mounted, Record};
 use crate::container::state::Phase;
 use crate::container::{files, rootfs};
@@ -20,7 +20,7 @@ use corten_layer::{
 };
 use corten_oci::runtime::User;
 use corten_runtime::user;
-use corten_std::file;
+use corten_std::{ErrorClass, file};
 use corten_store::{Mounts, SnapshotKey};
 use corten_sys::mount::{self, AttributeChange, OverlayMount, Propagation};
 use corten_sys::process::{self, Namespaces};
@@ -29,6 +29,8 @@ use rustix::io::Errno;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How files are put into a container.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,8 +69,8 @@ impl Engine {
     pub async fn archive_stat(&self, reference: &str, path: &str) -> Result<PathStat> {
         let (engine, reference, path) = (self.clone(), reference.to_owned(), path.to_owned());
         blocking(move || {
-            let view = engine.find(&reference)?.view();
-            let root = open(&engine.inner, &view, &path, Purpose::Read)?;
+            let handle = engine.find(&reference)?;
+            let (root, _) = open(&engine.inner, &handle, &path, Purpose::Read)?;
             let stat = stat_in_root(root.root.as_fd(), Path::new(&path))
                 .map_err(|error| path_failed(error, &path, &reference))?;
             Ok(PathStat {
@@ -84,8 +86,8 @@ impl Engine {
 
     /// `GET /containers/{}/archive`: writes `path`, with all that is below it, as a tar. Blocking.
     pub fn archive_get(&self, reference: &str, path: &str, out: &mut dyn Write) -> Result<()> {
-        let view = self.find(reference)?.view();
-        let root = open(&self.inner, &view, path, Purpose::Read)?;
+        let handle = self.find(reference)?;
+        let (root, view) = open(&self.inner, &handle, path, Purpose::Read)?;
         pack(root.root.as_fd(), Path::new(path), out, &PackOptions::default())
             .map_err(|error| path_failed(error, path, reference))?;
         self.tell_of(&view.record, "archive-path");
@@ -101,8 +103,8 @@ impl Engine {
         tar: impl Read + Send,
         options: &PutOptions,
     ) -> Result<()> {
-        let view = self.find(reference)?.view();
-        let root = open(&self.inner, &view, path, Purpose::Write)?;
+        let handle = self.find(reference)?;
+        let (root, view) = open(&self.inner, &handle, path, Purpose::Write)?;
         let fd = root.root.as_fd();
         let resolved =
             resolve_in_root(fd, Path::new(path)).map_err(|error| path_failed(error, path, reference))?;
@@ -198,28 +200,41 @@ fn check_there(view: &View) -> Result<()> {
     }
 }
 
-/// Opens the container's root as it is now. `path` decides how much must be mounted.
-fn open(engine: &EngineInner, view: &View, path: &str, purpose: Purpose) -> Result<RootView> {
-    check_there(view)?;
-    if view.phase().has_process()
-        && let Some(root) = process_root(view.life.pid, &view.record.id)
-    {
-        return Ok(RootView { root, _namespace: None });
-    }
+/// Opens the container's root as it is now, and gives the container as it was then. `path` decides how much must be mounted.
+fn open(engine: &EngineInner, handle: &Handle, path: &str, purpose: Purpose) -> Result<(RootView, Arc<View>)> {
+    let view = settled(handle)?;
     let record = &view.record;
-    let below = mounts_below(engine, record, path);
-    match &record.snapshot {
-        Some(key) if purpose == Purpose::Read && below.is_empty() => {
-            Ok(RootView { root: read_only(engine, key)?, _namespace: None })
-        }
-        _ => {
-            let root = rootfs::mount(engine, record)?;
-            if below.is_empty() {
-                return Ok(RootView { root, _namespace: None });
-            }
-            with_mounts(root, &below, &engine.settings.paths.running())
-        }
+    if view.phase().has_process() {
+        let root = process_root(view.life.pid, &record.id).ok_or_else(|| {
+            EngineError::new(ErrorClass::Unavailable, format!("the files of container {} cannot be reached", record.id))
+        })?;
+        return Ok((RootView { root, _namespace: None }, view));
     }
+    let below = mounts_below(engine, record, path);
+    let root = match &record.snapshot {
+        Some(key) if purpose == Purpose::Read && below.is_empty() => read_only(engine, key)?,
+        _ => rootfs::mount(engine, record)?,
+    };
+    let root = if below.is_empty() {
+        RootView { root, _namespace: None }
+    } else {
+        with_mounts(root, &below, &engine.settings.paths.running())?
+    };
+    Ok((root, view))
+}
+
+/// The container once it is known whether it runs: an end that is not heard of yet is waited for.
+fn settled(handle: &Handle) -> Result<Arc<View>> {
+    const STEP: Duration = Duration::from_millis(20);
+    for _ in 0..50 {
+        let view = handle.view();
+        check_there(&view)?;
+        if !view.phase().has_process() || process_root(view.life.pid, &view.record.id).is_some() {
+            return Ok(view);
+        }
+        std::thread::sleep(STEP);
+    }
+    Ok(handle.view())
 }
 
 /// The root of a running container. The number may have gone to another process meanwhile, so the process must be in the

@@ -103,7 +103,6 @@ struct NetworkRecord {
 
 /// The networks; the map is the truth while the engine is open. Its lock is held while a bridge is made or removed.
 pub(crate) struct Networks {
-    store: Store,
     map: Mutex<BTreeMap<String, Arc<NetworkRecord>>>,
 }
 
@@ -143,7 +142,7 @@ impl Networks {
                     .map_err(|error| EngineError::because(&format!("making network {}", record.name), error))?;
             }
         }
-        Ok(Self { store: store.clone(), map: Mutex::new(map) })
+        Ok(Self { map: Mutex::new(map) })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<NetworkRecord>>> {

@@ -12,7 +12,7 @@ use crate::name::random_name;
 use crate::network::NetworkDriver;
 use crate::undo::Undo;
 use crate::volume::{VolumeWanted, blocking};
-use corten_api::container::{CreateRequest, CreateResponse, NetworkingConfig};
+use corten_api::container::{ContainerConfig, CreateRequest, CreateResponse, HostConfig, NetworkingConfig};
 use corten_api::network::EndpointSettings;
 use corten_std::{Timestamp, file, id};
 use corten_store::{Image, SnapshotKey};
@@ -106,7 +106,7 @@ impl Engine {
         undo.push("folder", move || Ok(file::remove_tree(folder)?));
         points.check("create.folder")?;
 
-        let hostname = hostname(&mut config, &host_config.network_mode, &host_config.uts_mode, &id);
+        let hostname = self.hostname(&mut config, &host_config.network_mode, &host_config.uts_mode, &id);
         let record = Record {
             name,
             created: Timestamp::now(),
@@ -175,8 +175,8 @@ impl Engine {
     /// Checks the network mode and gives the endpoints by network name.
     fn networks_for(
         &self,
-        config: &corten_api::container::ContainerConfig,
-        host: &mut corten_api::container::HostConfig,
+        config: &ContainerConfig,
+        host: &mut HostConfig,
         networking: NetworkingConfig,
         warnings: &mut Vec<String>,
     ) -> Result<BTreeMap<String, EndpointSettings>> {
@@ -201,16 +201,20 @@ impl Engine {
             if host.extra_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty()) {
                 return refuse("custom host-to-IP mapping");
             }
-            // The id is kept, so that a rename of the other container does not matter.
+            // The id is kept, so that a rename of the other container does not matter; and the one that has the network
+            // itself, where the other has it from a third.
             let other = self.find(other)?;
-            host.network_mode = format!("container:{}", other.id);
-            return Ok(BTreeMap::new());
+            let mode = other.view().record.host_config.network_mode.clone();
+            host.network_mode = if mode.starts_with("container:") { mode } else { format!("container:{}", other.id) };
         }
         if let Some(other) = host.pid_mode.strip_prefix("container:") {
             host.pid_mode = format!("container:{}", self.find(other)?.id);
         }
         if let Some(other) = host.ipc_mode.strip_prefix("container:") {
             host.ipc_mode = format!("container:{}", self.find(other)?.id);
+        }
+        if mode.starts_with("container:") {
+            return Ok(BTreeMap::new());
         }
         let mode = if config.network_disabled { "none".to_owned() } else { mode };
         let network = self.inner.networks.resolve(&mode)?;
@@ -239,6 +243,22 @@ impl Engine {
             endpoint.mac_address.clone_from(&config.mac_address);
         }
         Ok([(network.name, endpoint)].into())
+    }
+
+    /// The name inside: what was asked for, the host's or the other container's where their network is shared, else the
+    /// short id.
+    fn hostname(&self, config: &mut ContainerConfig, network: &str, uts: &str, id: &str) -> String {
+        if let Some(other) = network.strip_prefix("container:") {
+            return self.find(other).map(|other| other.view().record.hostname.clone()).unwrap_or_default();
+        }
+        if config.hostname.is_empty() {
+            config.hostname = if network == "host" || uts == "host" {
+                rustix::system::uname().nodename().to_string_lossy().into_owned()
+            } else {
+                id::short(id).to_owned()
+            };
+        }
+        config.hostname.clone()
     }
 
     /// The mounts of `VolumesFrom`.
@@ -309,18 +329,4 @@ fn manifest(image: &Image) -> corten_api::image::Descriptor {
         }),
         ..corten_api::image::Descriptor::default()
     }
-}
-
-/// The name inside: what was asked for, the host's where its network is shared, else the short id.
-fn hostname(config: &mut corten_api::container::ContainerConfig, network: &str, uts: &str, id: &str) -> String {
-    if config.hostname.is_empty() && (network == "host" || uts == "host") {
-        let name = rustix::system::uname();
-        let name = name.nodename().to_string_lossy().into_owned();
-        config.hostname.clone_from(&name);
-        return name;
-    }
-    if config.hostname.is_empty() && !network.starts_with("container:") {
-        id::short(id).clone_into(&mut config.hostname);
-    }
-    config.hostname.clone()
 }

@@ -26,6 +26,11 @@ pub(super) struct Addresses {
     pub(super) ipv6: bool,
 }
 
+/// The id of the container whose files a container has: another's where its network is another's.
+pub(super) fn owner(record: &Record) -> &str {
+    record.host_config.network_mode.strip_prefix("container:").unwrap_or(&record.id)
+}
+
 /// Where one of the files lies.
 pub(crate) fn path(engine: &EngineInner, id: &str, name: &str) -> PathBuf {
     engine.settings.paths.container(id).join(name)

@@ -23,7 +23,7 @@ impl Engine {
             if view.life.started_at.is_zero() {
                 return String::new();
             }
-            self.inner.settings.paths.container(&record.id).join(name).to_string_lossy().into_owned()
+            super::files::path(&self.inner, super::files::owner(record), name).to_string_lossy().into_owned()
         };
         let keeps_log = record.host_config.log_config.driver != "none" && !view.life.started_at.is_zero();
         Ok(Inspect {

@@ -6,6 +6,7 @@ use crate::container::state::Lifecycle;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use corten_std::file::{self, Durability};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// The database's table.
@@ -53,11 +54,12 @@ pub(super) fn all(engine: &EngineInner) -> Result<(Vec<Record>, Vec<PathBuf>)> {
         .into_iter()
         .map(|(_, record)| record)
         .collect();
+    let durable: HashSet<String> = records.iter().map(|record| record.id.clone()).collect();
     let mut strays = Vec::new();
     let running = engine.settings.paths.running();
     for name in file::list(&running)? {
         let folder = running.join(&name);
-        if records.iter().any(|record| *record.id == *name.to_string_lossy()) {
+        if name.to_str().is_some_and(|name| durable.contains(name)) {
             continue;
         }
         let bytes = file::read_optional(folder.join(RECORD)).unwrap_or_default().unwrap_or_default();

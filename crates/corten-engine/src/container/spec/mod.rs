@@ -199,7 +199,7 @@ fn add_mounts(engine: &EngineInner, spec: &mut Spec, record: &Record) {
     spec.mounts.retain(|mount| !record.mounts.iter().any(|mounted| mounted.destination == mount.destination));
     for (name, destination) in FILES {
         if !record.mounts.iter().any(|mounted| mounted.destination == destination) {
-            let source = files::path(engine, &record.id, name);
+            let source = files::path(engine, files::owner(record), name);
             spec.mounts.push(bind(destination, &source, record.host_config.readonly_rootfs, "rprivate", false));
         }
     }
