@@ -94,10 +94,11 @@ impl Words<'_> {
                 if name == "help" {
                     return Err(help::of_command(self.entry, &self.typed, declared));
                 }
-                let Some(argument) = declared.get_arguments().find(|argument| argument.get_long() == Some(name))
+                let Some(argument) = declared.get_arguments().find(|argument| has_long(argument, name))
                 else {
                     return Err(self.flag_error(&format!("unknown flag: --{name}")));
                 };
+                let name = argument.get_long().unwrap_or(name);
                 let value = match value {
                     Some(value) => value,
                     None if is_switch(argument) => "true".to_owned(),
@@ -212,6 +213,10 @@ impl Words<'_> {
         let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_else(|| error.kind().to_string());
         self.flag_error(&format!("invalid argument \"{value}\" for \"{short}--{long}\" flag: {why}"))
     }
+}
+
+fn has_long(argument: &Arg, name: &str) -> bool {
+    argument.get_long() == Some(name) || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
 }
 
 /// Whether a flag takes no value unless written with `=`.

@@ -39,6 +39,9 @@ pub(crate) fn of_group(program: &str, group: &str) -> Option<String> {
         .iter()
         .filter_map(|entry| {
             let name = entry.name.strip_prefix(group)?.strip_prefix(' ')?;
+            if (entry.command)().is_hide_set() {
+                return None;
+            }
             Some((name.to_owned(), about_of(entry)))
         })
         .collect();

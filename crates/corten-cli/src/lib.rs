@@ -18,6 +18,7 @@ mod format;
 mod help;
 mod invocation;
 mod session;
+mod tar;
 mod terminal;
 mod time;
 mod ui;

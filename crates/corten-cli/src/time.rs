@@ -51,6 +51,16 @@ pub(crate) fn go_time(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} +0000 UTC")
 }
 
+/// As [`go_time`], with the fraction.
+pub(crate) fn go_timestamp(at: Timestamp) -> String {
+    let whole = go_time(at.unix_seconds());
+    let fraction = match at.subsecond_nanos() {
+        0 => String::new(),
+        nanos => format!(".{}", format!("{nanos:09}").trim_end_matches('0')),
+    };
+    whole.replacen(" +0000", &format!("{fraction} +0000"), 1)
+}
+
 /// As Go prints a duration: `1h30m0s`, `1.5s`, `300ms`, `0s`.
 pub(crate) fn go_duration(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };

@@ -5,7 +5,7 @@ use crate::{Client, ClientError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use std::io::Read;
+use std::io::{self, Write};
 
 /// What lies at a path in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -58,14 +58,14 @@ impl Client {
         Ok((reply, stat))
     }
 
-    /// Unpacks a tar into a folder.
+    /// Unpacks a tar, which `content` writes, into a folder.
     pub fn archive_put(
         &self,
         container: &str,
         path: &str,
         no_overwrite: bool,
         copy_owner: bool,
-        content: &mut dyn Read,
+        content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), ClientError> {
         let mut query = Query::new().with("path", path);
         if copy_owner {
@@ -74,7 +74,7 @@ impl Client {
         if no_overwrite {
             query = query.with("noOverwriteDirNonDir", "true");
         }
-        self.request("PUT", &archive(container), &query, Payload::Archive(content))?.body().map(drop)
+        self.request("PUT", &archive(container), &query, Payload::Produced(content))?.body().map(drop)
     }
 }
 

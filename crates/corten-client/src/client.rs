@@ -8,7 +8,7 @@ use corten_std::Paths;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -86,6 +86,9 @@ impl Client {
             }
             Payload::Archive(source) => {
                 self.send_raw(method, &target, &[("Content-Type", "application/x-tar")], Body::Stream(source))?
+            }
+            Payload::Produced(produce) => {
+                self.send_raw(method, &target, &[("Content-Type", "application/x-tar")], Body::Produced(produce))?
             }
             Payload::Upgrade(json) => {
                 let headers = [
@@ -166,6 +169,11 @@ impl Client {
         }
     }
 
+    /// A connection on which nothing was sent yet, for whoever speaks on it himself.
+    pub fn raw_connection(&self) -> Result<Stream, ClientError> {
+        self.connection().map(Connection::into_stream)
+    }
+
     fn connect_error(&self, error: HttpError) -> ClientError {
         let endpoint = self.target.endpoint.to_string();
         match error.io().map(io::Error::kind) {
@@ -193,6 +201,8 @@ pub enum Payload<'a> {
     Json(&'a [u8]),
     /// A tar stream.
     Archive(&'a mut dyn Read),
+    /// A tar that a function writes.
+    Produced(&'a mut dyn FnMut(&mut dyn Write) -> io::Result<()>),
     /// A document or nothing, with the wish to take the connection over.
     Upgrade(Option<&'a [u8]>),
 }
@@ -203,6 +213,7 @@ impl std::fmt::Debug for Payload<'_> {
             Self::Empty => "Empty",
             Self::Json(_) => "Json",
             Self::Archive(_) => "Archive",
+            Self::Produced(_) => "Produced",
             Self::Upgrade(_) => "Upgrade",
         })
     }

@@ -1,16 +1,24 @@
 //! The table of commands. A command lives in the file that its full name says: `container run` in
 //! `container/run.rs`.
 
+mod archive;
 pub(crate) mod container;
 pub(crate) mod image;
+pub(crate) mod inspect;
+pub(crate) mod network;
+pub(crate) mod system;
+pub(crate) mod version;
+pub(crate) mod volume;
 
 use crate::entry::Entry;
+use crate::error::Result;
+use crate::ui::Ui;
+use corten_std::size;
+use std::cmp::Ordering;
 
 /// Groups and what they are about.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
-    ("builder", "Manage builds"),
     ("container", "Manage containers"),
-    ("context", "Manage contexts"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
     ("system", "Manage Docker"),
@@ -19,18 +27,118 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
 
 /// Every command.
 pub(crate) static ENTRIES: &[Entry] = &[
+    container::attach::ENTRY,
+    container::commit::ENTRY,
+    container::cp::ENTRY,
     container::create::ENTRY,
+    container::diff::ENTRY,
     container::exec::ENTRY,
+    container::export::ENTRY,
+    container::inspect::ENTRY,
+    container::kill::ENTRY,
     container::logs::ENTRY,
     container::ls::ENTRY,
+    container::pause::ENTRY,
+    container::port::ENTRY,
+    container::prune::ENTRY,
+    container::rename::ENTRY,
+    container::restart::ENTRY,
     container::rm::ENTRY,
     container::run::ENTRY,
+    container::start::ENTRY,
+    container::stats::ENTRY,
+    container::stop::ENTRY,
+    container::top::ENTRY,
+    container::unpause::ENTRY,
+    container::update::ENTRY,
+    container::wait::ENTRY,
+    image::history::ENTRY,
+    image::import::ENTRY,
+    image::inspect::ENTRY,
     image::load::ENTRY,
     image::ls::ENTRY,
+    image::prune::ENTRY,
+    image::rm::ENTRY,
+    image::save::ENTRY,
+    image::tag::ENTRY,
     image::unbuilt::BUILD,
     image::unbuilt::LOGIN,
     image::unbuilt::LOGOUT,
     image::unbuilt::PULL,
     image::unbuilt::PUSH,
     image::unbuilt::SEARCH,
+    inspect::ENTRY,
+    network::connect::ENTRY,
+    network::create::ENTRY,
+    network::disconnect::ENTRY,
+    network::inspect::ENTRY,
+    network::ls::ENTRY,
+    network::prune::ENTRY,
+    network::rm::ENTRY,
+    system::df::ENTRY,
+    system::dial_stdio::ENTRY,
+    system::events::ENTRY,
+    system::info::ENTRY,
+    system::prune::ENTRY,
+    version::ENTRY,
+    volume::create::ENTRY,
+    volume::inspect::ENTRY,
+    volume::ls::ENTRY,
+    volume::prune::ENTRY,
+    volume::rm::ENTRY,
 ];
+
+/// What a prune did: the names under their title, and the space.
+pub(crate) fn report_prune(ui: &mut Ui, title: &str, deleted: &[String], reclaimed: Option<u64>) -> Result<()> {
+    if !deleted.is_empty() {
+        ui.line(title)?;
+        for name in deleted {
+            ui.line(name)?;
+        }
+        ui.line("")?;
+    }
+    match reclaimed {
+        Some(bytes) => ui.line(format!("Total reclaimed space: {}", size::human(bytes as f64))),
+        None => Ok(()),
+    }
+}
+
+/// Names in the order people expect: runs of digits by their number.
+pub(crate) fn natural(one: &str, other: &str) -> Ordering {
+    fn next(text: &str) -> Option<(&str, &str)> {
+        let first = text.chars().next()?;
+        let same = |letter: char| letter.is_ascii_digit() == first.is_ascii_digit();
+        let end = text.find(|letter| !same(letter)).unwrap_or(text.len());
+        Some(text.split_at(end))
+    }
+    let (mut left, mut right) = (one, other);
+    loop {
+        match (next(left), next(right)) {
+            (Some((a, left_rest)), Some((b, right_rest))) => {
+                let order = match (a.parse::<u128>(), b.parse::<u128>()) {
+                    (Ok(a), Ok(b)) => a.cmp(&b),
+                    _ => a.cmp(b),
+                };
+                if order != Ordering::Equal {
+                    return order;
+                }
+                (left, right) = (left_rest, right_rest);
+            }
+            (None, None) => return one.cmp(other),
+            (None, Some(_)) => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_numbers_sort_by_the_number() {
+        let mut names = ["web10", "web2", "db", "web2a", "web"];
+        names.sort_by(|one, other| natural(one, other));
+        assert_eq!(names, ["db", "web", "web2", "web2a", "web10"]);
+    }
+}

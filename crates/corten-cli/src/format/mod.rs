@@ -48,6 +48,18 @@ impl Row {
         self
     }
 
+    /// All columns as a document.
+    pub(crate) fn document(&self) -> serde_json::Value {
+        let entries = self.cells.iter().map(|(name, cell)| {
+            let value = match cell {
+                Cell::Text(text) => serde_json::Value::String(text.clone()),
+                Cell::Document(document) => document.clone(),
+            };
+            ((*name).to_owned(), value)
+        });
+        serde_json::Value::Object(entries.collect())
+    }
+
     /// What `.Label "name"` looks in.
     #[must_use]
     pub(crate) fn labelled<'a>(mut self, labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
@@ -131,6 +143,9 @@ pub(crate) fn inspected(
         Some("json") => objects.iter().try_for_each(|(_, object)| ui.line(object.to_string())),
         Some(source) => {
             let template = Template::compile(source)?;
+            if objects.is_empty() {
+                return ui.line("");
+            }
             for (kind, object) in objects {
                 let text = inspected_text(&template, *kind, object)?;
                 ui.line(text)?;

@@ -30,6 +30,8 @@ pub enum Body<'a> {
     Bytes(&'a [u8]),
     /// A stream of unknown length, sent in chunks.
     Stream(&'a mut dyn Read),
+    /// Written by a function, sent in chunks. Its own failures end the request.
+    Produced(&'a mut dyn FnMut(&mut dyn Write) -> io::Result<()>),
 }
 
 impl std::fmt::Debug for Body<'_> {
@@ -38,6 +40,7 @@ impl std::fmt::Debug for Body<'_> {
             Self::Empty => "Empty",
             Self::Bytes(_) => "Bytes",
             Self::Stream(_) => "Stream",
+            Self::Produced(_) => "Produced",
         })
     }
 }
@@ -62,6 +65,11 @@ impl Connection {
     /// Whether another request may be sent: nothing is waiting to be read, and the server has not closed.
     pub fn is_usable(&self) -> bool {
         self.start == self.buffer.len() && !self.stream.is_stale()
+    }
+
+    /// The socket alone.
+    pub fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// Sends a request and waits for the answer's head. On an error the connection is gone.
@@ -104,30 +112,28 @@ impl Connection {
             Body::Stream(source) => {
                 head.push_str("Transfer-Encoding: chunked\r\n\r\n");
                 self.stream.write_all(head.as_bytes()).map_err(HttpError::Send)?;
-                self.write_chunks(source)
+                let mut chunks = Chunks::new(&mut self.stream);
+                loop {
+                    match source.read(chunks.room()) {
+                        Ok(0) => return chunks.finish().map_err(HttpError::Send),
+                        Ok(count) => chunks.filled(count).map_err(HttpError::Send)?,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(HttpError::Source(error)),
+                    }
+                }
+            }
+            Body::Produced(produce) => {
+                head.push_str("Transfer-Encoding: chunked\r\n\r\n");
+                self.stream.write_all(head.as_bytes()).map_err(HttpError::Send)?;
+                let mut chunks = Chunks::new(&mut self.stream);
+                match produce(&mut chunks) {
+                    Ok(()) => chunks.finish().map_err(HttpError::Send),
+                    // A server that has closed tells why in its answer.
+                    Err(error) if chunks.broken => Err(HttpError::Send(error)),
+                    Err(error) => Err(HttpError::Source(error)),
+                }
             }
         }
-    }
-
-    fn write_chunks(&mut self, source: &mut dyn Read) -> Result<(), HttpError> {
-        // Room for the size line before and the line end after the data, so that a chunk is one write.
-        const BEFORE: usize = 10;
-        const SIZE: usize = 64 << 10;
-        let mut buffer = vec![0_u8; BEFORE + SIZE + 2];
-        loop {
-            let count = match source.read(&mut buffer[BEFORE..BEFORE + SIZE]) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(HttpError::Source(error)),
-            };
-            let line = format!("{count:x}\r\n");
-            let from = BEFORE - line.len();
-            buffer[from..BEFORE].copy_from_slice(line.as_bytes());
-            buffer[BEFORE + count..BEFORE + count + 2].copy_from_slice(b"\r\n");
-            self.stream.write_all(&buffer[from..BEFORE + count + 2]).map_err(HttpError::Send)?;
-        }
-        self.stream.write_all(b"0\r\n\r\n").map_err(HttpError::Send)
     }
 
     /// Reads the next final answer's head; interim ones (100) are passed over.
@@ -170,6 +176,66 @@ impl Connection {
         };
         self.buffer.truncate(used + result.as_ref().map_or(0, |count| *count));
         result
+    }
+}
+
+/// Gathers bytes and sends them in large chunks, each one write.
+struct Chunks<'a> {
+    stream: &'a mut Stream,
+    /// Room for the size line, the data, room for the line end.
+    buffer: Vec<u8>,
+    filled: usize,
+    /// Whether sending has failed.
+    broken: bool,
+}
+
+impl<'a> Chunks<'a> {
+    const BEFORE: usize = 10;
+    const SIZE: usize = 64 << 10;
+
+    fn new(stream: &'a mut Stream) -> Self {
+        Self { stream, buffer: vec![0; Self::BEFORE + Self::SIZE + 2], filled: 0, broken: false }
+    }
+
+    /// Where the next bytes go; never empty.
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.buffer[Self::BEFORE + self.filled..Self::BEFORE + Self::SIZE]
+    }
+
+    /// So many bytes were put into the room.
+    fn filled(&mut self, count: usize) -> io::Result<()> {
+        self.filled += count;
+        if self.filled == Self::SIZE { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let line = format!("{:x}\r\n", self.filled);
+        let (from, to) = (Self::BEFORE - line.len(), Self::BEFORE + self.filled);
+        self.buffer[from..Self::BEFORE].copy_from_slice(line.as_bytes());
+        self.buffer[to..to + 2].copy_from_slice(b"\r\n");
+        self.filled = 0;
+        self.stream.write_all(&self.buffer[from..to + 2]).inspect_err(|_| self.broken = true)
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        if self.filled > 0 {
+            self.send()?;
+        }
+        self.stream.write_all(b"0\r\n\r\n")
+    }
+}
+
+impl Write for Chunks<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.room();
+        let count = room.len().min(bytes.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        self.filled(count)?;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -95,6 +95,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// A second handle of the same socket.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
+            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
+        }
+    }
+
     /// Tells the server that nothing more comes, while its answer may still come.
     pub fn shutdown_write(&self) -> io::Result<()> {
         match self {

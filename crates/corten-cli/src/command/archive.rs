@@ -1,0 +1,82 @@
+//! Where a tar goes: a file that appears only when it is whole, or standard output.
+
+use crate::context::Context;
+use crate::error::{CliError, Result};
+use corten_std::{PathError, file};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Where a tar goes.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// Written beside and renamed at the end.
+    File { path: PathBuf, temporary: PathBuf, file: File },
+    /// Standard output.
+    Output,
+}
+
+impl Target {
+    /// Opens the file, or makes sure that standard output is no terminal.
+    pub(crate) fn open(context: &Context, output: Option<&str>) -> Result<Self> {
+        match output {
+            Some(output) => {
+                let path = PathBuf::from(output);
+                if path.is_dir() {
+                    return Err(CliError::said(format!("failed to write `{output}`: it is a folder")));
+                }
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+                if !folder.is_dir() {
+                    return Err(CliError::said(format!(
+                        "invalid output path: directory \"{}\" does not exist",
+                        folder.display()
+                    )));
+                }
+                let file = file::create(&temporary)?;
+                Ok(Self::File { path, temporary, file })
+            }
+            None if context.ui.is_terminal => Err(CliError::said(
+                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+            )),
+            None => Ok(Self::Output),
+        }
+    }
+
+    /// Copies everything. After a failure there is no file.
+    pub(crate) fn receive(&mut self, context: &mut Context, mut source: impl Read) -> Result<()> {
+        match self {
+            Self::Output => copy(&mut source, &mut context.ui),
+            Self::File { path, temporary, file } => {
+                copy(&mut source, file)?;
+                file::rename(&*temporary, &*path)?;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Self::File { temporary, .. } = self {
+            let _ = file::remove_file(temporary);
+        }
+    }
+}
+
+/// Copies, telling apart whether reading or writing failed.
+pub(crate) fn copy(source: &mut impl Read, target: &mut impl Write) -> Result<()> {
+    let mut buffer = vec![0_u8; 256 << 10];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => target.write_all(&buffer[..count]).map_err(CliError::Output)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let source = PathError::new("receive", "the archive", error);
+                return Err(source.into());
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `pause`.
+
+use crate::context::Context;
+use crate::entry::{Count, Entry};
+use crate::error::Result;
+use super::each;
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "container pause",
+    aliases: &["pause"],
+    usage: "CONTAINER [CONTAINER...]",
+    count: Count::Min(1),
+    mixed: true,
+    command: <Arguments as clap::CommandFactory>::command,
+    run: |context, words| run(context, words.parse()?),
+};
+
+/// Pause all processes within one or more containers
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Arguments {
+    /// Containers
+    containers: Vec<String>,
+}
+
+fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
+    each(context, &arguments.containers, corten_client::Client::container_pause)
+}

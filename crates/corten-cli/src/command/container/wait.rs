@@ -1,0 +1,40 @@
+//! `wait`.
+
+use crate::context::Context;
+use crate::entry::{Count, Entry};
+use crate::error::{CliError, Result};
+use crate::session;
+use super::finish;
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "container wait",
+    aliases: &["wait"],
+    usage: "CONTAINER [CONTAINER...]",
+    count: Count::Min(1),
+    mixed: true,
+    command: <Arguments as clap::CommandFactory>::command,
+    run: |context, words| run(context, words.parse()?),
+};
+
+/// Block until one or more containers stop, then print their exit codes
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Arguments {
+    /// Containers
+    containers: Vec<String>,
+}
+
+fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
+    let client = context.client()?;
+    let mut errors = Vec::new();
+    for name in &arguments.containers {
+        let waiting = client.container_wait(name, "not-running").map_err(CliError::from);
+        match waiting.and_then(|waiting| session::exit_code(&client, name, false, waiting)) {
+            Ok(code) => {
+                context.ui.line(code.to_string())?;
+                context.ui.flush()?;
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    finish(context, &errors)
+}
