@@ -108,9 +108,9 @@ Options:
 ";
 
 impl Settings {
-    /// Reads the arguments behind `daemon`.
-    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, SettingsError> {
-        let mut settings = Self::default();
+    /// Reads the arguments behind `daemon`; `paths` are the folders where none are named.
+    pub fn parse(paths: Paths, arguments: impl IntoIterator<Item = OsString>) -> Result<Self, SettingsError> {
+        let mut settings = Self { paths, ..Self::default() };
         let mut pid_file = None;
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Settings, SettingsError> {
-        Settings::parse(line.split_whitespace().map(OsString::from))
+        Settings::parse(Paths::default(), line.split_whitespace().map(OsString::from))
     }
 
     #[test]

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     }
     match arguments.get(1).and_then(|role| role.to_str()) {
         Some("daemon") => corten_daemon::run_keeper(&arguments[2..]),
+        Some("daemon-keeper") => corten_daemon::resume_keeper(),
         Some("daemon-main") => corten_daemon::run_daemon(&arguments[2..]),
         Some("container-init") => container_init(&arguments[2..]),
         _ => corten_cli::run(arguments),
@@ -27,5 +28,6 @@ fn main() -> ExitCode {
 /// The first process of a container that was started with `--init`; `-- COMMAND ARGUMENT…` follow.
 fn container_init(arguments: &[OsString]) -> ExitCode {
     let command = arguments.iter().skip_while(|word| *word == "--" || *word == "-s").cloned().collect();
-    corten_runtime::container_init::run(command)
+    let code = corten_runtime::container_init::run(command, std::env::vars_os().collect());
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -1,0 +1,86 @@
+//! `daemon-main`: opens store, network and engine, and serves the API on the sockets that the keeper holds.
+
+use crate::settings::Settings;
+use corten_engine::network::DefaultBridge;
+use corten_engine::{Engine, EngineSettings, Failpoints, ShimSpawner};
+use corten_keeper::Keeper;
+use corten_network::{NetworkManager, NetworkSettings};
+use corten_server::{Listener, Server};
+use corten_store::{Store, StoreOptions};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Serves until it is told to end.
+pub(crate) fn run(settings: Settings) -> Result<(), String> {
+    tracing_subscriber::fmt().with_max_level(settings.log_level).with_writer(std::io::stderr).with_ansi(false).init();
+    let keeper = Keeper::from_environment().map_err(|error| corten_std::chain(&error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    runtime.block_on(serve(settings, keeper))
+}
+
+async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
+    let told = |error: &dyn std::error::Error| corten_std::chain(error);
+    // Listened to from the start: a signal that comes while the store opens is not lost.
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| told(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| told(&error))?;
+    let listeners = keeper.listeners().map_err(|error| told(&error))?;
+    let listeners = listeners
+        .into_iter()
+        .map(|listener| Listener::from_descriptor(listener.descriptor))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(|error| format!("cannot use the keeper's sockets: {error}"))?;
+    let engine = open(&settings, keeper.clone()).await?;
+    keeper.ready().map_err(|error| told(&error))?;
+    tracing::info!(data_root = %settings.paths.data_root.display(), "serving");
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Server::new(engine).serve(listeners, shutdown).await.map_err(|error| format!("cannot serve: {error}"))
+}
+
+/// Opens the parts and joins them.
+async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
+    let store = Store::open(&settings.paths, StoreOptions::default()).map_err(|error| corten_std::chain(&error))?;
+    let network = NetworkManager::open(NetworkSettings::new(settings.paths.clone(), &settings.bridge))
+        .map_err(|error| corten_std::chain(&error))?;
+    let mut engine = EngineSettings::new(settings.paths.clone());
+    engine.bridge = DefaultBridge {
+        name: settings.bridge.clone(),
+        address: settings.bridge_address,
+        mtu: settings.mtu,
+        masquerade: settings.masquerade,
+        inter_container: settings.inter_container,
+        default_binding: settings.default_binding,
+    };
+    if settings.bridge != "corten0" {
+        // Two daemons on one machine must not share a cgroup: each sweeps its own.
+        engine.cgroup_parent = format!("corten-{}", settings.bridge);
+    }
+    let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
+    engine.failpoints = Failpoints::parse(&failpoints.join(","));
+    let reserved = keeper.held().map_err(|error| format!("cannot take over what the keeper holds: {error}"))?;
+    let reserved = reserved.into_iter().flat_map(|(name, held)| held.into_iter().map(move |one| (name.clone(), one))).collect();
+    Engine::open(engine, store, network, Arc::new(Spawner(keeper)), reserved).await.map_err(|error| corten_std::chain(&error))
+}
+
+/// The keeper as what the engine asks for.
+struct Spawner(Keeper);
+
+impl ShimSpawner for Spawner {
+    fn fork_shim(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<u32> {
+        match self.0.fork_shim(request, descriptors) {
+            // A keeper that was killed while it forked cannot say which process it was; the shim's own socket tells
+            // all that is needed of it.
+            Ok(pid) => Ok(pid.map_or(0, i32::cast_unsigned)),
+            Err(error) => Err(io::Error::other(corten_std::chain(&error))),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `corten daemon`: checks, binds the sockets, becomes the keeper.
+//!
+//! One thread and little memory: every shim begins as a copy of this process.
+
+use crate::settings::{Host, Settings};
+use corten_keeper::{Listener, listen_unix};
+use corten_std::file;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Docker's own socket, taken too where nothing else answers there.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+/// Stays until it is told to end; gives the exit code.
+pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<i32, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("root is needed for now: run it with sudo".to_owned());
+    }
+    file::create_dir_all(&settings.paths.exec_root).map_err(|error| corten_std::chain(&error))?;
+    let listeners = bind(settings)?;
+    let keeper = corten_keeper::Settings {
+        paths: settings.paths.clone(),
+        listeners,
+        daemon_arguments: arguments.to_vec(),
+        pid_file: Some(settings.pid_file.clone()),
+        private_namespace: true,
+    };
+    corten_keeper::run(keeper).map_err(|error| corten_std::chain(&error))
+}
+
+fn bind(settings: &Settings) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    let mut add = |name: String, descriptor: OwnedFd| listeners.push(Listener { name, descriptor });
+    if settings.hosts.is_empty() {
+        let path = settings.paths.socket();
+        add(name_of(&path), unix(&path, settings.group)?);
+        if settings.paths.is_default()
+            && let Ok(socket) = listen_unix(Path::new(DOCKER_SOCKET), settings.group)
+        {
+            add(DOCKER_SOCKET.to_owned(), socket);
+        }
+    }
+    for host in &settings.hosts {
+        match host {
+            Host::Unix(path) => add(name_of(path), unix(path, settings.group)?),
+            Host::Tcp(address) => {
+                let listener = std::net::TcpListener::bind(address)
+                    .map_err(|error| format!("cannot listen on tcp://{address}: {error}"))?;
+                add(format!("tcp://{address}"), listener.into());
+            }
+            Host::Passed => return Err("sockets passed by systemd (fd://) are not built yet; name -H unix:///path".to_owned()),
+        }
+    }
+    Ok(listeners)
+}
+
+fn name_of(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn unix(path: &Path, group: Option<u32>) -> Result<OwnedFd, String> {
+    if let Some(folder) = path.parent() {
+        file::create_dir_all(folder).map_err(|error| corten_std::chain(&error))?;
+    }
+    listen_unix(path, group).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!("another daemon listens on {}: end it, or name another -H and --exec-root", path.display()),
+        _ => format!("cannot listen on {}: {error}", path.display()),
+    })
+}
