@@ -1,0 +1,89 @@
+//! Limits, kills, counts.
+
+use corten_oci::runtime::{LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
+use corten_sys::process;
+
+use crate::Test;
+use crate::support::{Trial, manager};
+
+pub const TESTS: &[Test] = &[
+    ("a_memory_limit_kills_and_is_counted", a_memory_limit_kills_and_is_counted),
+    ("limits_are_seen_and_changed", limits_are_seen_and_changed),
+    ("all_processes_are_killed", all_processes_are_killed),
+    ("a_frozen_container_stands_still", a_frozen_container_stands_still),
+    ("a_refused_limit_leaves_nothing", a_refused_limit_leaves_nothing),
+];
+
+fn memory(limit: i64) -> LinuxResources {
+    LinuxResources {
+        memory: Some(LinuxMemory { limit: Some(limit), swap: Some(limit), ..LinuxMemory::default() }),
+        ..LinuxResources::default()
+    }
+}
+
+fn a_memory_limit_kills_and_is_counted() {
+    if !corten_testing::need("the memory controller", manager().hierarchies().has_controller("memory")) {
+        return;
+    }
+    let running = Trial::new("eat 64").with(|trial| trial.limits = memory(16 << 20)).start().unwrap();
+    let exit = process::wait(running.launched.pid).unwrap();
+    assert_eq!(exit.shell_code(), 137);
+    assert_eq!((running.handle.oom_kill_count(), running.cgroup.oom_kill_count()), (1, 1));
+}
+
+fn limits_are_seen_and_changed() {
+    let controllers = manager().hierarchies().clone();
+    if !corten_testing::need("the memory controller", controllers.has_controller("memory")) {
+        return;
+    }
+    let running = Trial::new("sleep 60000")
+        .with(|trial| {
+            trial.limits = LinuxResources {
+                pids: Some(LinuxPids { limit: 11 }),
+                cpu: Some(LinuxCpu { quota: Some(50_000), period: Some(100_000), ..LinuxCpu::default() }),
+                ..memory(16 << 20)
+            };
+        })
+        .start()
+        .unwrap();
+    let stats = running.cgroup.stats().unwrap();
+    assert_eq!((stats.memory_limit, stats.pids_limit), (16 << 20, 11));
+    assert!(stats.pids >= 1 && stats.memory_usage > 0, "{stats:?}");
+    // Both ways: the order of the two files matters.
+    for limit in [64 << 20, 8 << 20] {
+        running.cgroup.update(&memory(limit)).unwrap();
+        assert_eq!(running.cgroup.stats().unwrap().memory_limit, limit as u64);
+    }
+    assert_eq!(running.cgroup.processes().unwrap(), [running.launched.pid]);
+}
+
+fn all_processes_are_killed() {
+    let running = Trial::new("sleep 60000").start().unwrap();
+    running.cgroup.kill_all().unwrap();
+    assert_eq!(process::wait(running.launched.pid).unwrap().shell_code(), 137);
+    running.cgroup.remove().unwrap();
+    assert!(!running.cgroup.exists());
+    running.cgroup.remove().unwrap();
+}
+
+fn a_frozen_container_stands_still() {
+    let running = Trial::new("sleep 30; exit 4").start().unwrap();
+    running.cgroup.freeze().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    assert_eq!(process::reap_any().unwrap(), None);
+    running.cgroup.thaw().unwrap();
+    assert_eq!(process::wait(running.launched.pid).unwrap().shell_code(), 4);
+}
+
+fn a_refused_limit_leaves_nothing() {
+    let limits = LinuxResources {
+        cpu: Some(LinuxCpu { cpus: Some("9999".into()), ..LinuxCpu::default() }),
+        ..LinuxResources::default()
+    };
+    if !corten_testing::need("the cpuset controller", manager().hierarchies().has_controller("cpuset")) {
+        return;
+    }
+    let id = format!("refused-{}", std::process::id());
+    assert!(manager().create(&id, &limits).is_err());
+    assert!(!manager().open(&id).unwrap().exists());
+}

@@ -1,0 +1,241 @@
+//! Containers for tests: a root of a few folders, this program inside it, streams caught.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use corten_oci::runtime::{LinuxResources, Mount, Spec};
+use corten_runtime::cgroup::{Cgroup, CgroupHandle, Manager};
+use corten_runtime::{
+    ChildStdio, Container, Hardening, LaunchError, LaunchRequest, Launched, SpecOptions, default_spec,
+    launch, seccomp,
+};
+use corten_sys::mount::{self, Attributes};
+use corten_sys::process::{self, Exit};
+use rustix::fs::{Mode, OFlags};
+
+thread_local! {
+    /// Cgroups of this test's process, removed at its end, whatever happened.
+    static CGROUPS: RefCell<Vec<Cgroup>> = const { RefCell::new(Vec::new()) };
+}
+
+const PARENT: &str = "/corten-test";
+
+/// Removes what the test made; called at its end, also after a panic.
+pub fn clean_up() {
+    CGROUPS.with(|list| {
+        for cgroup in list.borrow_mut().drain(..) {
+            let _ = cgroup.kill_all();
+            while let Ok(Some(_)) = process::reap_any() {}
+            let _ = cgroup.remove();
+        }
+    });
+}
+
+/// A container about to be started; fields can be changed before.
+pub struct Trial {
+    pub spec: Spec,
+    pub root: OwnedFd,
+    pub trees: Vec<(usize, OwnedFd)>,
+    pub hardening: Hardening,
+    pub filter: bool,
+    pub init: bool,
+    pub limits: LinuxResources,
+    pub network: Option<OwnedFd>,
+}
+
+/// What a container did.
+#[derive(Debug)]
+pub struct Outcome {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: i32,
+}
+
+/// A container that runs.
+pub struct Running {
+    pub launched: Launched,
+    pub cgroup: Cgroup,
+    pub handle: CgroupHandle,
+    pub filter: Option<seccomp::Program>,
+    pub stdout: Option<File>,
+    pub stderr: Option<File>,
+}
+
+impl Trial {
+    /// A default container that runs the probe with these commands.
+    pub fn new(commands: &str) -> Self {
+        let root = mount::tmpfs(&[("mode", Some("755"))], Attributes::empty()).expect("a root");
+        for folder in ["bin", "etc", "proc", "sys", "dev", "tmp", "sbin", "root"] {
+            make_folder(&root, folder);
+        }
+        write_file(&root, "bin/probe", b"");
+        write_file(&root, "etc/passwd", b"root:x:0:0::/root:\nbob:x:1000:100::/home/bob:\n");
+        write_file(&root, "etc/group", b"root:x:0:\nusers:x:100:\nwheel:x:10:bob\n");
+        let mode = manager().mode();
+        let mut spec = default_spec(SpecOptions {
+            args: vec!["probe".into(), commands.into()],
+            hostname: "trial".into(),
+            cgroup: mode,
+            ..SpecOptions::default()
+        });
+        spec.mounts.push(Mount {
+            destination: "/bin/probe".into(),
+            kind: Some("bind".into()),
+            source: Some(own_program()),
+            options: vec!["bind".into(), "ro".into()],
+        });
+        Self {
+            spec,
+            root,
+            trees: Vec::new(),
+            hardening: Hardening::all(),
+            filter: true,
+            init: false,
+            limits: LinuxResources::default(),
+            network: None,
+        }
+    }
+
+    /// Changes the document's process.
+    pub fn process(mut self, change: impl FnOnce(&mut corten_oci::runtime::Process)) -> Self {
+        change(self.spec.process.as_mut().expect("the document has a process"));
+        self
+    }
+
+    /// Changes anything.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// Starts it with pipes.
+    pub fn start(self) -> Result<Running, LaunchError> {
+        let (out_read, out_write) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+        let (error_read, error_write) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+        let stdin = File::open("/dev/null").expect("the null device").into();
+        let stdio = ChildStdio::Pipes { stdin, stdout: out_write, stderr: error_write };
+        let mut running = self.start_with(stdio)?;
+        running.stdout = Some(out_read.into());
+        running.stderr = Some(error_read.into());
+        Ok(running)
+    }
+
+    /// Starts it with these streams.
+    pub fn start_with(self, stdio: ChildStdio) -> Result<Running, LaunchError> {
+        let id = format!(
+            "trial-{}-{}",
+            std::process::id(),
+            rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_nsec
+        );
+        let mut limits = self.limits;
+        if let Some(resources) = self.spec.linux.as_ref().and_then(|linux| linux.resources.clone()) {
+            limits.devices = resources.devices;
+        }
+        let cgroup = manager().create(&id, &limits).expect("a cgroup");
+        CGROUPS.with(|list| list.borrow_mut().push(cgroup.clone()));
+        let handle = cgroup.handle().expect("a handle of the cgroup");
+        let kept = handle.for_exec().expect("a copy of the handle");
+        let filter = self.filter.then(|| {
+            let capabilities = self.spec.process.as_ref().and_then(|process| process.capabilities.clone());
+            seccomp::compile_default(&capabilities.unwrap_or_default().bounding).expect("the default profile")
+        });
+        let launched = launch(LaunchRequest {
+            spec: self.spec,
+            root: self.root,
+            mount_trees: self.trees,
+            network_namespace: self.network,
+            cgroup: handle,
+            stdio,
+            seccomp: filter.clone(),
+            init: self.init.then(|| mount::clone_read_only(own_program()).expect("a clone of this program")),
+            hardening: self.hardening,
+        })?;
+        Ok(Running { launched, cgroup, handle: kept, filter, stdout: None, stderr: None })
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Outcome {
+        let running = self.start().unwrap_or_else(|error| panic!("{:?}: {error}", error.stage));
+        running.finish()
+    }
+
+    /// The error with which it does not start.
+    pub fn refused(self) -> LaunchError {
+        self.start().map(|running| running.finish()).expect_err("the start fails")
+    }
+}
+
+impl Running {
+    /// Waits for the end.
+    pub fn finish(mut self) -> Outcome {
+        let mut outcome = Outcome { stdout: String::new(), stderr: String::new(), code: 0 };
+        if let Some(mut pipe) = self.stdout.take() {
+            pipe.read_to_string(&mut outcome.stdout).expect("text");
+        }
+        if let Some(mut pipe) = self.stderr.take() {
+            pipe.read_to_string(&mut outcome.stderr).expect("text");
+        }
+        outcome.code = process::wait(self.launched.pid).map_or(-1, Exit::shell_code);
+        outcome
+    }
+
+    /// As `exec` names it.
+    pub fn container(&self) -> Container {
+        let pidfd = self.launched.pidfd.try_clone().expect("a copy of the handle");
+        Container { pid: self.launched.pid, pidfd }
+    }
+}
+
+impl Outcome {
+    /// The rest of the line that begins with `key: ` or `key=`.
+    #[track_caller]
+    pub fn get(&self, key: &str) -> &str {
+        self.stdout
+            .lines()
+            .find_map(|line| {
+                let rest = line.strip_prefix(key)?;
+                rest.strip_prefix(':').or_else(|| rest.strip_prefix('=')).map(str::trim)
+            })
+            .unwrap_or_else(|| panic!("no {key} in:\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+pub fn manager() -> Manager {
+    Manager::new(PARENT).expect("cgroups")
+}
+
+pub fn own_program() -> String {
+    // The link itself, as the program's own file may have been replaced by a newer build.
+    std::env::current_exe().expect("this program has a path").to_string_lossy().into_owned()
+}
+
+pub fn make_folder(root: &OwnedFd, path: &str) {
+    rustix::fs::mkdirat(root, path, Mode::from_raw_mode(0o755)).expect("a folder");
+}
+
+pub fn write_file(root: &OwnedFd, path: &str, content: &[u8]) {
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(root, path, flags, Mode::from_raw_mode(0o755)).expect("a file");
+    rustix::io::write(&file, content).expect("its content");
+}
+
+pub fn link(root: &OwnedFd, path: &str, to: &str) {
+    rustix::fs::symlinkat(to, root, path).expect("a link");
+}
+
+/// A bind of a host's file or folder.
+pub fn bind(trial: &mut Trial, source: &Path, destination: &str, options: &[&str]) {
+    trial.spec.mounts.push(Mount {
+        destination: destination.into(),
+        kind: Some("bind".into()),
+        source: Some(source.display().to_string()),
+        options: options.iter().map(|&option| option.to_owned()).collect(),
+    });
+    let tree = mount::clone_tree(source, true).expect("a tree");
+    trial.trees.push((trial.spec.mounts.len() - 1, tree.as_fd().try_clone_to_owned().expect("a copy")));
+}
