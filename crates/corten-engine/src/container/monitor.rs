@@ -152,9 +152,11 @@ pub(super) fn clear_run_folder(engine: &EngineInner, record: &Record) -> Result<
         return Ok(file::remove_tree(&folder)?);
     }
     for name in file::list(&folder)? {
-        if name != save::RECORD {
-            file::remove_tree(folder.join(name))?;
+        if name == save::RECORD {
+            continue;
         }
+        let path = folder.join(name);
+        if path.is_dir() { file::remove_tree(path)? } else { file::remove_file(path)? }
     }
     Ok(())
 }
