@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::container::Healthcheck;
 use crate::document::document;
-use crate::null::Set;
+use crate::null::{Set, is_default, null_if_empty, or_default};
 
 document! {
 /// Everything about one image.
@@ -25,8 +25,6 @@ pub struct Inspect {
     docker_version: String = "DockerVersion",
     /// As the image says.
     author: String = "Author",
-    /// Defaults for containers.
-    config: Option<Config> = "Config",
     /// `amd64`, …
     architecture: String = "Architecture",
     /// `v8`, …
@@ -49,39 +47,55 @@ pub struct Inspect {
     descriptor: Option<Descriptor> = omitempty "Descriptor",
     /// One per platform and attestation; only on request.
     manifests: Option<Vec<serde_json::Value>> = omitempty "Manifests",
+    /// Defaults for containers.
+    config: Option<Config> = "Config",
 }
 }
 
-document! {
-/// Defaults for containers. Since 1.50 the keys that no image has are gone and empty ones are left out.
+/// Defaults for containers. The keys stand in the order of their names, as in Docker, which sorts them; what is empty is
+/// `null`, or left out where no container has to have it.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub struct Config {
+    /// Windows only.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
+    pub args_escaped: bool,
     /// As in [`crate::container::ContainerConfig`].
-    user: String = omitempty "User",
+    #[serde(deserialize_with = "or_default", serialize_with = "null_if_empty")]
+    pub cmd: Vec<String>,
     /// As in [`crate::container::ContainerConfig`].
-    exposed_ports: Set = omitempty "ExposedPorts",
+    #[serde(deserialize_with = "or_default", serialize_with = "null_if_empty")]
+    pub entrypoint: Vec<String>,
     /// As in [`crate::container::ContainerConfig`].
-    env: Vec<String> = omitempty "Env",
+    #[serde(deserialize_with = "or_default", serialize_with = "null_if_empty")]
+    pub env: Vec<String>,
     /// As in [`crate::container::ContainerConfig`].
-    entrypoint: Vec<String> = omitempty "Entrypoint",
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
+    pub exposed_ports: Set,
     /// As in [`crate::container::ContainerConfig`].
-    cmd: Vec<String> = omitempty "Cmd",
+    #[serde(skip_serializing_if = "is_default")]
+    pub healthcheck: Option<Healthcheck>,
     /// As in [`crate::container::ContainerConfig`].
-    volumes: Set = omitempty "Volumes",
+    #[serde(deserialize_with = "or_default", serialize_with = "null_if_empty")]
+    pub labels: BTreeMap<String, String>,
     /// As in [`crate::container::ContainerConfig`].
-    working_dir: String = omitempty "WorkingDir",
+    #[serde(deserialize_with = "or_default", serialize_with = "null_if_empty")]
+    pub on_build: Vec<String>,
     /// As in [`crate::container::ContainerConfig`].
-    labels: BTreeMap<String, String> = omitempty "Labels",
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
+    pub shell: Vec<String>,
     /// As in [`crate::container::ContainerConfig`].
-    stop_signal: String = omitempty "StopSignal",
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "is_default")]
+    pub stop_signal: String,
     /// As in [`crate::container::ContainerConfig`].
-    args_escaped: bool = omitempty "ArgsEscaped",
+    #[serde(deserialize_with = "or_default")]
+    pub user: String,
     /// As in [`crate::container::ContainerConfig`].
-    healthcheck: Option<Healthcheck> = omitempty "Healthcheck",
+    #[serde(deserialize_with = "or_default", serialize_with = "null_if_empty")]
+    pub volumes: Set,
     /// As in [`crate::container::ContainerConfig`].
-    on_build: Vec<String> = omitempty "OnBuild",
-    /// As in [`crate::container::ContainerConfig`].
-    shell: Vec<String> = omitempty "Shell",
-}
+    #[serde(deserialize_with = "or_default")]
+    pub working_dir: String,
 }
 
 document! {

@@ -47,6 +47,15 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// Writes a list or map, an empty one as `null`.
+pub(crate) fn null_if_empty<T, S>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+where
+    T: Default + PartialEq + Serialize,
+    S: Serializer,
+{
+    if is_default(value) { serializer.serialize_none() } else { value.serialize(serializer) }
+}
+
 /// The value of a set's entry: written `{}`, read from anything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Empty;

@@ -80,6 +80,8 @@ pub struct Info {
     memory_limit: bool = "MemoryLimit",
     /// Whether swap can be limited.
     swap_limit: bool = "SwapLimit",
+    /// Whether kernel memory for TCP can be limited; cgroup v1 only.
+    kernel_memory_tcp: bool = omitempty "KernelMemoryTCP",
     /// Whether CPU periods can be set.
     cpu_cfs_period: bool = "CpuCfsPeriod",
     /// Whether CPU quotas can be set.
@@ -194,12 +196,12 @@ pub struct PluginsInfo {
 }
 
 document! {
-/// Registries the daemon knows.
+/// Registries the daemon knows. The keys of this one and of [`IndexInfo`] are sorted, as in Docker.
 pub struct RegistryConfig {
-    /// Ranges where plain HTTP is allowed.
-    insecure_registry_cidrs: Vec<String> = "InsecureRegistryCIDRs",
     /// By host.
     index_configs: BTreeMap<String, IndexInfo> = "IndexConfigs",
+    /// Ranges where plain HTTP is allowed.
+    insecure_registry_cidrs: Vec<String> = "InsecureRegistryCIDRs",
     /// Of Docker Hub.
     mirrors: Option<Vec<String>> = "Mirrors",
 }
@@ -208,14 +210,14 @@ pub struct RegistryConfig {
 document! {
 /// One registry.
 pub struct IndexInfo {
-    /// Its host.
-    name: String = "Name",
     /// Its mirrors.
     mirrors: Vec<String> = "Mirrors",
-    /// Whether it needs TLS.
-    secure: bool = "Secure",
+    /// Its host.
+    name: String = "Name",
     /// Whether it is Docker Hub.
     official: bool = "Official",
+    /// Whether it needs TLS.
+    secure: bool = "Secure",
 }
 }
 

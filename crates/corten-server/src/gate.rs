@@ -3,6 +3,7 @@
 //! A gate names an answer, the first version that no longer needs it, and what it does to the document. The newest
 //! shape is what the engine gives; a client of the newest version costs nothing.
 
+use corten_api::container::ContainerConfig;
 use corten_api::route::Operation;
 use corten_api::version::ApiVersion;
 use corten_http::server::Response;
@@ -52,14 +53,20 @@ const GATES: &[Gate] = &[
     gate(Operation::ImageList, 48, |row| drop(row.shift_remove("Descriptor"))),
     gate(Operation::ImageInspect, 44, virtual_size),
     gate(Operation::ImageInspect, 45, |image| {
-        image.insert("Container".to_owned(), json!(""));
-        image.insert("ContainerConfig".to_owned(), legacy_config(&Map::new()));
+        let config = serde_json::to_value(ContainerConfig::default()).unwrap_or_default();
+        image.insert("ContainerConfig".to_owned(), config);
     }),
     gate(Operation::ImageInspect, 48, |image| drop(image.shift_remove("Descriptor"))),
     gate(Operation::ImageInspect, 50, |image| {
+        // The configuration had a container's whole shape.
         if let Some(Value::Object(config)) = image.get_mut("Config") {
-            let legacy = legacy_config(config);
-            image.insert("Config".to_owned(), legacy);
+            for key in ["AttachStderr", "AttachStdin", "AttachStdout", "OpenStdin", "StdinOnce", "Tty"] {
+                config.insert(key.to_owned(), json!(false));
+            }
+            for key in ["Domainname", "Hostname", "Image"] {
+                config.insert(key.to_owned(), json!(""));
+            }
+            config.sort_keys();
         }
     }),
     gate(Operation::NetworkInspect, 48, |network| drop(network.shift_remove("EnableIPv4"))),
@@ -88,45 +95,6 @@ const GATES: &[Gate] = &[
 fn virtual_size(image: &mut Map<String, Value>) {
     let size = image.get("Size").cloned().unwrap_or_default();
     image.insert("VirtualSize".to_owned(), size);
-}
-
-/// The configuration of an image as it was when it had a container's whole shape.
-fn legacy_config(config: &Map<String, Value>) -> Value {
-    let mut legacy = Map::new();
-    let shape = [
-        ("Hostname", json!("")),
-        ("Domainname", json!("")),
-        ("User", json!("")),
-        ("AttachStdin", json!(false)),
-        ("AttachStdout", json!(false)),
-        ("AttachStderr", json!(false)),
-        ("ExposedPorts", Value::Null),
-        ("Tty", json!(false)),
-        ("OpenStdin", json!(false)),
-        ("StdinOnce", json!(false)),
-        ("Env", Value::Null),
-        ("Cmd", Value::Null),
-        ("Healthcheck", Value::Null),
-        ("ArgsEscaped", Value::Null),
-        ("Image", json!("")),
-        ("Volumes", Value::Null),
-        ("WorkingDir", json!("")),
-        ("Entrypoint", Value::Null),
-        ("OnBuild", Value::Null),
-        ("Labels", Value::Null),
-        ("StopSignal", Value::Null),
-        ("Shell", Value::Null),
-    ];
-    for (key, default) in shape {
-        // These were left out when empty even then.
-        let optional = matches!(key, "ExposedPorts" | "Healthcheck" | "ArgsEscaped" | "StopSignal" | "Shell");
-        match config.get(key) {
-            Some(value) => drop(legacy.insert(key.to_owned(), value.clone())),
-            None if optional => {}
-            None => drop(legacy.insert(key.to_owned(), default)),
-        }
-    }
-    Value::Object(legacy)
 }
 
 fn for_each_endpoint(container: &mut Map<String, Value>, change: Change) {
