@@ -15,8 +15,8 @@ use crate::volume::blocking;
 use corten_api::container::{FilesystemChange, PathStat};
 use corten_layer::tar::{Entry, EntryKind, Writer};
 use corten_layer::{
-    ChangeKind, LayerError, OwnerMapping, PackOptions, TopName, UnpackOptions, decompress, pack, resolve_in_root,
-    stat_in_root, unpack,
+    ChangeKind, LayerError, OwnerMapping, PackOptions, TopName, UnpackOptions, decompress, pack,
+    resolve_in_root, stat_in_root, unpack,
 };
 use corten_oci::runtime::User;
 use corten_runtime::user;
@@ -160,17 +160,22 @@ impl Engine {
             let view = engine.find(&reference)?.view();
             check_there(&view)?;
             let Some(key) = &view.record.snapshot else {
-                return Err(EngineError::not_implemented("a container over a plain folder has no list of changes"));
+                return Err(EngineError::not_implemented(
+                    "a container over a plain folder has no list of changes",
+                ));
             };
             let Mounts::Overlay { lowers, upper, .. } = mounts_of(&engine.inner, key)? else {
-                return Err(EngineError::not_implemented("the file system of this container keeps no list of changes"));
+                return Err(EngineError::not_implemented(
+                    "the file system of this container keeps no list of changes",
+                ));
             };
             let failed = |error| EngineError::from_error("listing the changes", std::io::Error::from(error));
             let open = |path: &Path| {
                 rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             };
             let upper = open(&upper).map_err(failed)?;
-            let lowers: Vec<OwnedFd> = lowers.iter().map(|path| open(path)).collect::<Result<_, _>>().map_err(failed)?;
+            let lowers: Vec<OwnedFd> =
+                lowers.iter().map(|path| open(path)).collect::<Result<_, _>>().map_err(failed)?;
             let lowers: Vec<BorrowedFd<'_>> = lowers.iter().map(AsFd::as_fd).collect();
             let changes = corten_layer::changes(upper.as_fd(), &lowers, false)
                 .map_err(|error| EngineError::because("listing the changes", error))?;
@@ -201,12 +206,20 @@ fn check_there(view: &View) -> Result<()> {
 }
 
 /// Opens the container's root as it is now, and gives the container as it was then. `path` decides how much must be mounted.
-fn open(engine: &EngineInner, handle: &Handle, path: &str, purpose: Purpose) -> Result<(RootView, Arc<View>)> {
+fn open(
+    engine: &EngineInner,
+    handle: &Handle,
+    path: &str,
+    purpose: Purpose,
+) -> Result<(RootView, Arc<View>)> {
     let view = settled(handle)?;
     let record = &view.record;
     if view.phase().has_process() {
         let root = process_root(view.life.pid, &record.id).ok_or_else(|| {
-            EngineError::new(ErrorClass::Unavailable, format!("the files of container {} cannot be reached", record.id))
+            EngineError::new(
+                ErrorClass::Unavailable,
+                format!("the files of container {} cannot be reached", record.id),
+            )
         })?;
         return Ok((RootView { root, _namespace: None }, view));
     }
@@ -242,7 +255,8 @@ fn settled(handle: &Handle) -> Result<Arc<View>> {
 fn process_root(pid: i32, id: &str) -> Option<OwnedFd> {
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let process = rustix::fs::open(format!("/proc/{pid}"), folder, Mode::empty()).ok()?;
-    let cgroup = rustix::fs::openat(&process, "cgroup", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let cgroup =
+        rustix::fs::openat(&process, "cgroup", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut text = String::new();
     std::fs::File::from(cgroup).take(64 * 1024).read_to_string(&mut text).ok()?;
     let ours = text.lines().any(|line| line.split('/').any(|part| part == id));
@@ -327,8 +341,9 @@ fn with_mounts(root: OwnedFd, below: &[Below], place: &Path) -> Result<RootView>
         let work = move || -> Result<RootView> {
             let failed = |error| EngineError::from_error("mounting the container's volumes", error);
             process::unshare(Namespaces::MOUNT).map_err(failed)?;
-            let namespace = rustix::fs::open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|error| failed(error.into()))?;
+            let namespace =
+                rustix::fs::open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(|error| failed(error.into()))?;
             let mount_failed = |error| EngineError::from_error("mounting the container's volumes", error);
             mount::set_namespace_propagation(Propagation::Private).map_err(mount_failed)?;
             mount::attach(root.as_fd(), place).map_err(mount_failed)?;
@@ -349,9 +364,13 @@ fn with_mounts(root: OwnedFd, below: &[Below], place: &Path) -> Result<RootView>
 fn mount_point(root: BorrowedFd<'_>, tree: &OwnedFd, destination: &str) -> Result<OwnedFd> {
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let failed = |error: Errno| {
-        EngineError::from_error(&format!("opening the mount point `{destination}`"), std::io::Error::from(error))
+        EngineError::from_error(
+            &format!("opening the mount point `{destination}`"),
+            std::io::Error::from(error),
+        )
     };
-    let open = || rustix::fs::openat2(root, destination, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside);
+    let open =
+        || rustix::fs::openat2(root, destination, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside);
     match open() {
         Err(Errno::NOENT) => {}
         outcome => return outcome.map_err(failed),
@@ -403,8 +422,8 @@ fn read_inside(root: BorrowedFd<'_>, path: &str) -> Vec<u8> {
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mut content = Vec::new();
     let Ok(fd) = rustix::fs::openat2(root, path, flags, Mode::empty(), inside) else { return content };
-    let regular =
-        rustix::fs::fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    let regular = rustix::fs::fstat(&fd)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
     if regular && std::fs::File::from(fd).take(LARGEST).read_to_end(&mut content).is_err() {
         content.clear();
     }
@@ -423,8 +442,17 @@ fn path_failed(error: LayerError, path: &str, reference: &str) -> EngineError {
 
 /// Leaves out what a start adds by itself: places for mounts, and the folders that count as changed only because of those.
 fn without_mount_points(changes: Vec<(String, ChangeKind)>, record: &Record) -> Vec<(String, ChangeKind)> {
-    const OWN: [&str; 9] =
-        ["/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue", "/proc", "/sys", "/etc/mtab"];
+    const OWN: [&str; 9] = [
+        "/.dockerenv",
+        "/dev",
+        "/dev/console",
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/mqueue",
+        "/proc",
+        "/sys",
+        "/etc/mtab",
+    ];
     let is_own = |path: &str| {
         OWN.contains(&path)
             || files::FILES.iter().any(|(_, destination)| *destination == path)
@@ -475,8 +503,7 @@ mod tests {
             ("/var/gone", ChangeKind::Deleted),
         ];
         let changes = changes.map(|(path, kind)| (path.to_owned(), kind)).to_vec();
-        let left: Vec<_> =
-            without_mount_points(changes, &record).into_iter().map(|(path, _)| path).collect();
+        let left: Vec<_> = without_mount_points(changes, &record).into_iter().map(|(path, _)| path).collect();
         assert_eq!(left, ["/root", "/root/f", "/var", "/var/gone"]);
     }
 
