@@ -72,6 +72,55 @@ fn what_somebody_took_away_is_forgotten_and_can_be_loaded_again() {
 }
 
 #[test]
+fn after_a_reboot_what_the_last_boot_committed_is_checked() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let mut fixture = Fixture::new();
+    load(&fixture, "torn:1", Packing::Gzip);
+    load(&fixture, "whole:1", Packing::Plain);
+    let layer = {
+        let image = fixture.store().images().resolve("torn:1").unwrap();
+        let manifest = fixture.store().read_document(&image.manifest.digest).unwrap();
+        serde_json::from_slice::<corten_oci::Manifest>(&manifest).unwrap().layers[0].digest
+    };
+    fixture.store = None;
+    // As a power cut would that tore a file: shorter than recorded. In the same boot nothing looks at it.
+    let path = fixture.paths().blobs().join("sha256").join(layer.hex());
+    file::write(&path, &file::read(&path).unwrap()[..10]).unwrap();
+    fixture.reopen();
+    assert!(fixture.store().images().resolve("torn:1").is_ok());
+    fixture.store = None;
+    pretend_a_reboot(&fixture.paths().database());
+    fixture.reopen();
+    assert!(fixture.store().images().resolve("torn:1").is_err());
+    assert!(fixture.store().images().resolve("whole:1").is_ok());
+    load(&fixture, "torn:1", Packing::Gzip);
+    assert!(fixture.store().check().unwrap().is_empty());
+}
+
+/// Writes another boot into every row that has one.
+fn pretend_a_reboot(path: &std::path::Path) {
+    use redb::{ReadableTable, TableDefinition};
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let database = redb::Database::open(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    for name in ["store.meta", "store.blob", "store.snapshot"] {
+        let mut table = transaction.open_table(TableDefinition::<&str, &[u8]>::new(name)).unwrap();
+        let rows: Vec<(String, String)> = table
+            .iter()
+            .unwrap()
+            .map(|row| row.unwrap())
+            .map(|(key, value)| (key.value().to_owned(), String::from_utf8(value.value().to_vec()).unwrap()))
+            .collect();
+        for (key, value) in rows {
+            table.insert(key.as_str(), value.replace(boot.trim(), "another boot").as_bytes()).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
 fn changed_content_is_found() {
     if !corten_testing::need_root() {
         return;
