@@ -102,7 +102,11 @@ impl Classified for NetworkError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Kernel { source, .. } if source.is_permission() => {
-                Some("making networks needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN)".to_owned())
+                Some(
+                    "making networks needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN), and a bridge name that no other \
+                     running daemon uses"
+                        .to_owned(),
+                )
             }
             Self::Overlap { with } => {
                 Some(format!("network `{with}` has this range; name another with --subnet"))

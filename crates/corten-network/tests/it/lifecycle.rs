@@ -192,8 +192,7 @@ fn nothing_is_left() {
         assert!(!rules.contains("8080") && !rules.contains("172.17.0.2"), "{rules}");
         manager.erase().unwrap();
         manager.settle();
-        let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-        assert!(!mounts.contains("/run/netns/"), "{mounts}");
+        assert_eq!(pinned(world.scratch.path()), Vec::<String>::new());
         for folder in ["run/netns", "run/sandboxes"] {
             assert_eq!(std::fs::read_dir(world.scratch.path().join(folder)).unwrap().count(), 0, "{folder}");
         }
@@ -270,6 +269,85 @@ fn two_managers_stand_side_by_side() {
         second.restore(&[], Vec::new()).unwrap();
         second.settle();
         assert_eq!(ask_from(&world.lan, MACHINE, 8080), LAN_HOST);
+    });
+}
+
+/// What /proc says of namespaces that are pinned.
+fn pinned(root: &std::path::Path) -> Vec<String> {
+    let folder = format!("{}/run/netns/", root.display());
+    let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    mounts.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect()
+}
+
+/// The ids of the sandboxes that have a record.
+fn recorded(root: &std::path::Path) -> Vec<String> {
+    let folder = std::fs::read_dir(root.join("run/sandboxes")).into_iter().flatten().flatten();
+    folder.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned())).collect()
+}
+
+const VICTIM: &str = "CORTEN_TEST_VICTIM";
+
+/// Not a test of its own: what [`killed_at_random_nothing_is_left_and_nothing_lost`] runs in processes that it kills.
+#[test]
+fn victim() {
+    let Some(root) = std::env::var_os(VICTIM).map(std::path::PathBuf::from) else { return };
+    let paths = corten_std::Paths::new(root.join("data"), root.join("run"));
+    let manager = NetworkManager::open(corten_network::NetworkSettings::new(paths, BRIDGE)).unwrap();
+    manager.ensure_network(&network("a", BRIDGE, "172.17.0.0/16")).unwrap();
+    let mut live = recorded(&root);
+    live.truncate(3);
+    manager.restore(&live, Vec::new()).unwrap();
+    for number in 0.. {
+        let made: Vec<_> = (0..3).map(|index| sandbox(&manager, &format!("c{number}-{index}"))).collect();
+        for sandbox in &made {
+            manager.publish(&sandbox.id, &[mapping("80"), mapping("53/udp")]).unwrap();
+        }
+        made[1..].iter().for_each(|sandbox| manager.remove_sandbox(&sandbox.id).unwrap());
+    }
+}
+
+#[test]
+fn killed_at_random_nothing_is_left_and_nothing_lost() {
+    with_world(|world| {
+        let before = (ip("-o link").lines().count(), run("nft", "list ruleset"));
+        let root = world.scratch.path();
+        let mut kept_once = 0;
+        for round in 0..25_u64 {
+            let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "lifecycle::victim"])
+                .env(VICTIM, root)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(3 + round * 37 % 90));
+            assert!(victim.try_wait().unwrap().is_none(), "the victim lives until it is killed");
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+            kept_once = kept_once.max(recorded(root).len());
+        }
+        assert!(kept_once > 0);
+        let manager = world.manager();
+        let live = recorded(root);
+        let kept = manager.restore(&live[..live.len().min(2)], Vec::new()).unwrap();
+        manager.settle();
+        for sandbox in &kept {
+            let _server = Server::tcp(&sandbox.namespace, 80);
+            let port = sandbox.ports.iter().find(|port| port.container_port == 80);
+            if let Some(port) = port {
+                assert_eq!(ask_from(&world.lan, MACHINE, port.host_port), LAN_HOST);
+            }
+            manager.remove_sandbox(&sandbox.id).unwrap();
+        }
+        manager.settle();
+        assert_eq!(recorded(root), Vec::<String>::new());
+        manager.erase().unwrap();
+        assert_eq!(pinned(root), Vec::<String>::new());
+        for folder in ["run/netns", "run/sandboxes"] {
+            assert_eq!(std::fs::read_dir(root.join(folder)).unwrap().count(), 0, "{folder}");
+        }
+        wait_until("interfaces are gone", || {
+            (ip("-o link").lines().count(), run("nft", "list ruleset")) == before
+        });
     });
 }
 
