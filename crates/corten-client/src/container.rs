@@ -1,6 +1,6 @@
 //! Containers.
 
-use crate::client::{Payload, Query, Reply, encode, segment};
+use crate::client::{Payload, Query, Reply, segment};
 use crate::stream::Raw;
 use crate::{Client, ClientError, Filters, Object};
 use corten_api::container::{
@@ -216,8 +216,7 @@ impl Client {
 
     /// Makes an image of a container; gives its ID.
     pub fn container_commit(&self, query: &Query) -> Result<String, ClientError> {
-        let body = encode(&serde_json::json!({}))?;
-        let answer: Value = self.request("POST", "/commit", query, Payload::Json(&body))?.json()?;
+        let answer: Value = self.request("POST", "/commit", query, Payload::Empty)?.json()?;
         Ok(answer.get("Id").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 

@@ -74,7 +74,7 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
         })
     };
     let mut counted = false;
-    let mut capabilities = vec!["gpu".to_owned()];
+    let mut capabilities: Vec<String> = Vec::new();
     for field in csv(text)? {
         match field.split_once('=') {
             None => {
@@ -101,7 +101,9 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
     if !counted && request.device_ids.is_none() {
         request.count = 1;
     }
-    capabilities.dedup();
+    if !capabilities.iter().any(|capability| capability == "gpu") {
+        capabilities.push("gpu".to_owned());
+    }
     request.capabilities = Some(vec![capabilities]);
     Ok(request)
 }

@@ -9,34 +9,39 @@ use std::net::IpAddr;
 
 /// What the flags come to: the mode, and the endpoints.
 pub(crate) fn parse(flags: &CreateFlags) -> Result<(String, NetworkingConfig), String> {
-    let mut endpoints: BTreeMap<String, EndpointSettings> = BTreeMap::new();
-    let mut mode = None;
-    for network in &flags.network {
-        let (name, mut settings) = one(network)?;
-        if mode.is_none() {
-            mode = Some(name.clone());
-            apply_flags(flags, &mut settings)?;
-        }
-        if endpoints.insert(name.clone(), settings).is_some() {
-            return Err(format!("network \"{name}\" is specified multiple times"));
-        }
-    }
-    let mode = mode.unwrap_or_else(|| "default".to_owned());
     if flags.network.is_empty() {
         let mut settings = EndpointSettings::default();
         apply_flags(flags, &mut settings)?;
-        endpoints.insert(mode.clone(), settings);
+        let endpoints_config = BTreeMap::from([("default".to_owned(), settings)]);
+        return Ok(("default".to_owned(), NetworkingConfig { endpoints_config }));
     }
-    let is_user_defined =
-        |name: &str| !matches!(name, "default" | "bridge" | "host" | "none") && !name.starts_with("container:");
-    if flags.network.len() > 1
-        && let Some(name) = endpoints.keys().find(|name| !is_user_defined(name) && matches!(name.as_str(), "host" | "none"))
-    {
-        return Err(format!("conflicting options: cannot attach both user-defined and non-user-defined network-modes ({name})"));
+    let mut endpoints_config: BTreeMap<String, EndpointSettings> = BTreeMap::new();
+    let mut mode = String::new();
+    let (mut user_defined, mut built_in) = (false, false);
+    for (at, network) in flags.network.iter().enumerate() {
+        let (name, mut settings) = one(network)?;
+        if is_user_defined(&name) { user_defined = true } else { built_in = true }
+        if at == 0 {
+            mode.clone_from(&name);
+            apply_flags(flags, &mut settings)?;
+        }
+        if endpoints_config.contains_key(&name) {
+            return Err(format!("network \"{name}\" is specified multiple times"));
+        }
+        // A single network without anything of its own is left to the daemon.
+        if flags.network.len() > 1 || settings != EndpointSettings::default() {
+            endpoints_config.insert(name, settings);
+        }
     }
-    // What nobody asked for is not sent: the daemon then decides alone.
-    endpoints.retain(|name, settings| name == &mode || *settings != EndpointSettings::default() || is_user_defined(name));
-    Ok((mode, NetworkingConfig { endpoints_config: endpoints }))
+    if user_defined && built_in {
+        let text = "conflicting options: cannot attach both user-defined and non-user-defined network-modes";
+        return Err(text.to_owned());
+    }
+    Ok((mode, NetworkingConfig { endpoints_config }))
+}
+
+fn is_user_defined(name: &str) -> bool {
+    !matches!(name, "default" | "bridge" | "host" | "none") && !name.starts_with("container:")
 }
 
 /// `name`, or `name=x,alias=y,ip=z`.

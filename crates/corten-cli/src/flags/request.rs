@@ -47,7 +47,7 @@ pub(crate) fn resolve(
         tty: flags.tty,
         open_stdin: flags.interactive,
         stdin_once: flags.interactive && stdin,
-        env: Some(env),
+        env: Some(env).filter(|env| !env.is_empty()),
         cmd: (!subject.command.is_empty()).then(|| subject.command.clone()),
         healthcheck: health::parse(flags).map_err(said)?,
         image: subject.image.clone(),
@@ -74,7 +74,8 @@ fn attached(flags: &CreateFlags) -> Result<(bool, bool, bool)> {
     if flags.attach.is_empty() {
         return Ok((flags.interactive, true, true));
     }
-    let mut streams = (false, false, false);
+    // An open stdin is attached whatever else is chosen.
+    let mut streams = (flags.interactive, false, false);
     for name in &flags.attach {
         match name.to_ascii_lowercase().as_str() {
             "stdin" => streams.0 = true,
@@ -102,6 +103,10 @@ fn host_config(flags: &CreateFlags, folder: &Path) -> Result<HostConfig> {
         return Err(CliError::said(format!("invalid value: {}. {range}", flags.memory_swappiness)));
     }
     let security = security::parse(&flags.security_opt).map_err(said)?;
+    if flags.log_driver == "none" && !flags.log_opt.is_empty() {
+        return Err(CliError::said("invalid logging opts for driver none"));
+    }
+    let (cap_add, cap_drop) = security::capabilities(&flags.cap_add, &flags.cap_drop);
     let mut devices = device::parse(&flags.device).map_err(said)?;
     if let Some(gpus) = &flags.gpus {
         devices.requests.push(device::gpus(gpus).map_err(said)?);
@@ -125,8 +130,8 @@ fn host_config(flags: &CreateFlags, folder: &Path) -> Result<HostConfig> {
         volumes_from: list(&flags.volumes_from),
         console_size,
         annotations: key_value::map(&flags.annotation),
-        cap_add: list(&flags.cap_add),
-        cap_drop: list(&flags.cap_drop),
+        cap_add: list(&cap_add),
+        cap_drop: list(&cap_drop),
         cgroupns_mode: flags.cgroupns.clone(),
         dns: Some(flags.dns.clone()),
         dns_options: Some(flags.dns_option.clone()),
@@ -167,7 +172,6 @@ fn host_config(flags: &CreateFlags, folder: &Path) -> Result<HostConfig> {
         devices: Some(devices.mappings),
         device_cgroup_rules: list(&flags.device_cgroup_rule),
         device_requests: Some(devices.requests).filter(|requests| !requests.is_empty()),
-        kernel_memory: flags.kernel_memory,
         memory_reservation: flags.memory_reservation,
         memory_swap: flags.memory_swap,
         memory_swappiness: Some(flags.memory_swappiness),

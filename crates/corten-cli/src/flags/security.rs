@@ -1,6 +1,25 @@
 //! `--security-opt`.
 
 use corten_std::file;
+use std::collections::BTreeSet;
+
+/// Capabilities to add and to drop as the daemon wants them: upper case, with `CAP_`, sorted, each once. `ALL` stands for
+/// all others, and one that is added is not dropped.
+pub(crate) fn capabilities(add: &[String], drop: &[String]) -> (Vec<String>, Vec<String>) {
+    let normal = |names: &[String]| -> BTreeSet<String> {
+        let names: BTreeSet<String> = names
+            .iter()
+            .map(|name| match name.trim().to_uppercase() {
+                name if name == "ALL" || name.starts_with("CAP_") => name,
+                name => format!("CAP_{name}"),
+            })
+            .collect();
+        if names.contains("ALL") { BTreeSet::from(["ALL".to_owned()]) } else { names }
+    };
+    let (add, drop) = (normal(add), normal(drop));
+    let dropped = drop.difference(&add).cloned().collect();
+    (add.into_iter().collect(), dropped)
+}
 
 /// What the options come to.
 #[derive(Debug, Default, PartialEq)]
@@ -37,4 +56,33 @@ pub(crate) fn parse(flags: &[String]) -> Result<Security, String> {
         }
     }
     Ok(security)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(add: &[&str], drop: &[&str], expected: &str) {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (add, drop) = capabilities(&owned(add), &owned(drop));
+        assert_eq!(format!("+{} -{}", add.join(","), drop.join(",")), expected);
+    }
+
+    #[test]
+    fn capabilities_have_one_spelling() {
+        check(&["sys_time", "CAP_NET_ADMIN", "SYS_TIME"], &["chown"], "+CAP_NET_ADMIN,CAP_SYS_TIME -CAP_CHOWN");
+        check(&["net_raw"], &["all"], "+CAP_NET_RAW -ALL");
+        check(&["ALL", "chown"], &["CHOWN"], "+ALL -CAP_CHOWN");
+        check(&["chown"], &["CAP_CHOWN"], "+CAP_CHOWN -");
+    }
+
+    #[test]
+    fn open_system_paths_are_told_apart() {
+        let flags = ["systempaths=unconfined", "no-new-privileges", "seccomp=unconfined"].map(str::to_owned);
+        let security = parse(&flags).unwrap();
+        assert!(security.unconfined_paths);
+        assert_eq!(security.options, ["no-new-privileges", "seccomp=unconfined"]);
+        assert!(parse(&["nonsense".to_owned()]).is_err());
+        assert!(parse(&["seccomp=/no/such/file".to_owned()]).unwrap_err().contains("/no/such/file"));
+    }
 }

@@ -53,7 +53,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         if reference.digest().is_some() {
             return Err(CliError::said("cannot commit to digest reference"));
         }
-        query = query.with("repo", reference.familiar_name()).maybe("tag", reference.tag());
+        query = query.with("repo", reference.canonical_name()).maybe("tag", reference.tag());
     }
     let id = context.client()?.container_commit(&query)?;
     context.ui.line(id)?;

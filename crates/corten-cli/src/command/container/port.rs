@@ -39,7 +39,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         }
         let key = format!("{number}/{protocol}");
         let Some(Some(bindings)) = ports.get(&key).filter(|bindings| bindings.is_some()) else {
-            return Err(CliError::said(format!("no public port '{key}' published for {}", arguments.container)));
+            return Err(CliError::said(format!("Error: No public port '{key}' published for {}", arguments.container)));
         };
         for binding in bindings {
             context.ui.line(address(binding))?;

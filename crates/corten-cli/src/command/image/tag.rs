@@ -31,7 +31,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     if target.digest().is_some() {
         return Err(CliError::said("refusing to create a tag with a digest reference"));
     }
-    let repository = target.familiar_name();
+    let repository = target.canonical_name();
     context.client()?.image_tag(&arguments.source, &repository, target.tag().unwrap_or("latest"))?;
     Ok(0)
 }

@@ -58,8 +58,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         endpoint_config: Some(EndpointSettings {
             ipam_config: Some(addresses),
             links: some(arguments.link),
-            aliases: some(arguments.alias),
-            driver_opts: Some(key_value::map(&arguments.driver_opt)).filter(|options| !options.is_empty()),
+            aliases: Some(arguments.alias),
+            driver_opts: Some(key_value::map(&arguments.driver_opt)),
             gw_priority: arguments.gw_priority,
             ..EndpointSettings::default()
         }),

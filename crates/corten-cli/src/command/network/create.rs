@@ -122,7 +122,7 @@ fn pools(arguments: &Arguments) -> Result<Vec<IpamConfig>, String> {
         }
         pools.push((subnet, IpamConfig { subnet: text, ..IpamConfig::default() }));
     }
-    let mut find = |address: &str| -> Result<usize, String> {
+    let find = |address: &str| -> Result<usize, String> {
         let ip = address.split('/').next().and_then(|ip| ip.parse().ok()).ok_or_else(|| format!("invalid address: {address}"))?;
         pools.iter().position(|(subnet, _)| subnet.holds(ip)).ok_or_else(|| format!("no matching subnet for {address}"))
     };

@@ -41,8 +41,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     }
     let request = CreateRequest {
         driver: arguments.driver,
-        driver_opts: Some(key_value::map(&arguments.opt)),
-        labels: Some(key_value::map(&arguments.label)),
+        driver_opts: Some(key_value::map(&arguments.opt)).filter(|options| !options.is_empty()),
+        labels: Some(key_value::map(&arguments.label)).filter(|labels| !labels.is_empty()),
         name: arguments.volume.or(arguments.name).unwrap_or_default(),
     };
     let volume = context.client()?.volume_create(&request)?;
