@@ -46,6 +46,10 @@ pub(crate) fn with_world(test: impl FnOnce(&World) + Send + 'static) {
     let run = move || {
         namespace::isolate().expect("namespaces of one's own");
         ip("link set lo up");
+        // A new namespace begins with the machine's settings, whatever they are.
+        for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            std::fs::write(format!("/proc/sys/net/{family}"), "0").unwrap();
+        }
         let lan = neighbour("lan", &format!("{MACHINE}/24"), &format!("{LAN_HOST}/24"), "198.51.100.1");
         let far = neighbour("far", "203.0.113.1/24", &format!("{FAR_HOST}/24"), "");
         let scratch = Scratch::new("network");
