@@ -111,7 +111,6 @@ impl Engine {
             name,
             created: Timestamp::now(),
             image: image.as_ref().map(|image| image.id.to_string()).unwrap_or_default(),
-            manifest: image.as_deref().map(manifest),
             platform: "linux".to_owned(),
             config,
             host_config,
@@ -177,7 +176,7 @@ impl Engine {
         &self,
         config: &ContainerConfig,
         host: &mut HostConfig,
-        networking: NetworkingConfig,
+        mut networking: NetworkingConfig,
         warnings: &mut Vec<String>,
     ) -> Result<BTreeMap<String, EndpointSettings>> {
         let mode = host.network_mode.clone();
@@ -202,22 +201,27 @@ impl Engine {
                 return refuse("custom host-to-IP mapping");
             }
             // The id is kept, so that a rename of the other container does not matter; and the one that has the network
-            // itself, where the other has it from a third.
-            let other = self.find(other)?;
-            let mode = other.view().record.host_config.network_mode.clone();
-            host.network_mode = if mode.starts_with("container:") { mode } else { format!("container:{}", other.id) };
+            // itself, where the other has it from a third. One that is not there is told at the start, as by Docker:
+            // to a client "not found" at a create means the image.
+            if let Ok(other) = self.find(other) {
+                let mode = other.view().record.host_config.network_mode.clone();
+                host.network_mode = if mode.starts_with("container:") { mode } else { format!("container:{}", other.id) };
+            }
         }
-        if let Some(other) = host.pid_mode.strip_prefix("container:") {
-            host.pid_mode = format!("container:{}", self.find(other)?.id);
-        }
-        if let Some(other) = host.ipc_mode.strip_prefix("container:") {
-            host.ipc_mode = format!("container:{}", self.find(other)?.id);
+        for mode in [&mut host.pid_mode, &mut host.ipc_mode] {
+            if let Some(other) = mode.strip_prefix("container:").and_then(|other| self.find(other).ok()) {
+                *mode = format!("container:{}", other.id);
+            }
         }
         if mode.starts_with("container:") {
             return Ok(BTreeMap::new());
         }
         let mode = if config.network_disabled { "none".to_owned() } else { mode };
-        let network = self.inner.networks.resolve(&mode)?;
+        // A network that is not there is told at the start too.
+        let Ok(network) = self.inner.networks.resolve(&mode) else {
+            let endpoint = networking.endpoints_config.remove(&mode).unwrap_or_default();
+            return Ok([(mode, endpoint)].into());
+        };
         if network.driver == NetworkDriver::Host && publishes {
             warnings.push("Published ports are discarded when using host network mode".to_owned());
         }
@@ -313,20 +317,4 @@ fn check_rootfs(folder: &str) -> Result<()> {
         return Err(EngineError::invalid(format!("the root folder `{folder}` does not exist or is not a folder")));
     }
     Ok(())
-}
-
-fn manifest(image: &Image) -> corten_api::image::Descriptor {
-    let platform = image.platform();
-    corten_api::image::Descriptor {
-        media_type: image.manifest.media_type.clone(),
-        digest: image.manifest.digest.to_string(),
-        size: image.manifest.size as i64,
-        platform: Some(corten_api::image::Platform {
-            architecture: platform.architecture.clone(),
-            os: platform.os.clone(),
-            variant: platform.variant.clone(),
-            ..corten_api::image::Platform::default()
-        }),
-        ..corten_api::image::Descriptor::default()
-    }
 }

@@ -56,7 +56,7 @@ impl Engine {
             mounts: record.shown_mounts(),
             config: record.config.clone(),
             network_settings: network_settings(&view),
-            image_manifest_descriptor: record.manifest.clone(),
+            image_manifest_descriptor: None,
         })
     }
 

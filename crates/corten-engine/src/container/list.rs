@@ -56,7 +56,7 @@ impl Engine {
             names: vec![format!("/{}", record.name)],
             image: self.shown_image(record),
             image_id: record.image.clone(),
-            image_manifest_descriptor: record.manifest.clone(),
+            image_manifest_descriptor: None,
             command: command_line(&record.path, &record.arguments),
             created: record.created.unix_seconds(),
             ports: view.network.as_ref().map(|network| ports::summary(&network.ports)).unwrap_or_default(),

@@ -9,7 +9,6 @@
 //! ```
 
 use corten_api::container::{ContainerConfig, HostConfig};
-use corten_api::image::Descriptor;
 use corten_api::network::EndpointSettings;
 use corten_std::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,8 +25,6 @@ pub(crate) struct Record {
     pub(crate) created: Timestamp,
     /// The image's digest, `sha256:…`; empty for a container over a plain folder (`--rootfs`).
     pub(crate) image: String,
-    /// The manifest that was picked for this platform.
-    pub(crate) manifest: Option<Descriptor>,
     /// The image's platform as Docker tells it: `linux`.
     pub(crate) platform: String,
     /// The request, merged with the image's defaults.
@@ -145,7 +142,6 @@ pub(crate) mod tests_support {
             name: name.to_owned(),
             created: Timestamp::from_unix(1_700_000_000, 0),
             image: String::new(),
-            manifest: None,
             platform: "linux".to_owned(),
             config: ContainerConfig::default(),
             host_config: HostConfig::default(),

@@ -165,6 +165,7 @@ fn fork(
     if namespace.is_none() {
         without_network_namespace(&mut spec);
     }
+    settle_modes(root.as_fd(), &mut spec);
     points.check("start.spec")?;
     let mount_trees = open_mounts(record, &spec)?;
     points.check("start.mounts")?;
@@ -296,7 +297,10 @@ fn connect(
     let Some((name, settings)) = record.networks.iter().next() else {
         return Err(EngineError::system("the container has no network"));
     };
-    let network = engine.networks.resolve(name)?;
+    let network = engine
+        .networks
+        .resolve(name)
+        .map_err(|error| EngineError::because("failed to set up container networking", error))?;
     let mut endpoint = settings.clone();
     endpoint.network_id.clone_from(&network.id);
     let mut addresses = Addresses {
@@ -400,6 +404,22 @@ fn without_network_namespace(spec: &mut Spec) {
     }
 }
 
+/// Memory that is mounted with no mode asked for has the mode of the folder it covers, or a temporary folder's where
+/// there is none.
+fn settle_modes(root: BorrowedFd<'_>, spec: &mut Spec) {
+    for mount in &mut spec.mounts {
+        if mount.kind.as_deref() != Some("tmpfs") || mount.options.iter().any(|option| option.starts_with("mode=")) {
+            continue;
+        }
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let mode = rustix::fs::openat2(root, mount.destination.as_str(), flags, Mode::empty(), inside)
+            .and_then(rustix::fs::fstat)
+            .map_or(0o1777, |about| about.st_mode & 0o7777);
+        mount.options.push(format!("mode={mode:o}"));
+    }
+}
+
 /// Opens what the document binds, as detached copies made in the host's mount namespace.
 fn open_mounts(record: &Record, spec: &Spec) -> Result<Vec<(usize, OwnedFd)>> {
     let mut trees = Vec::new();
@@ -445,10 +465,20 @@ fn make_source(source: &Path, create: bool) -> Result<()> {
     })
 }
 
+/// The kernel's words as other programs print them.
+fn kernel_words(error: rustix::io::Errno) -> String {
+    match error {
+        rustix::io::Errno::NOENT => "no such file or directory".to_owned(),
+        rustix::io::Errno::ACCESS => "permission denied".to_owned(),
+        rustix::io::Errno::NOTDIR => "not a directory".to_owned(),
+        other => std::io::Error::from(other).to_string(),
+    }
+}
+
 /// A folder below a volume; links in it do not lead out.
 fn open_below(volume: &Path, subpath: &str, name: &str) -> Result<OwnedFd> {
     let failed = |error: rustix::io::Errno| {
-        EngineError::invalid(format!("cannot access path {subpath} of volume {name}: {}", std::io::Error::from(error)))
+        EngineError::invalid(format!("cannot access path {subpath} of volume {name}: {}", kernel_words(error)))
     };
     let path = OFlags::PATH | OFlags::CLOEXEC;
     let folder = rustix::fs::open(volume, path, Mode::empty()).map_err(failed)?;

@@ -59,7 +59,9 @@ impl WaitHandle {
         // The owner ends only after it has published `Removed`, which reaches every condition.
         let _ = self.view.wait_for(reached).await;
         let view = self.view.borrow().clone();
-        let error = (!view.life.error.is_empty()).then(|| WaitError { message: view.life.error.clone() });
+        // For one that is gone only a failed removal would be an error, and then it is not gone.
+        let told = !view.life.error.is_empty() && view.life.phase != Phase::Removed;
+        let error = told.then(|| WaitError { message: view.life.error.clone() });
         WaitResponse { error, status_code: i64::from(view.life.exit_code) }
     }
 }

@@ -57,11 +57,12 @@ fn resolve(mapping: &DeviceMapping) -> Result<Vec<LinuxDevice>> {
     Ok(found)
 }
 
-/// Every device of the host, for `--privileged`. The console is the container's own.
+/// Every device of the host, for `--privileged`.
 pub(super) fn all() -> Vec<LinuxDevice> {
     let mut found = Vec::new();
     walk(Path::new("/dev"), &mut |path, about| {
-        if path != Path::new("/dev/console") {
+        // The runtime makes these two, of the container's own terminals.
+        if path != Path::new("/dev/console") && path != Path::new("/dev/ptmx") {
             found.extend(device(path, about));
         }
     });
