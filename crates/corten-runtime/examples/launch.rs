@@ -1,6 +1,7 @@
 //! Starts a static program from a folder as a whole container again and again and prints the median times.
 //!
-//! `launch ROOT_FOLDER ROUNDS COMMAND…` as root; the root is an overlay over the folder.
+//! `launch ROOT_FOLDER ROUNDS COMMAND…` as root; the root is an overlay over the folder. With `SEAT=1` a process of ours is in
+//! the cgroup before the time counts.
 #![expect(clippy::print_stdout, reason = "a measuring program prints what it measured")]
 
 use std::os::fd::OwnedFd;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use corten_oci::runtime::LinuxResources;
 use corten_runtime::{
-    ChildStdio, Hardening, LaunchRequest, SpecOptions, cgroup, default_spec, launch, seccomp,
+    ChildStdio, Hardening, LaunchRequest, Seat, SpecOptions, cgroup, default_spec, launch, seccomp,
 };
 use corten_sys::mount::{OverlayMount, overlay};
 use corten_sys::process::{self, Namespaces};
@@ -39,7 +40,10 @@ fn main() {
         seccomp::compile_default(&capabilities.map(str::to_owned)).expect("the default profile compiles");
     let names = ["folders", "cgroup", "overlay", "launch", "run", "cgroup away", "folders away", "all"];
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); names.len()];
+    let seated = std::env::var_os("SEAT").is_some();
+    let pause = std::env::var("PAUSE").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     for round in 0..rounds {
+        std::thread::sleep(Duration::from_millis(pause));
         let mut marks = vec![Instant::now()];
         let (upper, work) = (scratch.join("upper"), scratch.join("work"));
         for path in [&upper, &work] {
@@ -48,6 +52,10 @@ fn main() {
         marks.push(Instant::now());
         let group = manager.create(&format!("bench{round}"), &LinuxResources::default()).expect("a cgroup");
         let handle = group.handle().expect("a cgroup handle");
+        let seat = seated.then(|| Seat::take(&handle).expect("a seat"));
+        if let Some(seat) = &seat {
+            seat.wait_until_ready().expect("a seat in the cgroup");
+        }
         marks.push(Instant::now());
         let root = overlay(&OverlayMount {
             lowers: std::slice::from_ref(&folder),
@@ -65,7 +73,7 @@ fn main() {
             cgroup: manager.mode(),
             ..SpecOptions::default()
         });
-        let launched = launch(LaunchRequest {
+        let request = LaunchRequest {
             spec,
             root,
             mount_trees: Vec::new(),
@@ -75,12 +83,19 @@ fn main() {
             seccomp: Some(program.clone()),
             init: None,
             hardening: Hardening::all(),
-        })
+        };
+        let launched = match &seat {
+            Some(seat) => seat.launch(request),
+            None => launch(request),
+        }
         .unwrap_or_else(|error| panic!("{:?}: {error}", error.stage));
         marks.push(Instant::now());
         let exit = process::wait(launched.pid).expect("the container ends");
         assert_eq!(exit.shell_code(), 0, "the command fails");
         marks.push(Instant::now());
+        if let Some(pid) = seat.map(|seat| seat.pid()) {
+            process::wait(pid).expect("the seat ends");
+        }
         group.remove().expect("the cgroup goes away");
         marks.push(Instant::now());
         std::fs::remove_dir_all(&scratch).expect("the scratch folder goes away");

@@ -135,7 +135,9 @@ pub fn default_spec(options: SpecOptions) -> Spec {
 /// filter is left out by the caller. The host's device nodes are added by whoever sees the host's `/dev`.
 pub fn make_privileged(spec: &mut Spec) {
     if let Some(process) = &mut spec.process {
-        let all: Vec<String> = corten_sys::capability::of_kernel().names().collect();
+        // What this process has: nobody can give more.
+        let own = corten_sys::capability::effective().unwrap_or_else(|_| corten_sys::capability::of_kernel());
+        let all: Vec<String> = own.names().collect();
         process.capabilities = Some(LinuxCapabilities {
             bounding: all.clone(),
             effective: all.clone(),

@@ -2,21 +2,32 @@
 
 use std::os::fd::AsFd;
 
-use corten_sys::process::{self, CloneOptions, Fork, Namespaces};
+use corten_sys::process::{self, Child, CloneOptions, Fork, Namespaces};
 use corten_sys::socket;
 
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
-use crate::inside;
+use crate::inside::{self, Report};
 use crate::launch::{ChildrenIn, await_exec};
 use crate::request::{Container, ExecRequest, Launched};
 
 /// Runs a process in a container: in all its namespaces, its cgroup and its root. Returns when it has executed its
 /// command, or with what went wrong.
 ///
-/// The caller has one thread, and becomes the parent.
+/// The caller has one thread, and becomes the parent; see also [`crate::Seat::exec`].
 pub fn exec(container: &Container, request: ExecRequest<'_>) -> Result<Launched, LaunchError> {
-    let namespaces = differing_namespaces(container)?;
     let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
+    let child = begin(container, request, Report::new(theirs), false)?;
+    await_exec(ours, child)
+}
+
+/// Makes the process; see [`crate::launch::begin`].
+pub(crate) fn begin(
+    container: &Container,
+    request: ExecRequest<'_>,
+    report: Report,
+    sibling: bool,
+) -> Result<Child, LaunchError> {
+    let namespaces = differing_namespaces(container)?;
     let gone = |error: LaunchError| LaunchError {
         kind: LaunchErrorKind::NotRunning,
         message: "the container is not running".to_owned(),
@@ -30,7 +41,7 @@ pub fn exec(container: &Container, request: ExecRequest<'_>) -> Result<Launched,
     let options = CloneOptions {
         namespaces: Namespaces::NONE,
         cgroup: request.cgroup.unified.as_ref().map(AsFd::as_fd),
-        sibling: false,
+        sibling,
     };
     match process::clone_process(&options) {
         Err(error) => {
@@ -42,15 +53,10 @@ pub fn exec(container: &Container, request: ExecRequest<'_>) -> Result<Launched,
                 error
             })
         }
-        Ok(Fork::Child) => {
-            drop(ours);
-            inside::run_exec(container, namespaces, request, &inside::Report::new(theirs))
-        }
+        Ok(Fork::Child) => inside::run_exec(container, namespaces, request, &report),
         Ok(Fork::Parent(child)) => {
-            drop(theirs);
             drop(pid_namespace);
-            drop(request);
-            await_exec(ours, child)
+            Ok(child)
         }
     }
 }

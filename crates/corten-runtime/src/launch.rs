@@ -8,16 +8,24 @@ use corten_sys::process::{self, Child, CloneOptions, Fork, Namespaces};
 use corten_sys::socket;
 
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
-use crate::inside;
+use crate::inside::{self, Report};
 use crate::request::{LaunchRequest, Launched};
 
 /// Starts a container's first process. Returns when it has executed its command, or with what went wrong; then
 /// nothing is left of it.
 ///
-/// The caller has one thread, and becomes the parent.
+/// The caller has one thread, and becomes the parent. The process joins a cgroup of version 1 by itself, which may take
+/// ten milliseconds; [`crate::Seat::launch`] does not wait for that.
 pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
-    let plan = Plan::new(&request)?;
     let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
+    let child = begin(request, Report::new(theirs), false)?;
+    await_exec(ours, child)
+}
+
+/// Makes the process; it is the caller's child, or with `sibling` the caller's parent's. In the new process it does not
+/// return.
+pub(crate) fn begin(request: LaunchRequest, report: Report, sibling: bool) -> Result<Child, LaunchError> {
+    let plan = Plan::new(&request)?;
     let pid_namespace = match &plan.pid_namespace {
         Some(theirs) => Some(ChildrenIn::enter(theirs.as_fd())?),
         None => None,
@@ -25,20 +33,14 @@ pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
     let options = CloneOptions {
         namespaces: plan.new,
         cgroup: request.cgroup.unified.as_ref().map(AsFd::as_fd),
-        sibling: false,
+        sibling,
     };
-    let fork = process::clone_process(&options).at(Stage::Clone, "make the container's process")?;
-    match fork {
-        Fork::Child => {
-            drop(ours);
-            inside::run_container(request, plan, &inside::Report::new(theirs))
-        }
+    match process::clone_process(&options).at(Stage::Clone, "make the container's process")? {
+        Fork::Child => inside::run_container(request, plan, &report),
         Fork::Parent(child) => {
-            drop(theirs);
             drop(pid_namespace);
             // Our copies of the container's ends of its pipes go with the request: the shim must see their end.
-            drop(request);
-            await_exec(ours, child)
+            Ok(child)
         }
     }
 }

@@ -19,6 +19,7 @@ mod hardening;
 mod inside;
 mod launch;
 mod request;
+mod seat;
 pub mod seccomp;
 pub mod user;
 
@@ -31,3 +32,4 @@ pub use exec::exec;
 pub use hardening::{Hardening, HardeningStep};
 pub use launch::launch;
 pub use request::{ChildStdio, Container, ExecRequest, LaunchRequest, Launched};
+pub use seat::Seat;

@@ -39,6 +39,32 @@ pub unsafe fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// For the child of a fork that begins a life of its own: closes every descriptor from 3 up but one, and goes on with
+/// `body`, which gets that one and some bytes.
+///
+/// `body` captures nothing and does not return, so nothing that owned one of the closed numbers before is ever used or
+/// dropped again.
+pub fn alone_with(
+    keep: OwnedFd,
+    bytes: Vec<u8>,
+    body: fn(OwnedFd, Vec<u8>) -> std::convert::Infallible,
+) -> ! {
+    struct NoReturn;
+    impl Drop for NoReturn {
+        fn drop(&mut self) {
+            // A panic would unwind into owners of closed descriptors.
+            crate::process::exit_now(70);
+        }
+    }
+    let _guard = NoReturn;
+    // SAFETY: whatever owns a closed number lives in frames above this one or in what `body` cannot name; those frames
+    // are never returned to, as `body` does not return and a panic ends the process above.
+    if unsafe { close_all_but(&[keep.as_raw_fd()]) }.is_err() {
+        crate::process::exit_now(70);
+    }
+    match body(keep, bytes) {}
+}
+
 /// Makes `descriptor` standard input, output or error (0, 1, 2) of this process.
 pub fn place_stdio(descriptor: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     if !(0..=2).contains(&number) {

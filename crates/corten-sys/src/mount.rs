@@ -356,7 +356,7 @@ impl Layers {
                 give(key, layer).map_err(|error| refused(&path.display().to_string(), error))?;
             }
         }
-        for (key, value) in fixed_options(overlay) {
+        for (key, value) in fixed_options(overlay).into_iter().chain([("source", Some("overlay"))]) {
             match value {
                 Some(value) => rustix::mount::fsconfig_set_string(context.as_fd(), key, value),
                 None => rustix::mount::fsconfig_set_flag(context.as_fd(), key),

@@ -133,7 +133,9 @@ pub(super) fn become_user(process: &Process, user: &ResolvedUser, hardening: &Ha
         return process::set_user(user.uid, user.gid, &user.groups).at(Stage::Identity, "change the user");
     }
     let kernel = capability::of_kernel();
-    let sets = Sets::of(process.capabilities.as_ref(), kernel)?;
+    // Nobody can give what it does not have: a daemon inside a container may lack some.
+    let own = capability::effective().at(Stage::Identity, "read our own capabilities")?;
+    let sets = Sets::of(process.capabilities.as_ref(), own)?;
     capability::limit_bounding(sets.bounding, kernel).at(Stage::Identity, "limit the bounding set")?;
     process::set_keep_capabilities(true).at(Stage::Identity, "keep capabilities")?;
     process::set_user(user.uid, user.gid, &user.groups).at(Stage::Identity, "change the user")?;
@@ -158,8 +160,8 @@ struct Sets {
 }
 
 impl Sets {
-    /// What the kernel does not know is passed over.
-    fn of(document: Option<&LinuxCapabilities>, kernel: Capabilities) -> Result<Self> {
+    /// What we cannot give, or the kernel does not know, is passed over.
+    fn of(document: Option<&LinuxCapabilities>, own: Capabilities) -> Result<Self> {
         let none = LinuxCapabilities::default();
         let document = document.unwrap_or(&none);
         let set = |names: &[String]| -> Result<Capabilities> {
@@ -169,7 +171,7 @@ impl Sets {
                     .ok_or_else(|| invalid(format!("unknown capability: {name}")))?;
                 set = set.union(one);
             }
-            Ok(set.intersection(kernel))
+            Ok(set.intersection(own))
         };
         Ok(Self {
             bounding: set(&document.bounding)?,

@@ -205,6 +205,8 @@ fn mount_filesystem(setting: &Setting<'_>, mount: &Mount, kind: &str, made: &mut
     if !mode.is_empty() {
         data.push(("mode", Some(&mode)));
     }
+    // What the mount table shows.
+    data.push(("source", Some(mount.source.as_deref().filter(|source| !source.is_empty()).unwrap_or(kind))));
     // Read-only comes last: there are things to put in first.
     let attributes = options.set.difference(Attributes::MOUNT_ATTR_RDONLY);
     let tree = mount::filesystem(kind, &data, attributes)
@@ -260,12 +262,12 @@ fn mount_cgroup(
     let fail = |error: std::io::Error| failed(mount, &reason(&error));
     let place = place(setting, mount, Kind::Folder)?;
     if trees.is_empty() {
-        let tree = mount::filesystem("cgroup2", &[], options.set)
+        let tree = mount::filesystem("cgroup2", &[("source", Some("cgroup"))], options.set)
             .map_err(|error| failed(mount, &format!("{error}: {}", reason(&error.source))))?;
         return mount::attach_on(tree.as_fd(), place.as_fd()).map_err(fail);
     }
     let attributes = options.set.difference(Attributes::MOUNT_ATTR_RDONLY);
-    let top = mount::tmpfs(&[("mode", Some("755"))], attributes)
+    let top = mount::tmpfs(&[("mode", Some("755")), ("source", Some("tmpfs"))], attributes)
         .map_err(|error| failed(mount, &reason(&error.source)))?;
     mount::attach_on(top.as_fd(), place.as_fd()).map_err(fail)?;
     for (name, tree) in trees {

@@ -91,7 +91,7 @@ impl Masks<'_> {
                 | Attributes::MOUNT_ATTR_NOSUID
                 | Attributes::MOUNT_ATTR_NODEV
                 | Attributes::MOUNT_ATTR_NOEXEC;
-            let tree = mount::tmpfs(&[("mode", Some("755"))], attributes)
+            let tree = mount::tmpfs(&[("mode", Some("755")), ("source", Some("tmpfs"))], attributes)
                 .map_err(|error| error.source)
                 .at(Stage::Paths, context)?;
             self.empty = Some(tree.try_clone().at(Stage::Paths, context)?);

@@ -6,7 +6,7 @@ use corten_sys::process;
 use crate::Test;
 use crate::support::{Trial, manager};
 
-pub const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("a_memory_limit_kills_and_is_counted", a_memory_limit_kills_and_is_counted),
     ("limits_are_seen_and_changed", limits_are_seen_and_changed),
     ("all_processes_are_killed", all_processes_are_killed),

@@ -11,7 +11,7 @@ use corten_sys::process;
 use crate::Test;
 use crate::support::{Outcome, Running, Trial};
 
-pub const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("an_exec_is_inside", an_exec_is_inside),
     ("an_exec_has_its_own_user_and_folder", an_exec_has_its_own_user_and_folder),
     ("an_exec_can_have_a_terminal", an_exec_can_have_a_terminal),

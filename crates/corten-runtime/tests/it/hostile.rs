@@ -10,7 +10,7 @@ use corten_testing::Scratch;
 use crate::Test;
 use crate::support::{Trial, bind, link, make_folder, write_file};
 
-pub const TESTS: &[Test] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("a_link_at_proc_is_refused", a_link_at_proc_is_refused),
     ("links_at_mount_targets_stay_inside", links_at_mount_targets_stay_inside),
     ("proc_is_not_covered", proc_is_not_covered),
@@ -58,10 +58,11 @@ fn links_at_mount_targets_stay_inside() {
         bind(trial, data.path(), "/absolute", &["rbind"]);
     })
     .run();
-    assert_eq!(outcome.get(&format!("{}/secret", outside.path().display())), "error entity not found");
     assert!(fs::read_dir(outside.path()).unwrap().next().is_none(), "something was made outside");
-    // The second bind was made on top, inside the container.
-    assert_eq!(outcome.get(&format!("{}/x/secret", outside.path().display())), "mounted");
+    // Both were made below the container's root.
+    for inside in ["secret", "x/secret"] {
+        assert_eq!(outcome.get(&format!("{}/{inside}", outside.path().display())), "mounted");
+    }
 }
 
 fn proc_is_not_covered() {
@@ -146,7 +147,7 @@ fn our_program_cannot_be_written() {
 
 fn unmasked_paths_tell_about_the_host() {
     for (step, command, key) in [
-        (HardeningStep::MaskedPaths, "stat /proc/kcore", "/proc/kcore"),
+        (HardeningStep::MaskedPaths, "stat /proc/interrupts", "/proc/interrupts"),
         (HardeningStep::ReadonlyPaths, "write /proc/sys/kernel/hostname x", "/proc/sys/kernel/hostname"),
         (HardeningStep::Seccomp, "unshare", "unshare"),
     ] {

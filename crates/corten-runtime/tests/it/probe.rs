@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// Runs the commands of all arguments.
-pub fn run(arguments: &[String]) -> i32 {
+pub(crate) fn run(arguments: &[String]) -> i32 {
     let script = arguments.join(" ");
     for command in script.split(';') {
         let words: Vec<&str> = command.split_whitespace().collect();

@@ -24,7 +24,7 @@ thread_local! {
 const PARENT: &str = "/corten-test";
 
 /// Removes what the test made; called at its end, also after a panic.
-pub fn clean_up() {
+pub(crate) fn clean_up() {
     CGROUPS.with(|list| {
         for cgroup in list.borrow_mut().drain(..) {
             let _ = cgroup.kill_all();
@@ -35,38 +35,38 @@ pub fn clean_up() {
 }
 
 /// A container about to be started; fields can be changed before.
-pub struct Trial {
-    pub spec: Spec,
-    pub root: OwnedFd,
-    pub trees: Vec<(usize, OwnedFd)>,
-    pub hardening: Hardening,
-    pub filter: bool,
-    pub init: bool,
-    pub limits: LinuxResources,
-    pub network: Option<OwnedFd>,
+pub(crate) struct Trial {
+    pub(crate) spec: Spec,
+    pub(crate) root: OwnedFd,
+    pub(crate) trees: Vec<(usize, OwnedFd)>,
+    pub(crate) hardening: Hardening,
+    pub(crate) filter: bool,
+    pub(crate) init: bool,
+    pub(crate) limits: LinuxResources,
+    pub(crate) network: Option<OwnedFd>,
 }
 
 /// What a container did.
 #[derive(Debug)]
-pub struct Outcome {
-    pub stdout: String,
-    pub stderr: String,
-    pub code: i32,
+pub(crate) struct Outcome {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) code: i32,
 }
 
 /// A container that runs.
-pub struct Running {
-    pub launched: Launched,
-    pub cgroup: Cgroup,
-    pub handle: CgroupHandle,
-    pub filter: Option<seccomp::Program>,
-    pub stdout: Option<File>,
-    pub stderr: Option<File>,
+pub(crate) struct Running {
+    pub(crate) launched: Launched,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) handle: CgroupHandle,
+    pub(crate) filter: Option<seccomp::Program>,
+    pub(crate) stdout: Option<File>,
+    pub(crate) stderr: Option<File>,
 }
 
 impl Trial {
     /// A default container that runs the probe with these commands.
-    pub fn new(commands: &str) -> Self {
+    pub(crate) fn new(commands: &str) -> Self {
         let root = mount::tmpfs(&[("mode", Some("755"))], Attributes::empty()).expect("a root");
         for folder in ["bin", "etc", "proc", "sys", "dev", "tmp", "sbin", "root"] {
             make_folder(&root, folder);
@@ -100,19 +100,19 @@ impl Trial {
     }
 
     /// Changes the document's process.
-    pub fn process(mut self, change: impl FnOnce(&mut corten_oci::runtime::Process)) -> Self {
+    pub(crate) fn process(mut self, change: impl FnOnce(&mut corten_oci::runtime::Process)) -> Self {
         change(self.spec.process.as_mut().expect("the document has a process"));
         self
     }
 
     /// Changes anything.
-    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
     /// Starts it with pipes.
-    pub fn start(self) -> Result<Running, LaunchError> {
+    pub(crate) fn start(self) -> Result<Running, LaunchError> {
         let (out_read, out_write) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let (error_read, error_write) =
@@ -126,7 +126,7 @@ impl Trial {
     }
 
     /// Starts it with these streams.
-    pub fn start_with(self, stdio: ChildStdio) -> Result<Running, LaunchError> {
+    pub(crate) fn start_with(self, stdio: ChildStdio) -> Result<Running, LaunchError> {
         let id = format!(
             "trial-{}-{}",
             std::process::id(),
@@ -159,20 +159,20 @@ impl Trial {
     }
 
     /// Runs it to its end.
-    pub fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> Outcome {
         let running = self.start().unwrap_or_else(|error| panic!("{:?}: {error}", error.stage));
         running.finish()
     }
 
     /// The error with which it does not start.
-    pub fn refused(self) -> LaunchError {
+    pub(crate) fn refused(self) -> LaunchError {
         self.start().map(|running| running.finish()).expect_err("the start fails")
     }
 }
 
 impl Running {
     /// Waits for the end.
-    pub fn finish(mut self) -> Outcome {
+    pub(crate) fn finish(mut self) -> Outcome {
         let mut outcome = Outcome { stdout: String::new(), stderr: String::new(), code: 0 };
         if let Some(mut pipe) = self.stdout.take() {
             pipe.read_to_string(&mut outcome.stdout).expect("text");
@@ -185,7 +185,7 @@ impl Running {
     }
 
     /// As `exec` names it.
-    pub fn container(&self) -> Container {
+    pub(crate) fn container(&self) -> Container {
         let pidfd = self.launched.pidfd.try_clone().expect("a copy of the handle");
         Container { pid: self.launched.pid, pidfd }
     }
@@ -194,7 +194,7 @@ impl Running {
 impl Outcome {
     /// The rest of the line that begins with `key: ` or `key=`.
     #[track_caller]
-    pub fn get(&self, key: &str) -> &str {
+    pub(crate) fn get(&self, key: &str) -> &str {
         self.stdout
             .lines()
             .find_map(|line| {
@@ -205,31 +205,31 @@ impl Outcome {
     }
 }
 
-pub fn manager() -> Manager {
+pub(crate) fn manager() -> Manager {
     Manager::new(PARENT).expect("cgroups")
 }
 
-pub fn own_program() -> String {
+pub(crate) fn own_program() -> String {
     // The link itself, as the program's own file may have been replaced by a newer build.
     std::env::current_exe().expect("this program has a path").to_string_lossy().into_owned()
 }
 
-pub fn make_folder(root: &OwnedFd, path: &str) {
+pub(crate) fn make_folder(root: &OwnedFd, path: &str) {
     rustix::fs::mkdirat(root, path, Mode::from_raw_mode(0o755)).expect("a folder");
 }
 
-pub fn write_file(root: &OwnedFd, path: &str, content: &[u8]) {
+pub(crate) fn write_file(root: &OwnedFd, path: &str, content: &[u8]) {
     let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(root, path, flags, Mode::from_raw_mode(0o755)).expect("a file");
     rustix::io::write(&file, content).expect("its content");
 }
 
-pub fn link(root: &OwnedFd, path: &str, to: &str) {
+pub(crate) fn link(root: &OwnedFd, path: &str, to: &str) {
     rustix::fs::symlinkat(to, root, path).expect("a link");
 }
 
 /// A bind of a host's file or folder.
-pub fn bind(trial: &mut Trial, source: &Path, destination: &str, options: &[&str]) {
+pub(crate) fn bind(trial: &mut Trial, source: &Path, destination: &str, options: &[&str]) {
     trial.spec.mounts.push(Mount {
         destination: destination.into(),
         kind: Some("bind".into()),
