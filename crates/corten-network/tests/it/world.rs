@@ -101,6 +101,13 @@ fn neighbour(name: &str, here: &str, there: &str, gateway: &str) -> OwnedFd {
     space
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // The folder can be removed when nothing is mounted on it.
+        let _ = Command::new("umount").arg("-l").arg(self.scratch.path()).status();
+    }
+}
+
 impl World {
     pub(crate) fn settings(&self) -> NetworkSettings {
         let root = self.scratch.path();

@@ -295,7 +295,7 @@ mod tests {
         match tree {
             Tree::Leaf(kind, payload) => batch.attribute(*kind, payload),
             Tree::Node(kind, children) => {
-                batch.nested(*kind, |batch| children.iter().for_each(|tree| write(tree, batch)))
+                batch.nested(*kind, |batch| children.iter().for_each(|tree| write(tree, batch)));
             }
         }
     }
@@ -375,7 +375,7 @@ mod tests {
         assert!(batch.overflow);
         let mut batch = Batch::new();
         batch.message(1, 0, "test", &[], |batch| {
-            batch.nested(1, |batch| (0..70).for_each(|_| batch.attribute(1, &[0; 1000])))
+            batch.nested(1, |batch| (0..70).for_each(|_| batch.attribute(1, &[0; 1000])));
         });
         assert!(batch.overflow);
     }

@@ -586,7 +586,7 @@ mod tests {
     fn types_of_keys_are_joined_as_nft_does() {
         assert_eq!(
             data_type::concat(&[data_type::IPV4, data_type::PROTOCOL, data_type::PORT]),
-            (7 << 12) | (12 << 6) | 13
+            7 * 64 * 64 + 12 * 64 + 13
         );
     }
 
