@@ -4,7 +4,9 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
-use corten_http::server::{BodyStream, NextPiece};
+use corten_engine::EngineError;
+use corten_http::server::{BlockingWriter, BodyStream, NextPiece};
+use corten_std::chain;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 
@@ -43,6 +45,21 @@ where
             Some(piece)
         })
     }
+}
+
+/// A body that `write` writes on a thread that may block. Where it fails the body breaks off, which is all that can
+/// still be told to the client; `what` names it in the log.
+pub(crate) fn written(
+    what: &'static str,
+    write: impl FnOnce(&mut BlockingWriter) -> Result<(), EngineError> + Send + 'static,
+) -> impl BodyStream {
+    let (mut writer, body) = BlockingWriter::channel();
+    tokio::task::spawn_blocking(move || match write(&mut writer) {
+        Ok(()) => drop(writer.finish()),
+        Err(error) if writer.is_abandoned() => tracing::debug!(error = chain(&error), "{what} is not wanted any more"),
+        Err(error) => tracing::warn!(error = chain(&error), "{what} ended early"),
+    });
+    body
 }
 
 /// The head of a frame: stream 1 is standard output, 2 standard error, 3 the daemon's own error, which ends it.

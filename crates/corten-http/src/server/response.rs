@@ -174,6 +174,11 @@ impl BlockingWriter {
         (Self { pieces: Some(pieces), piece: Vec::with_capacity(PIECE) }, receiver)
     }
 
+    /// Whether nobody reads any more: the client has gone away.
+    pub fn is_abandoned(&self) -> bool {
+        self.pieces.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
     /// Ends the body rightly.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;

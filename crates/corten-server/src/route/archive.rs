@@ -5,13 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use corten_api::container::PathStat;
 use corten_engine::Engine;
 use corten_engine::archive::PutOptions;
-use corten_http::server::{BlockingWriter, Response};
-use corten_std::{ErrorClass, chain};
+use corten_http::server::Response;
+use corten_std::ErrorClass;
 
 use super::Result;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply;
+use crate::stream::written;
 
 pub(crate) async fn stat(engine: &Engine, call: Call) -> Result {
     let stat = engine.archive_stat(&call.name, path(&call)?).await?;
@@ -21,13 +22,8 @@ pub(crate) async fn stat(engine: &Engine, call: Call) -> Result {
 pub(crate) async fn get(engine: &Engine, call: Call) -> Result {
     let path = path(&call)?.to_owned();
     let stat = engine.archive_stat(&call.name, &path).await?;
-    let (mut writer, archive) = BlockingWriter::channel();
     let (engine, name) = (engine.clone(), call.name.clone());
-    tokio::task::spawn_blocking(move || match engine.archive_get(&name, &path, &mut writer) {
-        Ok(()) => drop(writer.finish()),
-        // The body breaks off, which is all that can still be told.
-        Err(error) => tracing::warn!(error = chain(&error), "an archive ended early"),
-    });
+    let archive = written("an archive", move |writer| engine.archive_get(&name, &path, writer));
     Ok(with_stat(Response::stream(200, archive).header("Content-Type", reply::TAR), &stat))
 }
 
@@ -47,12 +43,8 @@ pub(crate) async fn put(engine: &Engine, mut call: Call) -> Result {
 
 pub(crate) async fn export(engine: &Engine, call: Call) -> Result {
     engine.archive_export_check(&call.name)?;
-    let (mut writer, archive) = BlockingWriter::channel();
     let (engine, name) = (engine.clone(), call.name.clone());
-    tokio::task::spawn_blocking(move || match engine.archive_export(&name, &mut writer) {
-        Ok(()) => drop(writer.finish()),
-        Err(error) => tracing::warn!(error = chain(&error), "an export ended early"),
-    });
+    let archive = written("an export", move |writer| engine.archive_export(&name, writer));
     Ok(Response::stream(200, archive).header("Content-Type", "application/octet-stream"))
 }
 

@@ -3,9 +3,8 @@
 use corten_api::route::Operation;
 use corten_engine::Engine;
 use corten_engine::image::ImageListOptions;
-use corten_http::server::{BlockingWriter, Response};
+use corten_http::server::Response;
 use corten_oci::Reference;
-use corten_std::chain;
 use corten_store::LoadEvent;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -13,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Result;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::stream::unfold;
+use crate::stream::{unfold, written};
 use crate::{gate, reply};
 
 pub(crate) async fn list(engine: &Engine, call: Call) -> Result {
@@ -72,15 +71,8 @@ pub(crate) async fn save(engine: &Engine, call: Call) -> Result {
     }
     // Every name is looked up before the answer begins, so that a missing one is an ordinary error.
     engine.image_check(&names)?;
-    let (mut writer, archive) = BlockingWriter::channel();
     let engine = engine.clone();
-    tokio::task::spawn_blocking(move || {
-        match engine.image_save(&names, &mut writer) {
-            Ok(()) => drop(writer.finish()),
-            // The body breaks off, which is all that can still be told.
-            Err(error) => tracing::warn!(error = chain(&error), "saving images ended early"),
-        }
-    });
+    let archive = written("a save of images", move |writer| engine.image_save(&names, writer));
     Ok(Response::stream(200, archive).header("Content-Type", reply::TAR))
 }
 
