@@ -253,7 +253,7 @@ impl Owner {
         match running.shim.signal(None, number).await {
             Ok(()) => {}
             // It has ended just now; its exit is on the way.
-            Err(ShimError::Gone) => {}
+            Err(ShimError::Gone | ShimError::Send(_)) => {}
             Err(ShimError::Refused(failure)) if failure.code == FailureCode::Ended => {}
             Err(error) => return Err(EngineError::because("sending a signal", error)),
         }
