@@ -47,7 +47,10 @@ impl Configuration {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return (Self::default(), None),
             Err(error) => {
-                return (Self::default(), Some(format!("WARNING: Error loading config file: {}", corten_std::chain(&error))));
+                return (
+                    Self::default(),
+                    Some(format!("WARNING: Error loading config file: {}", corten_std::chain(&error))),
+                );
             }
         };
         match serde_json::from_slice(&bytes) {
@@ -78,7 +81,9 @@ impl Configuration {
         ]
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
-        .flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_ascii_lowercase(), value.clone())])
+        .flat_map(|(name, value)| {
+            [(name.to_owned(), value.clone()), (name.to_ascii_lowercase(), value.clone())]
+        })
         .collect()
     }
 }

@@ -60,7 +60,8 @@ impl Context {
         let configuration = self.configuration();
         let paths = paths();
         let current = &configuration.current_context;
-        let tls = [environment::TLS, environment::TLS_VERIFY].iter().any(|name| environment::value(name).is_some());
+        let tls =
+            [environment::TLS, environment::TLS_VERIFY].iter().any(|name| environment::value(name).is_some());
         let wishes = Wishes {
             host: self.options.host.clone(),
             context: self.options.context.clone(),
@@ -73,7 +74,8 @@ impl Context {
             paths: paths.clone(),
         };
         let target = target::resolve(&wishes)?;
-        let headers = configuration.http_headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let headers =
+            configuration.http_headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let own = target.own;
         let mut client = Client::new(target, headers);
         if own {

@@ -64,7 +64,8 @@ impl Words<'_> {
         let declared = prepare(T::command());
         let words = self.split(&declared)?;
         let mut declared = declared;
-        let matches = declared.try_get_matches_from_mut(words).map_err(|error| self.clap_error(&declared, &error))?;
+        let matches =
+            declared.try_get_matches_from_mut(words).map_err(|error| self.clap_error(&declared, &error))?;
         T::from_arg_matches(&matches).map_err(|error| CliError::said(error.to_string()))
     }
 
@@ -129,7 +130,9 @@ impl Words<'_> {
         let mut rest = &word[1..];
         while let Some(letter) = rest.chars().next() {
             let after = &rest[letter.len_utf8()..];
-            let Some(argument) = declared.get_arguments().find(|argument| argument.get_short() == Some(letter)) else {
+            let Some(argument) =
+                declared.get_arguments().find(|argument| argument.get_short() == Some(letter))
+            else {
                 if letter == 'h' {
                     return Err(help::of_command(self.entry, &self.typed, declared));
                 }
@@ -200,23 +203,28 @@ impl Words<'_> {
             Some(ContextValue::String(text)) => Some(text.as_str()),
             _ => None,
         };
-        let (Some(flag), Some(value)) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue)) else {
+        let (Some(flag), Some(value)) =
+            (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue))
+        else {
             return self.flag_error(error.to_string().trim());
         };
-        let long = flag.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default();
+        let long = flag.trim_start_matches('-').split([' ', '=', '[']).next().unwrap_or_default();
         let short = declared
             .get_arguments()
             .find(|argument| argument.get_long() == Some(long))
             .and_then(Arg::get_short)
             .map(|letter| format!("-{letter}, "))
             .unwrap_or_default();
-        let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_else(|| error.kind().to_string());
+        let why = std::error::Error::source(error)
+            .map(ToString::to_string)
+            .unwrap_or_else(|| error.kind().to_string());
         self.flag_error(&format!("invalid argument \"{value}\" for \"{short}--{long}\" flag: {why}"))
     }
 }
 
 fn has_long(argument: &Arg, name: &str) -> bool {
-    argument.get_long() == Some(name) || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+    argument.get_long() == Some(name)
+        || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
 }
 
 /// Whether a flag takes no value unless written with `=`.

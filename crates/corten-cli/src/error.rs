@@ -40,9 +40,13 @@ impl CliError {
         match self {
             Self::Exit(_) => String::new(),
             Self::Said { text, .. } => text.clone(),
-            Self::Client(ClientError::Api { message, .. }) => format!("Error response from daemon: {message}"),
+            Self::Client(ClientError::Api { message, .. }) => {
+                format!("Error response from daemon: {message}")
+            }
             // Docker's line is complete in itself.
-            Self::Client(error @ (ClientError::NoDaemon { .. } | ClientError::Denied { .. })) => error.to_string(),
+            Self::Client(error @ (ClientError::NoDaemon { .. } | ClientError::Denied { .. })) => {
+                error.to_string()
+            }
             Self::Client(error) => chain(error),
             Self::Path(error) => chain(error),
             Self::Output(error) => format!("cannot write the output: {error}"),

@@ -53,10 +53,15 @@ pub(crate) fn of_group(program: &str, group: &str) -> Option<String> {
 
 /// The help of the program.
 pub(crate) fn of_program(program: &str) -> String {
-    const COMMON: &[&str] =
-        &["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info"];
+    const COMMON: &[&str] = &[
+        "run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version",
+        "info",
+    ];
     let short = |entry: &Entry| -> Option<String> {
-        std::iter::once(&entry.name).chain(entry.aliases).find(|name| !name.contains(' ')).map(|name| (*name).to_owned())
+        std::iter::once(&entry.name)
+            .chain(entry.aliases)
+            .find(|name| !name.contains(' '))
+            .map(|name| (*name).to_owned())
     };
     let mut rows: Vec<(String, String)> =
         ENTRIES.iter().filter_map(|entry| Some((short(entry)?, about_of(entry)))).collect();
@@ -136,7 +141,11 @@ fn text_of(argument: &Arg) -> String {
     {
         let default = default.to_string_lossy();
         let plain = default == "true" || default.parse::<f64>().is_ok();
-        let _ = if plain { write!(text, " (default {default})") } else { write!(text, " (default \"{default}\")") };
+        let _ = if plain {
+            write!(text, " (default {default})")
+        } else {
+            write!(text, " (default \"{default}\")")
+        };
     }
     text
 }

@@ -59,7 +59,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     let words: Vec<OsString> = words.collect();
     let count = global_words(&words);
     let (before, after) = words.split_at(count);
-    let options = if before.is_empty() { Ok(GlobalOptions::default()) } else { global_options(&program, before) };
+    let options =
+        if before.is_empty() { Ok(GlobalOptions::default()) } else { global_options(&program, before) };
     let (mut context, result) = match options {
         Ok(options) => {
             let version = options.version;
@@ -76,10 +77,12 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
 fn finish(context: &mut Context, result: Result<u8, CliError>) -> u8 {
     match result {
         Ok(code) => code,
-        Err(CliError::Said { text, code: HELP }) => match context.ui.line(text).and_then(|()| context.ui.flush()) {
-            Ok(()) => 0,
-            Err(_) => 1,
-        },
+        Err(CliError::Said { text, code: HELP }) => {
+            match context.ui.line(text).and_then(|()| context.ui.flush()) {
+                Ok(()) => 0,
+                Err(_) => 1,
+            }
+        }
         // The reader of a pipe has all it wanted.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => 1,
         Err(error) => {
@@ -91,8 +94,18 @@ fn finish(context: &mut Context, result: Result<u8, CliError>) -> u8 {
 
 /// So many words at the front are global options with their values.
 fn global_words(words: &[OsString]) -> usize {
-    const WITH_VALUE: &[&str] =
-        &["--config", "--context", "-c", "--host", "-H", "--log-level", "-l", "--tlscacert", "--tlscert", "--tlskey"];
+    const WITH_VALUE: &[&str] = &[
+        "--config",
+        "--context",
+        "-c",
+        "--host",
+        "-H",
+        "--log-level",
+        "-l",
+        "--tlscacert",
+        "--tlscert",
+        "--tlskey",
+    ];
     let mut at = 0;
     while let Some(word) = words.get(at).and_then(|word| word.to_str()).filter(|word| word.starts_with('-')) {
         at += if WITH_VALUE.contains(&word) { 2 } else { 1 };
@@ -177,7 +190,9 @@ mod tests {
 
     #[test]
     fn global_options_end_at_the_command() {
-        for (line, count) in [("ps -a", 0), ("-H x ps", 2), ("--host=x -D ps -H y", 2), ("-c", 1), ("--version", 1)] {
+        for (line, count) in
+            [("ps -a", 0), ("-H x ps", 2), ("--host=x -D ps -H y", 2), ("-c", 1), ("--version", 1)]
+        {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             assert_eq!(global_words(&words), count, "{line}");
         }
@@ -192,8 +207,11 @@ mod tests {
 
     #[test]
     fn no_name_means_two_commands() {
-        let mut names: Vec<&str> =
-            ENTRIES.iter().flat_map(|entry| std::iter::once(&entry.name).chain(entry.aliases)).copied().collect();
+        let mut names: Vec<&str> = ENTRIES
+            .iter()
+            .flat_map(|entry| std::iter::once(&entry.name).chain(entry.aliases))
+            .copied()
+            .collect();
         names.sort_unstable();
         let all = names.len();
         names.dedup();

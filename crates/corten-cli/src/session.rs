@@ -13,8 +13,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Signals that are passed on to the container, with the names that the daemon takes.
-const PASSED_ON: &[(i32, &str)] =
-    &[(1, "HUP"), (2, "INT"), (3, "QUIT"), (10, "USR1"), (12, "USR2"), (14, "ALRM"), (15, "TERM"), (20, "TSTP")];
+const PASSED_ON: &[(i32, &str)] = &[
+    (1, "HUP"),
+    (2, "INT"),
+    (3, "QUIT"),
+    (10, "USR1"),
+    (12, "USR2"),
+    (14, "ALRM"),
+    (15, "TERM"),
+    (20, "TSTP"),
+];
 /// The terminal has another size.
 const WINDOW_CHANGED: i32 = 28;
 
@@ -88,7 +96,12 @@ pub(crate) fn catch_signals(pass_on: bool, terminal: bool) -> Option<OwnedFd> {
 
 impl Session {
     /// Passes everything on until the output ends and, where a wait is given, the container's end is known.
-    pub(crate) fn run(mut self, context: &mut Context, mut raw: Raw, waiting: Option<&Waiting>) -> Result<End> {
+    pub(crate) fn run(
+        mut self,
+        context: &mut Context,
+        mut raw: Raw,
+        waiting: Option<&Waiting>,
+    ) -> Result<End> {
         let client = context.client()?;
         let ui = &mut context.ui;
         let mut deframer = Deframer::default();
@@ -103,7 +116,8 @@ impl Session {
             if !output_open && waiting.is_none_or(Waiting::is_decided) {
                 return Ok(End::Finished);
             }
-            let ready = self.wait(&raw, waiting, output_open, input_open && pending.is_empty(), !pending.is_empty())?;
+            let ready =
+                self.wait(&raw, waiting, output_open, input_open && pending.is_empty(), !pending.is_empty())?;
             if ready.signal {
                 self.take_signals(&client);
             }
@@ -205,7 +219,9 @@ impl Session {
             }
         }
         let is_ready = |at: Option<usize>, flags: PollFlags| {
-            at.is_some_and(|at| polls[at].revents().intersects(flags | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
+            at.is_some_and(|at| {
+                polls[at].revents().intersects(flags | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+            })
         };
         Ok(Ready {
             output: output && is_ready(at_socket, PollFlags::IN),

@@ -47,13 +47,15 @@ impl PathStat {
 impl Client {
     /// What lies at a path.
     pub fn archive_stat(&self, container: &str, path: &str) -> Result<PathStat, ClientError> {
-        let reply = self.request("HEAD", &archive(container), &Query::new().with("path", path), Payload::Empty)?;
+        let reply =
+            self.request("HEAD", &archive(container), &Query::new().with("path", path), Payload::Empty)?;
         Ok(PathStat::of(&reply))
     }
 
     /// What lies at a path, and its content as a tar.
     pub fn archive_get(&self, container: &str, path: &str) -> Result<(Reply, PathStat), ClientError> {
-        let reply = self.request("GET", &archive(container), &Query::new().with("path", path), Payload::Empty)?;
+        let reply =
+            self.request("GET", &archive(container), &Query::new().with("path", path), Payload::Empty)?;
         let stat = PathStat::of(&reply);
         Ok((reply, stat))
     }

@@ -49,7 +49,12 @@ impl Client {
 
     /// Lets the client start our own daemon with `program daemon` where none answers; `announce` is called before.
     #[must_use]
-    pub fn starting(mut self, program: PathBuf, paths: Paths, announce: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn starting(
+        mut self,
+        program: PathBuf,
+        paths: Paths,
+        announce: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         self.starter = Some((program, paths, Box::new(announce)));
         self
     }
@@ -84,12 +89,18 @@ impl Client {
             Payload::Json(bytes) => {
                 self.send_raw(method, &target, &[("Content-Type", "application/json")], Body::Bytes(bytes))?
             }
-            Payload::Archive(source) => {
-                self.send_raw(method, &target, &[("Content-Type", "application/x-tar")], Body::Stream(source))?
-            }
-            Payload::Produced(produce) => {
-                self.send_raw(method, &target, &[("Content-Type", "application/x-tar")], Body::Produced(produce))?
-            }
+            Payload::Archive(source) => self.send_raw(
+                method,
+                &target,
+                &[("Content-Type", "application/x-tar")],
+                Body::Stream(source),
+            )?,
+            Payload::Produced(produce) => self.send_raw(
+                method,
+                &target,
+                &[("Content-Type", "application/x-tar")],
+                Body::Produced(produce),
+            )?,
             Payload::Upgrade(json) => {
                 let headers = [
                     ("Connection", "Upgrade"),
@@ -393,14 +404,17 @@ mod tests {
 
     #[test]
     fn queries_are_escaped() {
-        let query = Query::new().with("a", "x y/z&=").maybe("none", None::<&str>).flag("f", true).flag("g", false);
+        let query =
+            Query::new().with("a", "x y/z&=").maybe("none", None::<&str>).flag("f", true).flag("g", false);
         assert_eq!(query.to_string(), "?a=x%20y%2Fz%26%3D&f=1");
         assert_eq!(segment("library/box:1@x y"), "library/box:1@x%20y");
     }
 
     #[test]
     fn the_older_version_wins() {
-        for (one, other, expected) in [("1.44", "1.51", "1.44"), ("1.55", "1.51", "1.51"), ("1.9", "1.51", "1.9"), ("", "1.51", "1.51")] {
+        for (one, other, expected) in
+            [("1.44", "1.51", "1.44"), ("1.55", "1.51", "1.51"), ("1.9", "1.51", "1.9"), ("", "1.51", "1.51")]
+        {
             assert_eq!(older(one, other), expected);
         }
     }

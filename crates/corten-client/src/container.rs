@@ -4,7 +4,8 @@ use crate::client::{Payload, Query, Reply, segment};
 use crate::stream::Raw;
 use crate::{Client, ClientError, Filters, Object};
 use corten_api::container::{
-    CreateRequest, CreateResponse, PruneReport, Summary, TopResponse, UpdateRequest, UpdateResponse, WaitResponse,
+    CreateRequest, CreateResponse, PruneReport, Summary, TopResponse, UpdateRequest, UpdateResponse,
+    WaitResponse,
 };
 use serde_json::Value;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -83,8 +84,14 @@ impl Client {
     }
 
     /// Stops: signal, time in seconds (negative: for ever), kill.
-    pub fn container_stop(&self, id: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<(), ClientError> {
-        let query = Query::new().maybe("signal", signal).maybe("t", timeout.map(|seconds| seconds.to_string()));
+    pub fn container_stop(
+        &self,
+        id: &str,
+        signal: Option<&str>,
+        timeout: Option<i64>,
+    ) -> Result<(), ClientError> {
+        let query =
+            Query::new().maybe("signal", signal).maybe("t", timeout.map(|seconds| seconds.to_string()));
         self.post(&path(id, "stop"), &query).map(drop)
     }
 
@@ -95,7 +102,8 @@ impl Client {
         signal: Option<&str>,
         timeout: Option<i64>,
     ) -> Result<(), ClientError> {
-        let query = Query::new().maybe("signal", signal).maybe("t", timeout.map(|seconds| seconds.to_string()));
+        let query =
+            Query::new().maybe("signal", signal).maybe("t", timeout.map(|seconds| seconds.to_string()));
         self.post(&path(id, "restart"), &query).map(drop)
     }
 
@@ -121,10 +129,8 @@ impl Client {
 
     /// Removes.
     pub fn container_remove(&self, id: &str, options: RemoveOptions) -> Result<(), ClientError> {
-        let query = Query::new()
-            .flag("v", options.volumes)
-            .flag("link", options.link)
-            .flag("force", options.force);
+        let query =
+            Query::new().flag("v", options.volumes).flag("link", options.link).flag("force", options.force);
         self.delete(&format!("/containers/{}", segment(id)), &query)?.body().map(drop)
     }
 

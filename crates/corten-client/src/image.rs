@@ -27,7 +27,12 @@ impl Client {
     }
 
     /// Removes a name, and the image with its last one.
-    pub fn image_remove(&self, name: &str, force: bool, no_prune: bool) -> Result<Vec<DeleteResponse>, ClientError> {
+    pub fn image_remove(
+        &self,
+        name: &str,
+        force: bool,
+        no_prune: bool,
+    ) -> Result<Vec<DeleteResponse>, ClientError> {
         let query = Query::new().flag("force", force).flag("noprune", no_prune);
         self.delete(&format!("/images/{}", segment(name)), &query)?.json()
     }
@@ -56,9 +61,13 @@ impl Client {
     }
 
     /// Pulls; the answer is a stream of progress documents.
-    pub fn image_pull(&self, repository: &str, tag: &str, platform: Option<&str>) -> Result<Reply, ClientError> {
-        let query =
-            Query::new().with("fromImage", repository).with("tag", tag).maybe("platform", platform);
+    pub fn image_pull(
+        &self,
+        repository: &str,
+        tag: &str,
+        platform: Option<&str>,
+    ) -> Result<Reply, ClientError> {
+        let query = Query::new().with("fromImage", repository).with("tag", tag).maybe("platform", platform);
         self.request("POST", "/images/create", &query, Payload::Empty)
     }
 

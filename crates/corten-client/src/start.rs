@@ -5,7 +5,7 @@
 
 use crate::StartError;
 use corten_http::client::Endpoint;
-use corten_std::{Paths, PathError, file};
+use corten_std::{PathError, Paths, file};
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -58,7 +58,12 @@ pub fn resolve(wishes: &Wishes) -> Result<Target, ClientError> {
                 "TLS connections to a daemon are not built yet: use a unix socket or ssh://".to_owned(),
             ));
         }
-        Ok(Target { endpoint: parse_host(host)?, own: false, context: "default".to_owned(), api_version: api_version.clone() })
+        Ok(Target {
+            endpoint: parse_host(host)?,
+            own: false,
+            context: "default".to_owned(),
+            api_version: api_version.clone(),
+        })
     };
     let own = || Target {
         endpoint: Endpoint::Unix(wishes.paths.socket()),
@@ -180,8 +185,9 @@ fn context_host(configuration: &Path, name: &str) -> Result<String, ClientError>
             file.display()
         ))
     })?;
-    let document: ContextDocument = serde_json::from_slice(&bytes)
-        .map_err(|error| ClientError::BadTarget(format!("context `{name}`: {} is damaged: {error}", file.display())))?;
+    let document: ContextDocument = serde_json::from_slice(&bytes).map_err(|error| {
+        ClientError::BadTarget(format!("context `{name}`: {} is damaged: {error}", file.display()))
+    })?;
     document
         .endpoints
         .get("docker")
@@ -215,18 +221,34 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("corten-client-target-{}", std::process::id()));
         let file = context_file(&folder, "far");
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://10.0.0.1:99"}}}"#).unwrap();
+        std::fs::write(&file, r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://10.0.0.1:99"}}}"#)
+            .unwrap();
         let base = Wishes { configuration: folder.clone(), ..Wishes::default() };
         let some = |text: &str| Some(text.to_owned());
         for (wishes, expected) in [
             (base.clone(), "unix:///run/corten/corten.sock true default"),
-            (Wishes { host: some("unix:///h"), host_variable: some("unix:///v"), ..base.clone() }, "unix:///h false default"),
-            (Wishes { host_variable: some("unix:///v"), context_variable: some("far"), ..base.clone() }, "unix:///v false default"),
-            (Wishes { context: some("far"), host_variable: some("unix:///v"), ..base.clone() }, "tcp://10.0.0.1:99 false far"),
+            (
+                Wishes { host: some("unix:///h"), host_variable: some("unix:///v"), ..base.clone() },
+                "unix:///h false default",
+            ),
+            (
+                Wishes { host_variable: some("unix:///v"), context_variable: some("far"), ..base.clone() },
+                "unix:///v false default",
+            ),
+            (
+                Wishes { context: some("far"), host_variable: some("unix:///v"), ..base.clone() },
+                "tcp://10.0.0.1:99 false far",
+            ),
             (Wishes { context_variable: some("far"), ..base.clone() }, "tcp://10.0.0.1:99 false far"),
             (Wishes { current_context: some("far"), ..base.clone() }, "tcp://10.0.0.1:99 false far"),
-            (Wishes { context_variable: some("default"), current_context: some("far"), ..base.clone() }, "unix:///run/corten/corten.sock true default"),
-            (Wishes { host: some("unix:///h"), context: some("far"), ..base.clone() }, "error: conflicting options: cannot specify both --host and --context"),
+            (
+                Wishes { context_variable: some("default"), current_context: some("far"), ..base.clone() },
+                "unix:///run/corten/corten.sock true default",
+            ),
+            (
+                Wishes { host: some("unix:///h"), context: some("far"), ..base.clone() },
+                "error: conflicting options: cannot specify both --host and --context",
+            ),
         ] {
             assert_eq!(endpoint(&wishes), expected);
         }
@@ -242,7 +264,10 @@ mod tests {
             ("tcp://1.2.3.4", "tcp://1.2.3.4:2375"),
             ("tcp://[::1]:5", "tcp://[::1]:5"),
             ("localhost:77", "tcp://localhost:77"),
-            ("ssh://me@host:22", "`ssh -o ConnectTimeout=30 -T -l me -p 22 -- host docker system dial-stdio`"),
+            (
+                "ssh://me@host:22",
+                "`ssh -o ConnectTimeout=30 -T -l me -p 22 -- host docker system dial-stdio`",
+            ),
             (
                 "ssh://host/run/x.sock",
                 "`ssh -o ConnectTimeout=30 -T -- host docker --host unix:///run/x.sock system dial-stdio`",

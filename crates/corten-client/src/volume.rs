@@ -22,7 +22,9 @@ impl Client {
 
     /// Removes.
     pub fn volume_remove(&self, name: &str, force: bool) -> Result<(), ClientError> {
-        self.delete(&format!("/volumes/{}", segment(name)), &Query::new().flag("force", force))?.body().map(drop)
+        self.delete(&format!("/volumes/{}", segment(name)), &Query::new().flag("force", force))?
+            .body()
+            .map(drop)
     }
 
     /// Removes those that are not used.

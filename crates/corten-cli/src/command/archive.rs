@@ -25,7 +25,8 @@ impl Target {
                 if path.is_dir() {
                     return Err(CliError::said(format!("failed to write `{output}`: it is a folder")));
                 }
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let folder =
+                    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
                 if !folder.is_dir() {
@@ -37,9 +38,9 @@ impl Target {
                 let file = file::create(&temporary)?;
                 Ok(Self::File { path, temporary, file })
             }
-            None if context.ui.is_terminal => Err(CliError::said(
-                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-            )),
+            None if context.ui.is_terminal => {
+                Err(CliError::said("cowardly refusing to save to a terminal. Use the -o flag or redirect"))
+            }
             None => Ok(Self::Output),
         }
     }

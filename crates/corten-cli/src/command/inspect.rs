@@ -1,11 +1,11 @@
 //! `inspect`, of any kind of object, and what the inspections of one kind share.
 
-use corten_client::{Client, ClientError, Object};
 use crate::command::container::finish;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::format::{self, Kind, Template};
+use corten_client::{Client, ClientError, Object};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "inspect",
@@ -83,7 +83,9 @@ pub(crate) fn print(
     for name in names {
         match fetch(&client, name) {
             Ok(object) => objects.push(object),
-            Err(error @ CliError::Client(ClientError::NoDaemon { .. } | ClientError::Denied { .. })) => return Err(error),
+            Err(error @ CliError::Client(ClientError::NoDaemon { .. } | ClientError::Denied { .. })) => {
+                return Err(error);
+            }
             Err(error) => errors.push(error),
         }
     }

@@ -89,7 +89,12 @@ pub(crate) static ENTRIES: &[Entry] = &[
 ];
 
 /// What a prune did: the names under their title, and the space.
-pub(crate) fn report_prune(ui: &mut Ui, title: &str, deleted: &[String], reclaimed: Option<u64>) -> Result<()> {
+pub(crate) fn report_prune(
+    ui: &mut Ui,
+    title: &str,
+    deleted: &[String],
+    reclaimed: Option<u64>,
+) -> Result<()> {
     if !deleted.is_empty() {
         ui.line(title)?;
         for name in deleted {

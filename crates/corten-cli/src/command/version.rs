@@ -1,10 +1,10 @@
 //! `version`.
 
-use corten_api::system::{Component, Version};
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::format::{Data, Kind, Template};
+use corten_api::system::{Component, Version};
 use serde_json::json;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -86,17 +86,24 @@ fn plain(context: &mut Context, document: &serde_json::Value) -> Result<()> {
     let is_docker = context.program == "docker";
     let ui = &mut context.ui;
     ui.line(if is_docker { "Client:" } else { "Client: Corten" })?;
-    let mut row = |name: &str, value: String| ui.line(format!(" {:<18} {value}", format!("{name}:")).trim_end());
+    let mut row =
+        |name: &str, value: String| ui.line(format!(" {:<18} {value}", format!("{name}:")).trim_end());
     row("Version", text(&client["Version"]))?;
     row("API version", text(&client["ApiVersion"]))?;
     row("OS/Arch", format!("{}/{}", text(&client["Os"]), text(&client["Arch"])))?;
     row("Context", text(&client["Context"]))?;
     let Ok(server) = serde_json::from_value::<Version>(document["Server"].clone()) else { return Ok(()) };
-    let platform = if server.platform.name.is_empty() { String::new() } else { format!(" {}", server.platform.name) };
+    let platform =
+        if server.platform.name.is_empty() { String::new() } else { format!(" {}", server.platform.name) };
     ui.line(format!("\nServer:{platform}"))?;
     let mut components = server.components.clone();
     if components.is_empty() {
-        let details = [("ApiVersion", &server.api_version), ("MinAPIVersion", &server.min_api_version), ("Os", &server.os), ("Arch", &server.arch)];
+        let details = [
+            ("ApiVersion", &server.api_version),
+            ("MinAPIVersion", &server.min_api_version),
+            ("Os", &server.os),
+            ("Arch", &server.arch),
+        ];
         components.push(Component {
             name: "Engine".to_owned(),
             version: server.version.clone(),
@@ -106,10 +113,14 @@ fn plain(context: &mut Context, document: &serde_json::Value) -> Result<()> {
     for component in components {
         ui.line(format!(" {}:", component.name))?;
         let detail = |name: &str| component.details.get(name).cloned().unwrap_or_default();
-        let mut row = |name: &str, value: String| ui.line(format!("  {:<17} {value}", format!("{name}:")).trim_end());
+        let mut row =
+            |name: &str, value: String| ui.line(format!("  {:<17} {value}", format!("{name}:")).trim_end());
         row("Version", component.version.clone())?;
         if component.name == "Engine" {
-            row("API version", format!("{} (minimum version {})", detail("ApiVersion"), detail("MinAPIVersion")))?;
+            row(
+                "API version",
+                format!("{} (minimum version {})", detail("ApiVersion"), detail("MinAPIVersion")),
+            )?;
             if !detail("GoVersion").is_empty() {
                 row("Go version", detail("GoVersion"))?;
             }

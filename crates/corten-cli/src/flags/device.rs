@@ -59,12 +59,15 @@ pub(crate) fn parse(flags: &[String]) -> Result<Devices, String> {
 /// Whether it is `vendor.example/class=name` rather than a path.
 fn is_named(flag: &str) -> bool {
     !flag.starts_with('/')
-        && flag.split_once('=').is_some_and(|(kind, name)| kind.contains('/') && !name.is_empty() && !kind.contains(':'))
+        && flag
+            .split_once('=')
+            .is_some_and(|(kind, name)| kind.contains('/') && !name.is_empty() && !kind.contains(':'))
 }
 
 /// `--gpus all`, `--gpus 2`, `--gpus device=0,capabilities=utility`.
 pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
-    let mut request = DeviceRequest { options: Some(std::collections::BTreeMap::new()), ..DeviceRequest::default() };
+    let mut request =
+        DeviceRequest { options: Some(std::collections::BTreeMap::new()), ..DeviceRequest::default() };
     let count = |text: &str| -> Result<i64, String> {
         if text == "all" {
             return Ok(-1);
@@ -86,7 +89,9 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
                 counted = true;
             }
             Some(("driver", value)) => value.clone_into(&mut request.driver),
-            Some(("device", value)) => request.device_ids = Some(value.split(',').map(str::to_owned).collect()),
+            Some(("device", value)) => {
+                request.device_ids = Some(value.split(',').map(str::to_owned).collect())
+            }
             Some(("capabilities", value)) => capabilities.extend(value.split(',').map(str::to_owned)),
             Some(("options", value)) => {
                 let options = value.split(',').map(|pair| {
@@ -148,7 +153,8 @@ mod tests {
         ] {
             let devices = parse(&[flag.to_owned()]).unwrap();
             let device = &devices.mappings[0];
-            let got = format!("{} {} {}", device.path_on_host, device.path_in_container, device.cgroup_permissions);
+            let got =
+                format!("{} {} {}", device.path_on_host, device.path_in_container, device.cgroup_permissions);
             assert_eq!(got, expected);
         }
         assert!(parse(&["/dev/null:/x:rr".to_owned()]).is_err());

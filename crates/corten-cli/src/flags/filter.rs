@@ -7,9 +7,11 @@ use corten_client::Filters;
 pub(crate) fn parse(flags: &[String]) -> Result<Filters> {
     let mut filters = Filters::new();
     for flag in flags {
-        let (key, value) = flag
-            .split_once('=')
-            .ok_or_else(|| CliError::said(format!("invalid argument \"{flag}\" for \"--filter\" flag: invalid filter '{flag}'")))?;
+        let (key, value) = flag.split_once('=').ok_or_else(|| {
+            CliError::said(format!(
+                "invalid argument \"{flag}\" for \"--filter\" flag: invalid filter '{flag}'"
+            ))
+        })?;
         filters.add(key.trim().to_lowercase(), value.trim());
     }
     Ok(filters)

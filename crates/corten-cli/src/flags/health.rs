@@ -7,7 +7,9 @@ use corten_api::container::Healthcheck;
 pub(crate) fn parse(flags: &CreateFlags) -> Result<Option<Healthcheck>, String> {
     let durations =
         [flags.health_interval, flags.health_timeout, flags.health_start_period, flags.health_start_interval];
-    let any = !flags.health_cmd.is_empty() || durations.iter().any(|nanos| *nanos != 0) || flags.health_retries != 0;
+    let any = !flags.health_cmd.is_empty()
+        || durations.iter().any(|nanos| *nanos != 0)
+        || flags.health_retries != 0;
     if flags.no_healthcheck {
         if any {
             return Err("--no-healthcheck conflicts with --health-* options".to_owned());

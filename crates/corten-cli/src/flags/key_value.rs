@@ -124,7 +124,12 @@ mod tests {
             let text = variables(files, &[]).unwrap_err().text();
             assert!(text.contains("no variable name on line '=x'"), "{text}");
         });
-        assert!(variables(&["/no/such".to_owned()], &[]).unwrap_err().text().contains("no such file or directory"));
+        assert!(
+            variables(&["/no/such".to_owned()], &[])
+                .unwrap_err()
+                .text()
+                .contains("no such file or directory")
+        );
         assert!(variables(&[], &["=x".to_owned()]).is_err());
     }
 }

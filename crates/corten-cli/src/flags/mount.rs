@@ -23,7 +23,12 @@ pub(crate) fn volumes(flags: &[String], folder: &Path) -> Volumes {
             None => {
                 volumes.anonymous.insert(flag.clone(), Empty);
             }
-            Some((source, rest)) if source == "." || source == ".." || source.starts_with("./") || source.starts_with("../") => {
+            Some((source, rest))
+                if source == "."
+                    || source == ".."
+                    || source.starts_with("./")
+                    || source.starts_with("../") =>
+            {
                 volumes.binds.push(format!("{}:{rest}", absolute(source, folder)));
             }
             Some(_) => volumes.binds.push(flag.clone()),
@@ -124,8 +129,8 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Mount, String> {
                     super::number::bytes(&value).map_err(|_| format!("invalid value for {key}: {value}"))?;
             }
             "tmpfs-mode" => {
-                tmpfs.mode =
-                    u32::from_str_radix(&value, 8).map_err(|_| format!("invalid value for {key}: {value}"))?;
+                tmpfs.mode = u32::from_str_radix(&value, 8)
+                    .map_err(|_| format!("invalid value for {key}: {value}"))?;
             }
             _ => return Err(format!("unexpected key '{key}' in '{field}'")),
         }
@@ -136,16 +141,21 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Mount, String> {
     if mount.target.is_empty() {
         return Err("target is required".to_owned());
     }
-    for (group, kind) in [("bind-", "bind"), ("volume-", "volume"), ("image-", "image"), ("tmpfs-", "tmpfs")] {
+    for (group, kind) in [("bind-", "bind"), ("volume-", "volume"), ("image-", "image"), ("tmpfs-", "tmpfs")]
+    {
         if used.contains(&group) && mount.kind != kind {
             return Err(format!("cannot mix '{group}*' options with mount type '{}'", mount.kind));
         }
     }
     if bind.read_only_non_recursive && !mount.read_only {
-        return Err("option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction".to_owned());
+        return Err(
+            "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction".to_owned()
+        );
     }
     if bind.read_only_force_recursive && !mount.read_only {
-        return Err("option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".to_owned());
+        return Err(
+            "option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".to_owned()
+        );
     }
     mount.bind_options = used.contains(&"bind-").then_some(bind);
     mount.volume_options = used.contains(&"volume-").then_some(volume);

@@ -20,7 +20,11 @@ pub(crate) fn parse(flags: &CreateFlags) -> Result<(String, NetworkingConfig), S
     let (mut user_defined, mut built_in) = (false, false);
     for (at, network) in flags.network.iter().enumerate() {
         let (name, mut settings) = one(network)?;
-        if is_user_defined(&name) { user_defined = true } else { built_in = true }
+        if is_user_defined(&name) {
+            user_defined = true
+        } else {
+            built_in = true
+        }
         if at == 0 {
             mode.clone_from(&name);
             apply_flags(flags, &mut settings)?;
@@ -63,9 +67,12 @@ fn one(text: &str) -> Result<(String, EndpointSettings), String> {
             "ip" => settings.ipam_config.get_or_insert_default().ipv4_address = address(value)?,
             "ip6" => settings.ipam_config.get_or_insert_default().ipv6_address = address(value)?,
             "mac-address" => value.clone_into(&mut settings.mac_address),
-            "link-local-ip" => settings.ipam_config.get_or_insert_default().link_local_ips.push(address(value)?),
+            "link-local-ip" => {
+                settings.ipam_config.get_or_insert_default().link_local_ips.push(address(value)?)
+            }
             "driver-opt" => {
-                let (option, value) = value.split_once('=').ok_or("invalid key value pair format in driver options")?;
+                let (option, value) =
+                    value.split_once('=').ok_or("invalid key value pair format in driver options")?;
                 settings.driver_opts.get_or_insert_default().insert(option.to_owned(), value.to_owned());
             }
             "gw-priority" => {
@@ -84,11 +91,15 @@ fn one(text: &str) -> Result<(String, EndpointSettings), String> {
 fn apply_flags(flags: &CreateFlags, settings: &mut EndpointSettings) -> Result<(), String> {
     if !flags.network_alias.is_empty() {
         if settings.aliases.is_some() {
-            return Err("conflicting options: cannot specify both --network-alias and per-network alias".to_owned());
+            return Err(
+                "conflicting options: cannot specify both --network-alias and per-network alias".to_owned()
+            );
         }
         settings.aliases = Some(flags.network_alias.clone());
     }
-    if !flags.link.is_empty() && flags.network.iter().any(|name| !matches!(name.as_str(), "bridge" | "default")) {
+    if !flags.link.is_empty()
+        && flags.network.iter().any(|name| !matches!(name.as_str(), "bridge" | "default"))
+    {
         settings.links = Some(flags.link.clone());
     }
     let mut addresses = EndpointIpamConfig::default();
@@ -146,11 +157,19 @@ pub(crate) fn dns(text: &str) -> Result<String, String> {
 /// `--sysctl name=value`: only what belongs to a namespace.
 pub(crate) fn sysctl(text: &str) -> Result<String, String> {
     const ALLOWED: &[&str] = &[
-        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-        "kernel.shmmni", "kernel.shm_rmid_forced",
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
     ];
     match text.split_once('=') {
-        Some((name, _)) if ALLOWED.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.") => {
+        Some((name, _))
+            if ALLOWED.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.") =>
+        {
             Ok(text.to_owned())
         }
         Some(_) => Err(format!("sysctl '{text}' is not allowed")),

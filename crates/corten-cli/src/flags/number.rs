@@ -48,8 +48,22 @@ pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
     let bad = || format!("invalid ulimit argument: {text}");
     let (name, limits) = text.split_once('=').ok_or_else(bad)?;
     const NAMES: &[&str] = &[
-        "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-        "rtprio", "rttime", "sigpending", "stack",
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     if !NAMES.contains(&name) {
         return Err(format!("invalid ulimit type: {name}"));

@@ -24,8 +24,8 @@ pub(crate) fn parse(publish: &[String], expose: &[String]) -> Result<Ports, Stri
             return Err(format!("invalid port format for --expose: {spec}"));
         }
         let (range, protocol) = spec.split_once('/').unwrap_or((spec, "tcp"));
-        let (from, to) =
-            parse_range(range).map_err(|why| format!("invalid range format for --expose: {spec}, error: {why}"))?;
+        let (from, to) = parse_range(range)
+            .map_err(|why| format!("invalid range format for --expose: {spec}, error: {why}"))?;
         for port in from..=to {
             ports.exposed.insert(format!("{port}/{protocol}"), Empty);
         }
@@ -70,7 +70,9 @@ fn short(spec: &str, ports: &mut Ports) -> Result<(), String> {
         let host_port = match host_range {
             None => String::new(),
             // One port in the container and several on the host: the first that is free.
-            Some((host_from, host_to)) if from == to && host_from != host_to => format!("{host_from}-{host_to}"),
+            Some((host_from, host_to)) if from == to && host_from != host_to => {
+                format!("{host_from}-{host_to}")
+            }
             Some((host_from, _)) => (host_from + (port - from)).to_string(),
         };
         publish(ports, port, &protocol, ip, host_port);
@@ -93,7 +95,11 @@ fn long(spec: &str, ports: &mut Ports) -> Result<(), String> {
             "protocol" if matches!(value, "tcp" | "udp" | "sctp") => value.clone_into(&mut protocol),
             "protocol" => return Err(format!("invalid protocol value '{value}'")),
             "mode" if matches!(value, "host" | "ingress") => {}
-            "mode" => return Err(format!("invalid publish mode value ({value}): must be either 'ingress' or 'host'")),
+            "mode" => {
+                return Err(format!(
+                    "invalid publish mode value ({value}): must be either 'ingress' or 'host'"
+                ));
+            }
             _ => return Err(format!("invalid field key: {key}")),
         }
     }
@@ -150,7 +156,10 @@ mod tests {
         check("published=1,target=2,protocol=udp", "{2/udp:[{HostIp:,HostPort:1}]}");
         check("99999:80", "Invalid hostPort: 99999");
         check("80:99999", "Invalid containerPort: 99999");
-        check("8000-8002:80-81", "Invalid ranges specified for container and host Ports: 80-81 and 8000-8002");
+        check(
+            "8000-8002:80-81",
+            "Invalid ranges specified for container and host Ports: 80-81 and 8000-8002",
+        );
         check("80:80/odd", "Invalid proto: odd");
         check("300.1.1.1:80:80", "Invalid ip address: 300.1.1.1");
         check("80:", "No port specified: 80:<empty>");

@@ -115,15 +115,20 @@ fn host_config(flags: &CreateFlags, folder: &Path) -> Result<HostConfig> {
         .mount
         .iter()
         .map(|text| {
-            mount::parse(text, folder)
-                .map_err(|why| CliError::said(format!("invalid argument \"{text}\" for \"--mount\" flag: {why}")))
+            mount::parse(text, folder).map_err(|why| {
+                CliError::said(format!("invalid argument \"{text}\" for \"--mount\" flag: {why}"))
+            })
         })
         .collect::<Result<Vec<_>>>()?;
-    let console_size = terminal::size().map_or([0, 0], |(rows, columns)| [u32::from(rows), u32::from(columns)]);
+    let console_size =
+        terminal::size().map_or([0, 0], |(rows, columns)| [u32::from(rows), u32::from(columns)]);
     let paths = security.unconfined_paths.then(Vec::new);
     Ok(HostConfig {
         container_id_file: flags.cidfile.clone(),
-        log_config: LogConfig { driver: flags.log_driver.clone(), config: Some(key_value::map(&flags.log_opt)) },
+        log_config: LogConfig {
+            driver: flags.log_driver.clone(),
+            config: Some(key_value::map(&flags.log_opt)),
+        },
         restart_policy,
         auto_remove: flags.rm,
         volume_driver: flags.volume_driver.clone(),

@@ -46,10 +46,12 @@ pub(crate) fn parse(flags: &[String]) -> Result<Security, String> {
             ("no-new-privileges", _) => security.options.push(flag.clone()),
             (_, None) if !flag.contains(':') => return Err(format!("invalid --security-opt: {flag:?}")),
             ("seccomp", Some(path)) if !matches!(path, "unconfined" | "builtin") => {
-                let text = file::read_to_string(path)
-                    .map_err(|error| format!("opening seccomp profile ({path}) failed: {}", corten_std::chain(&error)))?;
-                let profile: serde_json::Value = serde_json::from_str(&text)
-                    .map_err(|error| format!("compacting json for seccomp profile ({path}) failed: {error}"))?;
+                let text = file::read_to_string(path).map_err(|error| {
+                    format!("opening seccomp profile ({path}) failed: {}", corten_std::chain(&error))
+                })?;
+                let profile: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+                    format!("compacting json for seccomp profile ({path}) failed: {error}")
+                })?;
                 security.options.push(format!("seccomp={profile}"));
             }
             _ => security.options.push(flag.clone()),
@@ -70,7 +72,11 @@ mod tests {
 
     #[test]
     fn capabilities_have_one_spelling() {
-        check(&["sys_time", "CAP_NET_ADMIN", "SYS_TIME"], &["chown"], "+CAP_NET_ADMIN,CAP_SYS_TIME -CAP_CHOWN");
+        check(
+            &["sys_time", "CAP_NET_ADMIN", "SYS_TIME"],
+            &["chown"],
+            "+CAP_NET_ADMIN,CAP_SYS_TIME -CAP_CHOWN",
+        );
         check(&["net_raw"], &["all"], "+CAP_NET_RAW -ALL");
         check(&["ALL", "chown"], &["CHOWN"], "+ALL -CAP_CHOWN");
         check(&["chown"], &["CAP_CHOWN"], "+CAP_CHOWN -");

@@ -16,7 +16,8 @@ pub(super) const TOP: Layout = Layout { least: 20, gap: 3 };
 /// Lays out lines with tabs.
 pub(super) fn align(text: &str, layout: Layout) -> String {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
-    let mut widths: Vec<Vec<usize>> = lines.iter().map(|cells| vec![0; cells.len().saturating_sub(1)]).collect();
+    let mut widths: Vec<Vec<usize>> =
+        lines.iter().map(|cells| vec![0; cells.len().saturating_sub(1)]).collect();
     let most = widths.iter().map(Vec::len).max().unwrap_or(0);
     for column in 0..most {
         let mut from = 0;
@@ -57,7 +58,10 @@ mod tests {
             "NAME           STATE     X\nverylongname   a         b\n"
         );
         // A line without tabs ends the block.
-        assert_eq!(align("a\tb\nno cells\nlonger cell\tb\n", TABLE), "a         b\nno cells\nlonger cell   b\n");
+        assert_eq!(
+            align("a\tb\nno cells\nlonger cell\tb\n", TABLE),
+            "a         b\nno cells\nlonger cell   b\n"
+        );
         assert_eq!(align("…é\tx\n", TABLE), "…é        x\n");
     }
 }

@@ -135,9 +135,15 @@ mod tests {
 
     #[test]
     fn every_named_struct_is_declared() {
-        for kind in
-            [Kind::Container, Kind::Image, Kind::Network, Kind::Volume, Kind::Info, Kind::Version, Kind::Event]
-        {
+        for kind in [
+            Kind::Container,
+            Kind::Image,
+            Kind::Network,
+            Kind::Volume,
+            Kind::Info,
+            Kind::Version,
+            Kind::Event,
+        ] {
             assert!(fields(kind.type_name()).is_some(), "{kind:?}");
         }
         for line in STRUCTS.lines().filter(|line| !line.is_empty()) {

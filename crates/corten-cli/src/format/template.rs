@@ -60,7 +60,8 @@ impl Template {
             text: format!("template parsing error: {}", parse_message(&error)),
             code: 64,
         };
-        let (mut tree, defines) = Parser::with_name(None, source, "{{", "}}").and_then(Parser::parse).map_err(bad)?;
+        let (mut tree, defines) =
+            Parser::with_name(None, source, "{{", "}}").and_then(Parser::parse).map_err(bad)?;
         check_functions(&tree).map_err(|name| CliError::Said {
             text: format!("template parsing error: template: :1: function \"{name}\" not defined"),
             code: 64,
@@ -86,7 +87,8 @@ impl Template {
         let map: BTreeMap<Arc<str>, Value> =
             headers.iter().map(|(name, text)| (Arc::from(*name), Value::String(Arc::from(*text)))).collect();
         let mut data = Data::empty();
-        let label: ValueFunc = Arc::new(|arguments| Ok(Value::String(Arc::from(label_header(arguments).as_str()))));
+        let label: ValueFunc =
+            Arc::new(|arguments| Ok(Value::String(Arc::from(label_header(arguments).as_str()))));
         let mut map = map;
         map.insert(Arc::from("Label"), Value::Function(label));
         data.value = Value::Map(Arc::new(map));
@@ -174,7 +176,8 @@ impl Data {
             map.insert(Arc::from("Label"), Value::Function(label));
         }
         let json = json.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        data.value = data.add_map(map, Object { type_name: ROW, json: Json::Object(json), strict: true, texts: false });
+        data.value = data
+            .add_map(map, Object { type_name: ROW, json: Json::Object(json), strict: true, texts: false });
         data
     }
 
@@ -186,7 +189,10 @@ impl Data {
 
     fn add_list(&mut self, list: Vec<Value>, json: Json) -> Value {
         let list: Arc<[Value]> = list.into();
-        self.objects.insert(list.as_ptr().cast::<u8>() as usize, Object { type_name: "", json, strict: false, texts: false });
+        self.objects.insert(
+            list.as_ptr().cast::<u8>() as usize,
+            Object { type_name: "", json, strict: false, texts: false },
+        );
         Value::List(list)
     }
 
@@ -201,7 +207,8 @@ impl Data {
                 self.add_list(items, json.clone())
             }
             Json::Object(entries) => {
-                let map = entries.iter().map(|(key, value)| (Arc::from(key.as_str()), self.of_json(value, strict)));
+                let map =
+                    entries.iter().map(|(key, value)| (Arc::from(key.as_str()), self.of_json(value, strict)));
                 let map = map.collect();
                 // A document without structs has forgotten its order; Go writes its maps sorted.
                 let json = if strict { sorted(json) } else { json.clone() };
@@ -223,7 +230,8 @@ impl Data {
         }
         if let Some(inner) = kind.strip_prefix("{}") {
             let map = json.and_then(Json::as_object).into_iter().flatten();
-            let map = map.map(|(key, value)| (Arc::from(key.as_str()), self.of_type(inner, Some(value)))).collect();
+            let map =
+                map.map(|(key, value)| (Arc::from(key.as_str()), self.of_type(inner, Some(value)))).collect();
             let json = json.map(sorted).unwrap_or_default();
             return self.add_map(map, Object { type_name: "", json, strict: false, texts: inner == "s" });
         }
@@ -267,7 +275,8 @@ fn number_value(number: &serde_json::Number) -> Value {
 fn sorted(json: &Json) -> Json {
     match json {
         Json::Object(entries) => {
-            let entries: BTreeMap<&String, Json> = entries.iter().map(|(key, value)| (key, sorted(value))).collect();
+            let entries: BTreeMap<&String, Json> =
+                entries.iter().map(|(key, value)| (key, sorted(value))).collect();
             Json::Object(entries.into_iter().map(|(key, value)| (key.clone(), value)).collect())
         }
         Json::Array(items) => Json::Array(items.iter().map(sorted).collect()),
@@ -381,10 +390,12 @@ const FUNCTION_NAMES: &[&str] =
 
 /// Docker's functions. In a header all but `pad` give back what they got.
 fn functions(objects: &Objects, header: bool) -> Vec<(&'static str, ValueFunc)> {
-    let text = |arguments: &[Value], at: usize| arguments.get(at).map(ToString::to_string).unwrap_or_default();
+    let text =
+        |arguments: &[Value], at: usize| arguments.get(at).map(ToString::to_string).unwrap_or_default();
     let string = |text: String| Ok(Value::String(Arc::from(text.as_str())));
-    let number =
-        |arguments: &[Value], at: usize| arguments.get(at).and_then(Value::as_int).and_then(|n| usize::try_from(n).ok());
+    let number = |arguments: &[Value], at: usize| {
+        arguments.get(at).and_then(Value::as_int).and_then(|n| usize::try_from(n).ok())
+    };
     let same = move |arguments: &[Value]| Ok(arguments.first().cloned().unwrap_or(Value::Nil));
     let for_access = Arc::clone(objects);
     let for_print = Arc::clone(objects);
@@ -479,11 +490,13 @@ fn title(text: &str) -> String {
 /// Finds the name of a function that does not exist: Go refuses those when it parses.
 fn check_functions(list: &ListNode) -> std::result::Result<(), String> {
     const BUILT_IN: &[&str] = &[
-        "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf", "println",
-        "html", "js", "urlquery", "call",
+        "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf",
+        "println", "html", "js", "urlquery", "call",
     ];
     let expression = |expr: &Expr| match expr {
-        Expr::Identifier(_, name) if !BUILT_IN.contains(&name.as_str()) && !FUNCTION_NAMES.contains(&name.as_str()) => {
+        Expr::Identifier(_, name)
+            if !BUILT_IN.contains(&name.as_str()) && !FUNCTION_NAMES.contains(&name.as_str()) =>
+        {
             Err(name.to_string())
         }
         Expr::Pipe(_, pipe) => check_pipe(pipe),
@@ -495,7 +508,8 @@ fn check_functions(list: &ListNode) -> std::result::Result<(), String> {
             nodes: vec![Node::Action(ActionNode { pos: pipe.pos, pipe: pipe.clone() })],
         })
     }
-    let pipe = |pipe: &PipeNode| pipe.commands.iter().flat_map(|command| &command.args).try_for_each(expression);
+    let pipe =
+        |pipe: &PipeNode| pipe.commands.iter().flat_map(|command| &command.args).try_for_each(expression);
     let branch = |branch: &BranchNode| {
         pipe(&branch.pipe)?;
         check_functions(&branch.body)?;
@@ -582,7 +596,9 @@ fn accessed(expression: Expr) -> std::result::Result<Vec<Expr>, Expr> {
         Expr::Variable(pos, name, fields) if !fields.is_empty() => {
             Ok(call(pos, Expr::Variable(pos, name, Vec::new()), fields))
         }
-        Expr::Chain(pos, inner, fields) if !fields.is_empty() => Ok(call(pos, rewrite_expression(*inner), fields)),
+        Expr::Chain(pos, inner, fields) if !fields.is_empty() => {
+            Ok(call(pos, rewrite_expression(*inner), fields))
+        }
         other => Err(other),
     }
 }
@@ -626,21 +642,39 @@ mod tests {
             "Config": {"Labels": {"b": "2", "a": "1"}, "Healthcheck": {"Interval": 90_000_000_000_i64}},
         });
         for (template, expected) in [
-            ("{{.Id}} {{.ID}}", "error: template parsing error: template: :1:2: executing \"\": map has no entry for key \"ID\""),
+            (
+                "{{.Id}} {{.ID}}",
+                "error: template parsing error: template: :1:2: executing \"\": map has no entry for key \"ID\"",
+            ),
             ("{{.ID}} {{.HostConfig.NanoCPUs}}", "abc 5"),
             ("{{.Id}} {{.HostConfig.NanoCpus}}", "abc 5"),
-            ("{{.NoSuch}}", "error: template parsing error: template: :1:2: executing \"\": map has no entry for key \"NoSuch\""),
-            ("{{.Config.Labels.a}} {{.Config.Labels.none}} [{{index .Config.Labels \"none\"}}]", "1 <no value> []"),
+            (
+                "{{.NoSuch}}",
+                "error: template parsing error: template: :1:2: executing \"\": map has no entry for key \"NoSuch\"",
+            ),
+            (
+                "{{.Config.Labels.a}} {{.Config.Labels.none}} [{{index .Config.Labels \"none\"}}]",
+                "1 <no value> []",
+            ),
             ("{{json .HostConfig.RestartPolicy}}", "{\"Name\":\"no\",\"MaximumRetryCount\":0}"),
-            ("{{.HostConfig.NanoCpus}}{{json .HostConfig.RestartPolicy}}", "5{\"MaximumRetryCount\":0,\"Name\":\"no\"}"),
-            ("{{json .Config.Labels}} {{json .HostConfig.CapAdd}} {{.HostConfig.CapAdd}} {{len .HostConfig.Binds}}", "{\"a\":\"1\",\"b\":\"2\"} null [] 0"),
+            (
+                "{{.HostConfig.NanoCpus}}{{json .HostConfig.RestartPolicy}}",
+                "5{\"MaximumRetryCount\":0,\"Name\":\"no\"}",
+            ),
+            (
+                "{{json .Config.Labels}} {{json .HostConfig.CapAdd}} {{.HostConfig.CapAdd}} {{len .HostConfig.Binds}}",
+                "{\"a\":\"1\",\"b\":\"2\"} null [] 0",
+            ),
             ("{{.Config.Labels}} {{.Args}}", "map[a:1 b:2] [one two]"),
             ("{{range $k, $v := .Config.Labels}}{{$k}}={{$v}};{{end}}", "a=1;b=2;"),
             ("{{with .State}}{{.Status}} {{.Pid}} {{gt .Pid 0}}{{end}}", "running 7 true"),
             ("{{.Config.Healthcheck.Interval}}", "1m30s"),
             ("{{(index .HostConfig.PortBindings \"80/tcp\" 0).HostPort}}", "8080"),
             ("{{(index (index .HostConfig.PortBindings \"80/tcp\") 0).HostPort}}", "8080"),
-            ("{{join .Args \"+\"}} {{upper .Path}} {{title .Path}} {{slice .Path 1 3}} {{printf \"%05d|%-6s|%q\" 42 .Path .Path}}", "one+two ECHO Echo ch 00042|echo  |\"echo\""),
+            (
+                "{{join .Args \"+\"}} {{upper .Path}} {{title .Path}} {{slice .Path 1 3}} {{printf \"%05d|%-6s|%q\" 42 .Path .Path}}",
+                "one+two ECHO Echo ch 00042|echo  |\"echo\"",
+            ),
             ("{{pad .Path 1 2}}| {{truncate .Path 2}}", " echo  | ec"),
             ("{{range split \"a,b\" \",\"}}[{{.}}]{{end}}", "[a][b]"),
             ("{{.HostConfig.RestartPolicy}}", "{no 0}"),

@@ -69,7 +69,10 @@ impl Framing {
         if head.status == 101 {
             return Ok(Self::UntilClosed);
         }
-        if head.header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
+        if head
+            .header("transfer-encoding")
+            .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"))
+        {
             return Ok(Self::Chunked { left: 0, first: true });
         }
         match head.header("content-length") {
@@ -140,7 +143,12 @@ impl Answer {
             match self.byte()? {
                 b'\n' => break,
                 byte if line.len() < 4096 => line.push(byte),
-                _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the line of a chunk is too long")),
+                _ => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the line of a chunk is too long",
+                    ));
+                }
             }
         }
         if line.last() == Some(&b'\r') {
@@ -288,19 +296,37 @@ mod tests {
             (&["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"][..], 200, "hello", true),
             (&["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe", "llo"], 200, "hello", true),
             (
-                &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "3;x=y\r\n th", "e\r\n0\r\n\r\n"],
+                &[
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+                    "3;x=y\r\n th",
+                    "e\r\n0\r\n\r\n",
+                ],
                 200,
                 "hello the",
                 true,
             ),
-            (&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: x\r\n\r\n"], 200, "", true),
+            (
+                &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: x\r\n\r\n"],
+                200,
+                "",
+                true,
+            ),
             (&["HTTP/1.1 204 No Content\r\n\r\n"], 204, "", true),
             (&["HTTP/1.1 200 OK\r\n\r\nuntil ", "the end"], 200, "until the end", false),
             (&["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"], 200, "x", false),
-            (&["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 ", "404 Not Found\r\nContent-Length: 0\r\n\r\n"], 404, "", true),
+            (
+                &["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 ", "404 Not Found\r\nContent-Length: 0\r\n\r\n"],
+                404,
+                "",
+                true,
+            ),
         ] {
             let (got_status, got_body, got_reusable) = answer(pieces).unwrap();
-            assert_eq!((got_status, String::from_utf8(got_body).unwrap().as_str()), (status, body), "{pieces:?}");
+            assert_eq!(
+                (got_status, String::from_utf8(got_body).unwrap().as_str()),
+                (status, body),
+                "{pieces:?}"
+            );
             assert_eq!(got_reusable, reusable, "{pieces:?}");
         }
     }

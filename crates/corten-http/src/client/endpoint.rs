@@ -27,7 +27,8 @@ impl Endpoint {
         match self {
             Self::Unix(path) => UnixStream::connect(path).map(Stream::Unix).map_err(wrap),
             Self::Tcp(host, port) => {
-                let address = address_of(host).ok_or_else(|| HttpError::UnknownHost { host: host.clone() })?;
+                let address =
+                    address_of(host).ok_or_else(|| HttpError::UnknownHost { host: host.clone() })?;
                 let stream = TcpStream::connect(SocketAddr::new(address, *port)).map_err(wrap)?;
                 // Frames of a terminal session are small and must not wait for each other.
                 let _ = stream.set_nodelay(true);

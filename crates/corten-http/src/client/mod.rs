@@ -53,9 +53,10 @@ impl HttpError {
     /// The operating system's error below, where there is one.
     pub fn io(&self) -> Option<&io::Error> {
         match self {
-            Self::Connect { source, .. } | Self::Send(source) | Self::Source(source) | Self::Receive(source) => {
-                Some(source)
-            }
+            Self::Connect { source, .. }
+            | Self::Send(source)
+            | Self::Source(source)
+            | Self::Receive(source) => Some(source),
             _ => None,
         }
     }

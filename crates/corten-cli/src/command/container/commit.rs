@@ -1,10 +1,10 @@
 //! `commit`.
 
-use corten_client::Query;
-use corten_oci::Reference;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
+use corten_client::Query;
+use corten_oci::Reference;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container commit",

@@ -52,8 +52,12 @@ pub(crate) struct Arguments {
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let (source, destination) = (Place::parse(&arguments.source), Place::parse(&arguments.destination));
     let copied = match (&source, &destination) {
-        (Place::Container { name, path }, Place::Here(here)) => from_container(context, &arguments, name, path, here)?,
-        (Place::Here(here), Place::Container { name, path }) => to_container(context, &arguments, here, name, path)?,
+        (Place::Container { name, path }, Place::Here(here)) => {
+            from_container(context, &arguments, name, path, here)?
+        }
+        (Place::Here(here), Place::Container { name, path }) => {
+            to_container(context, &arguments, here, name, path)?
+        }
         (Place::Container { .. }, Place::Container { .. }) => {
             return Err(CliError::said("copying between containers is not supported"));
         }
@@ -96,11 +100,7 @@ enum Found {
 }
 
 /// Where a source lands: in which folder, and under which name where it gets another one.
-fn landing(
-    source_is_folder: bool,
-    destination: &str,
-    found: Found,
-) -> Result<(String, Option<String>)> {
+fn landing(source_is_folder: bool, destination: &str, found: Found) -> Result<(String, Option<String>)> {
     let wants_folder = destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
     let (folder, name) = split(destination);
     match found {
@@ -123,7 +123,13 @@ fn split(path: &str) -> (String, String) {
     }
 }
 
-fn from_container(context: &mut Context, arguments: &Arguments, name: &str, path: &str, here: &str) -> Result<u64> {
+fn from_container(
+    context: &mut Context,
+    arguments: &Arguments,
+    name: &str,
+    path: &str,
+    here: &str,
+) -> Result<u64> {
     let client = context.client()?;
     let mut source = path.to_owned();
     if arguments.follow_link {
@@ -148,7 +154,8 @@ fn from_container(context: &mut Context, arguments: &Arguments, name: &str, path
     let (folder, new_name) = landing(stat.is_folder(), here, found)?;
     // In the archive everything stands below the last part of the path that was asked for.
     let old_name = if only_content { ".".to_owned() } else { archive_name(&source, &stat) };
-    let wanted = new_name.unwrap_or_else(|| if only_content { ".".to_owned() } else { archive_name(path, &stat) });
+    let wanted =
+        new_name.unwrap_or_else(|| if only_content { ".".to_owned() } else { archive_name(path, &stat) });
     if !Path::new(&folder).is_dir() {
         return Err(CliError::said(format!("invalid output path: directory \"{folder}\" does not exist")));
     }
@@ -185,7 +192,13 @@ fn unpack(content: impl Read, folder: &str) -> Result<u64> {
     Ok(unpacked.content_size)
 }
 
-fn to_container(context: &mut Context, arguments: &Arguments, here: &str, name: &str, path: &str) -> Result<u64> {
+fn to_container(
+    context: &mut Context,
+    arguments: &Arguments,
+    here: &str,
+    name: &str,
+    path: &str,
+) -> Result<u64> {
     let client = context.client()?;
     let (destination, found) = resolved(&client, name, path)?;
     let mut sent = 0_u64;
@@ -193,7 +206,8 @@ fn to_container(context: &mut Context, arguments: &Arguments, here: &str, name: 
         if found != Found::Folder {
             return Err(CliError::said(format!("destination \"{name}:{path}\" must be a directory")));
         }
-        let mut produce = |out: &mut dyn Write| io::copy(&mut io::stdin().lock(), out).map(|count| sent = count);
+        let mut produce =
+            |out: &mut dyn Write| io::copy(&mut io::stdin().lock(), out).map(|count| sent = count);
         client.archive_put(name, &destination, true, arguments.archive, &mut produce)?;
         return Ok(sent);
     }
@@ -208,7 +222,9 @@ fn to_container(context: &mut Context, arguments: &Arguments, here: &str, name: 
     let root = file::open("/")?;
     let mut produce = |out: &mut dyn Write| {
         let mut counted = Counted { out, count: &mut sent };
-        corten_layer::pack(root.as_fd(), &source.path, &mut counted, &options).map(drop).map_err(io::Error::other)
+        corten_layer::pack(root.as_fd(), &source.path, &mut counted, &options)
+            .map(drop)
+            .map_err(io::Error::other)
     };
     client.archive_put(name, &folder, true, arguments.archive, &mut produce)?;
     Ok(sent)
@@ -252,7 +268,8 @@ struct LocalSource {
 fn local_source(here: &str, follow: bool) -> Result<LocalSource> {
     let only_content = here.ends_with("/.") || here == ".";
     let follow = follow || here.ends_with('/') || only_content;
-    let folder = std::env::current_dir().map_err(|error| PathError::new("find", "the current folder", error))?;
+    let folder =
+        std::env::current_dir().map_err(|error| PathError::new("find", "the current folder", error))?;
     let absolute = folder.join(here.trim_end_matches('/'));
     let absolute = if here.chars().all(|letter| letter == '/') { PathBuf::from("/") } else { absolute };
     let missing = |error: io::Error| match error.kind() {
@@ -303,7 +320,8 @@ mod tests {
 
     #[test]
     fn places_are_told_by_their_colon() {
-        let container = |name: &str, path: &str| Place::Container { name: name.to_owned(), path: path.to_owned() };
+        let container =
+            |name: &str, path: &str| Place::Container { name: name.to_owned(), path: path.to_owned() };
         for (text, expected) in [
             ("c1:/etc", container("c1", "/etc")),
             ("c1:", container("c1", "")),

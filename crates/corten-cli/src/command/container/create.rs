@@ -2,10 +2,10 @@
 
 use crate::context::Context;
 use crate::entry::{Count, Entry};
+use crate::environment;
 use crate::error::{CliError, Result};
 use crate::flags::create::CreateFlags;
 use crate::flags::request::{self, Subject};
-use crate::environment;
 use corten_api::container::CreateRequest;
 use corten_oci::Reference;
 use corten_std::{Classified, file};
@@ -40,7 +40,11 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
 }
 
 /// The document for the daemon.
-pub(crate) fn request_of(context: &mut Context, flags: &CreateFlags, words: &[String]) -> Result<CreateRequest> {
+pub(crate) fn request_of(
+    context: &mut Context,
+    flags: &CreateFlags,
+    words: &[String],
+) -> Result<CreateRequest> {
     let subject = if flags.rootfs.is_some() {
         Subject { image: String::new(), command: words.to_vec() }
     } else {
@@ -108,7 +112,9 @@ pub(crate) fn with_help(program: String, command: &str, error: CliError, code: u
         CliError::Exit(_) | CliError::Output(_) => error,
         error => {
             let hint = match &error {
-                CliError::Client(inner) => inner.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default(),
+                CliError::Client(inner) => {
+                    inner.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
+                }
                 _ => String::new(),
             };
             let text = format!(

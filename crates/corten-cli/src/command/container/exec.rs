@@ -62,8 +62,11 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     if input && arguments.tty && !terminal::input_is_terminal() {
         return Err(CliError::said("the input device is not a TTY"));
     }
-    let console_size =
-        if arguments.tty { terminal::size().map(|(rows, columns)| [rows.into(), columns.into()]) } else { None };
+    let console_size = if arguments.tty {
+        terminal::size().map(|(rows, columns)| [rows.into(), columns.into()])
+    } else {
+        None
+    };
     let keys = detach_keys(context, &arguments.detach_keys)?;
     let request = CreateRequest {
         user: arguments.user,

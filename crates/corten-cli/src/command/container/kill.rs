@@ -1,9 +1,9 @@
 //! `kill`.
 
+use super::each;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
-use super::each;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container kill",
@@ -26,5 +26,7 @@ pub(crate) struct Arguments {
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
-    each(context, &arguments.containers, |client, name| client.container_kill(name, arguments.signal.as_deref()))
+    each(context, &arguments.containers, |client, name| {
+        client.container_kill(name, arguments.signal.as_deref())
+    })
 }

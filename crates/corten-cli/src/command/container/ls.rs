@@ -77,7 +77,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         _ if arguments.quiet => "{{.ID}}".to_owned(),
         _ => {
             let size = if arguments.size { "\t{{.Size}}" } else { "" };
-            format!("table {{{{.ID}}}}\t{{{{.Image}}}}\t{{{{.Command}}}}\t{{{{.RunningFor}}}}\t{{{{.Status}}}}\t{{{{.Ports}}}}\t{{{{.Names}}}}{size}")
+            format!(
+                "table {{{{.ID}}}}\t{{{{.Image}}}}\t{{{{.Command}}}}\t{{{{.RunningFor}}}}\t{{{{.Status}}}}\t{{{{.Ports}}}}\t{{{{.Names}}}}{size}"
+            )
         }
     };
     let format = if arguments.quiet { "{{.ID}}" } else { format.as_str() };
@@ -153,7 +155,9 @@ fn image(container: &Summary, truncate: bool) -> String {
     }
     // A digest is left out where it stands in for a tag.
     match Reference::parse(image) {
-        Ok(reference) if reference.digest().is_some() && reference.tag().is_none() => reference.familiar_name(),
+        Ok(reference) if reference.digest().is_some() && reference.tag().is_none() => {
+            reference.familiar_name()
+        }
         _ => image.clone(),
     }
 }
@@ -248,7 +252,11 @@ pub(crate) fn ports(ports: &[Port]) -> String {
 
 fn run_text((ip, protocol): (&str, &str), (first, last): (u16, u16)) -> String {
     let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
-    if ip.is_empty() { format!("{range}/{protocol}") } else { format!("{}->{range}/{protocol}", host_port(ip, &range)) }
+    if ip.is_empty() {
+        format!("{range}/{protocol}")
+    } else {
+        format!("{}->{range}/{protocol}", host_port(ip, &range))
+    }
 }
 
 fn host_port(ip: &str, port: &str) -> String {
@@ -267,9 +275,18 @@ mod tests {
     fn ports_are_grouped_as_docker_groups_them() {
         for (list, expected) in [
             (vec![port("", 0, 80, "tcp")], "80/tcp"),
-            (vec![port("0.0.0.0", 8080, 80, "tcp"), port("::", 8080, 80, "tcp")], "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"),
-            (vec![port("", 0, 81, "tcp"), port("", 0, 80, "tcp"), port("", 0, 83, "tcp")], "80-81/tcp, 83/tcp"),
-            (vec![port("1.2.3.4", 80, 80, "tcp"), port("1.2.3.4", 81, 81, "tcp")], "1.2.3.4:80-81->80-81/tcp"),
+            (
+                vec![port("0.0.0.0", 8080, 80, "tcp"), port("::", 8080, 80, "tcp")],
+                "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp",
+            ),
+            (
+                vec![port("", 0, 81, "tcp"), port("", 0, 80, "tcp"), port("", 0, 83, "tcp")],
+                "80-81/tcp, 83/tcp",
+            ),
+            (
+                vec![port("1.2.3.4", 80, 80, "tcp"), port("1.2.3.4", 81, 81, "tcp")],
+                "1.2.3.4:80-81->80-81/tcp",
+            ),
             (vec![port("1.2.3.4", 53, 53, "udp"), port("", 0, 53, "tcp")], "53/tcp, 1.2.3.4:53->53/udp"),
         ] {
             assert_eq!(ports(&list), expected);

@@ -43,7 +43,9 @@ pub(crate) fn each(
         match act(&client, name) {
             Ok(()) => context.ui.line(name)?,
             // Without a daemon the next ones fail alike.
-            Err(error @ (ClientError::NoDaemon { .. } | ClientError::Denied { .. } | ClientError::Start(_))) => {
+            Err(
+                error @ (ClientError::NoDaemon { .. } | ClientError::Denied { .. } | ClientError::Start(_)),
+            ) => {
                 return Err(error.into());
             }
             Err(error) => errors.push(CliError::from(error)),

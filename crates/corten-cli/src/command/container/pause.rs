@@ -1,9 +1,9 @@
 //! `pause`.
 
+use super::each;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
-use super::each;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container pause",

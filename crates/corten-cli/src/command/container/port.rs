@@ -1,9 +1,9 @@
 //! `port`.
 
-use corten_api::container::{PortBinding, PortMap};
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
+use corten_api::container::{PortBinding, PortMap};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container port",
@@ -27,19 +27,29 @@ pub(crate) struct Arguments {
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let container = context.client()?.container_inspect(&arguments.container, false)?;
     let ports = container.pointer("/NetworkSettings/Ports").cloned().unwrap_or_default();
-    let ports: PortMap = serde_json::from_value::<Option<PortMap>>(ports).unwrap_or_default().unwrap_or_default();
+    let ports: PortMap =
+        serde_json::from_value::<Option<PortMap>>(ports).unwrap_or_default().unwrap_or_default();
     let address = |binding: &PortBinding| {
         let ip = &binding.host_ip;
-        if ip.contains(':') { format!("[{ip}]:{}", binding.host_port) } else { format!("{ip}:{}", binding.host_port) }
+        if ip.contains(':') {
+            format!("[{ip}]:{}", binding.host_port)
+        } else {
+            format!("{ip}:{}", binding.host_port)
+        }
     };
     if let Some(port) = &arguments.port {
         let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
         if number.parse::<u16>().is_err() {
-            return Err(CliError::said(format!("Error: invalid port ({number}): it must be a number up to 65535")));
+            return Err(CliError::said(format!(
+                "Error: invalid port ({number}): it must be a number up to 65535"
+            )));
         }
         let key = format!("{number}/{protocol}");
         let Some(Some(bindings)) = ports.get(&key).filter(|bindings| bindings.is_some()) else {
-            return Err(CliError::said(format!("Error: No public port '{key}' published for {}", arguments.container)));
+            return Err(CliError::said(format!(
+                "Error: No public port '{key}' published for {}",
+                arguments.container
+            )));
         };
         for binding in bindings {
             context.ui.line(address(binding))?;

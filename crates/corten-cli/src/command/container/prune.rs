@@ -35,6 +35,11 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let filters = filter::for_prune(&arguments.filter, &configuration.prune_filters)?;
     let report = context.client()?.container_prune(&filters)?;
     let deleted = report.containers_deleted.unwrap_or_default();
-    crate::command::report_prune(&mut context.ui, "Deleted Containers:", &deleted, Some(report.space_reclaimed))?;
+    crate::command::report_prune(
+        &mut context.ui,
+        "Deleted Containers:",
+        &deleted,
+        Some(report.space_reclaimed),
+    )?;
     Ok(0)
 }

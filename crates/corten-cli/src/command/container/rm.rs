@@ -33,7 +33,8 @@ pub(crate) struct Arguments {
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let options = RemoveOptions { force: arguments.force, volumes: arguments.volumes, link: arguments.link };
-    let names: Vec<String> = arguments.containers.iter().map(|name| name.trim_matches('/').to_owned()).collect();
+    let names: Vec<String> =
+        arguments.containers.iter().map(|name| name.trim_matches('/').to_owned()).collect();
     let client = context.client()?;
     // Many at once: each removal waits for a process to end, so they wait together.
     let results: Vec<_> = if names.len() > 1 && options.force {
@@ -45,7 +46,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
                     let names = &names;
                     scope.spawn(move || {
                         let mine = names.iter().enumerate().skip(lane).step_by(lanes);
-                        mine.map(|(at, name)| (at, client.container_remove(name, options))).collect::<Vec<_>>()
+                        mine.map(|(at, name)| (at, client.container_remove(name, options)))
+                            .collect::<Vec<_>>()
                     })
                 })
                 .collect();

@@ -113,7 +113,11 @@ fn attached(
 
 /// The keys from the flag or the configuration.
 pub(crate) fn detach_keys(context: &mut Context, flag: &str) -> Result<DetachKeys> {
-    if flag.is_empty() { DetachKeys::parse(&context.configuration().detach_keys) } else { DetachKeys::parse(flag) }
+    if flag.is_empty() {
+        DetachKeys::parse(&context.configuration().detach_keys)
+    } else {
+        DetachKeys::parse(flag)
+    }
 }
 
 /// A failed start's exit code is told by its text, as the shell's would be.

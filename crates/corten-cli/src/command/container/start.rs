@@ -79,7 +79,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     if terminal {
         subject.resize(&client);
     }
-    let session = Session { subject, terminal, input, detach_keys: (terminal && input).then_some(keys), signals };
+    let session =
+        Session { subject, terminal, input, detach_keys: (terminal && input).then_some(keys), signals };
     let end = session.run(context, raw, Some(&waiting));
     drop(raw_mode);
     if end? == End::Detached {

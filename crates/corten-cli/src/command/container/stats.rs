@@ -126,7 +126,9 @@ fn row(asked: &str, stats: &Stats, truncate: bool) -> Row {
             _ => {}
         }
     }
-    let pair = |one: u64, other: u64| format!("{} / {}", size::human_short(one as f64), size::human_short(other as f64));
+    let pair = |one: u64, other: u64| {
+        format!("{} / {}", size::human_short(one as f64), size::human_short(other as f64))
+    };
     Row::new()
         .with("BlockIO", pair(read, written))
         .with("CPUPerc", format!("{:.2}%", processor_percent(stats)))

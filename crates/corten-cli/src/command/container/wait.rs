@@ -1,10 +1,10 @@
 //! `wait`.
 
+use super::finish;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::session;
-use super::finish;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container wait",

@@ -83,5 +83,8 @@ fn row(item: &HistoryItem, arguments: &Arguments, now: Timestamp) -> Row {
         .with("CreatedBy", created_by)
         .with("CreatedSince", if arguments.human { since } else { String::new() })
         .with("ID", id)
-        .with("Size", if arguments.human { size::human_short(item.size as f64) } else { item.size.to_string() })
+        .with(
+            "Size",
+            if arguments.human { size::human_short(item.size as f64) } else { item.size.to_string() },
+        )
 }

@@ -1,10 +1,10 @@
 //! `import`.
 
-use corten_client::Query;
-use corten_std::file;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
+use corten_client::Query;
+use corten_std::file;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "image import",

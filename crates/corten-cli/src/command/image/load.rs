@@ -78,7 +78,8 @@ struct ErrorDetail {
 pub(crate) fn messages(context: &mut Context, reply: impl Read) -> Result<u8> {
     let reader = io::BufReader::new(reply);
     for message in serde_json::Deserializer::from_reader(reader).into_iter::<Message>() {
-        let message = message.map_err(|error| CliError::said(format!("the daemon's progress cannot be read: {error}")))?;
+        let message = message
+            .map_err(|error| CliError::said(format!("the daemon's progress cannot be read: {error}")))?;
         if let Some(detail) = message.error_detail.filter(|detail| !detail.message.is_empty()) {
             return Err(CliError::said(detail.message));
         }

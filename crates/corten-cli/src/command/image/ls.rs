@@ -72,7 +72,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         _ if arguments.quiet => "{{.ID}}".to_owned(),
         _ => {
             let digest = if arguments.digests { "\t{{.Digest}}" } else { "" };
-            format!("table {{{{.Repository}}}}\t{{{{.Tag}}}}{digest}\t{{{{.ID}}}}\t{{{{if .CreatedSince }}}}{{{{.CreatedSince}}}}{{{{else}}}}N/A{{{{end}}}}\t{{{{.Size}}}}")
+            format!(
+                "table {{{{.Repository}}}}\t{{{{.Tag}}}}{digest}\t{{{{.ID}}}}\t{{{{if .CreatedSince }}}}{{{{.CreatedSince}}}}{{{{else}}}}N/A{{{{end}}}}\t{{{{.Size}}}}"
+            )
         }
     };
     let format = if arguments.quiet { "{{.ID}}" } else { format.as_str() };
@@ -80,9 +82,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let images = client.image_list(arguments.all, &filters)?;
     let digests = arguments.digests || list.wants("Digest");
     let now = Timestamp::now();
-    let rows = images.iter().flat_map(|image| {
-        names(image, digests, arguments.quiet).into_iter().map(move |name| (image, name))
-    });
+    let rows = images
+        .iter()
+        .flat_map(|image| names(image, digests, arguments.quiet).into_iter().map(move |name| (image, name)));
     let rows: Vec<Row> = rows.map(|(image, name)| row(image, &name, !arguments.no_trunc, now)).collect();
     list.print(&mut context.ui, rows)?;
     Ok(0)
@@ -132,7 +134,11 @@ pub(crate) fn names(image: &Summary, digests: bool, once: bool) -> Vec<Name> {
         for tag in tags {
             if digests && !digests_here.is_empty() {
                 for digest in &digests_here {
-                    names.push(Name { repository: repository.clone(), tag: tag.clone(), digest: digest.clone() });
+                    names.push(Name {
+                        repository: repository.clone(),
+                        tag: tag.clone(),
+                        digest: digest.clone(),
+                    });
                 }
             } else {
                 names.push(Name { repository: repository.clone(), tag, digest: none() });
@@ -154,7 +160,10 @@ pub(crate) fn row(image: &Summary, name: &Name, truncate: bool, now: Timestamp) 
     let unique = if image.shared_size < 0 { "N/A".to_owned() } else { bytes(image.size - image.shared_size) };
     let since = if image.created <= 0 { String::new() } else { time::ago(image.created, now) };
     Row::new()
-        .with("Containers", if image.containers < 0 { "N/A".to_owned() } else { image.containers.to_string() })
+        .with(
+            "Containers",
+            if image.containers < 0 { "N/A".to_owned() } else { image.containers.to_string() },
+        )
         .with("CreatedAt", time::go_time(image.created))
         .with("CreatedSince", since)
         .with("Digest", name.digest.clone())

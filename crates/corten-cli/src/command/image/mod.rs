@@ -19,7 +19,9 @@ pub(crate) fn platform(text: &str) -> Result<String> {
     let mut part = || parts.next().unwrap_or_default().to_owned();
     let (os, architecture, variant) = (part(), part(), part());
     if os.is_empty() || parts.next().is_some() {
-        return Err(CliError::said(format!("invalid platform: `{text}` (os[/arch[/variant]], as in linux/amd64)")));
+        return Err(CliError::said(format!(
+            "invalid platform: `{text}` (os[/arch[/variant]], as in linux/amd64)"
+        )));
     }
     let mut document = serde_json::Map::new();
     for (key, value) in [("architecture", architecture), ("os", os), ("variant", variant)] {

@@ -1,9 +1,9 @@
 //! `tag`.
 
-use corten_oci::Reference;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
+use corten_oci::Reference;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "image tag",
@@ -26,7 +26,10 @@ pub(crate) struct Arguments {
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let target = Reference::parse(&arguments.target).map_err(|error| {
-        CliError::said(format!("Error parsing reference: {:?} is not a valid repository/tag: {error}", arguments.target))
+        CliError::said(format!(
+            "Error parsing reference: {:?} is not a valid repository/tag: {error}",
+            arguments.target
+        ))
     })?;
     if target.digest().is_some() {
         return Err(CliError::said("refusing to create a tag with a digest reference"));

@@ -1,10 +1,10 @@
 //! `network connect`.
 
-use corten_api::network::{ConnectRequest, EndpointIpamConfig, EndpointSettings};
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
 use crate::flags::key_value;
+use corten_api::network::{ConnectRequest, EndpointIpamConfig, EndpointSettings};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "network connect",

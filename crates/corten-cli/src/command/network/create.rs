@@ -1,10 +1,10 @@
 //! `network create`.
 
-use corten_api::network::{ConfigReference, CreateRequest, Ipam, IpamConfig};
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::flags::key_value;
+use corten_api::network::{ConfigReference, CreateRequest, Ipam, IpamConfig};
 use std::net::IpAddr;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -123,15 +123,30 @@ fn pools(arguments: &Arguments) -> Result<Vec<IpamConfig>, String> {
         pools.push((subnet, IpamConfig { subnet: text, ..IpamConfig::default() }));
     }
     let find = |address: &str| -> Result<usize, String> {
-        let ip = address.split('/').next().and_then(|ip| ip.parse().ok()).ok_or_else(|| format!("invalid address: {address}"))?;
-        pools.iter().position(|(subnet, _)| subnet.holds(ip)).ok_or_else(|| format!("no matching subnet for {address}"))
+        let ip = address
+            .split('/')
+            .next()
+            .and_then(|ip| ip.parse().ok())
+            .ok_or_else(|| format!("invalid address: {address}"))?;
+        pools
+            .iter()
+            .position(|(subnet, _)| subnet.holds(ip))
+            .ok_or_else(|| format!("no matching subnet for {address}"))
     };
     let mut changes = Vec::new();
     for range in ranges {
-        changes.push((find(&range).map_err(|why| why.replace("subnet for", "subnet for range"))?, "range", range));
+        changes.push((
+            find(&range).map_err(|why| why.replace("subnet for", "subnet for range"))?,
+            "range",
+            range,
+        ));
     }
     for gateway in gateways {
-        changes.push((find(&gateway).map_err(|why| why.replace("subnet for", "subnet for gateway"))?, "gateway", gateway));
+        changes.push((
+            find(&gateway).map_err(|why| why.replace("subnet for", "subnet for gateway"))?,
+            "gateway",
+            gateway,
+        ));
     }
     for (name, address) in key_value::map(&arguments.aux_address) {
         let at = find(&address).map_err(|why| why.replace("subnet for", "subnet for aux-address"))?;

@@ -1,9 +1,9 @@
 //! `network disconnect`.
 
-use corten_api::network::DisconnectRequest;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
+use corten_api::network::DisconnectRequest;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "network disconnect",

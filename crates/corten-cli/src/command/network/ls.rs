@@ -1,7 +1,5 @@
 //! `network ls`.
 
-use corten_api::network::Inspect;
-use corten_std::{Timestamp, id};
 use crate::command::container::ls::labels;
 use crate::command::natural;
 use crate::context::Context;
@@ -10,6 +8,8 @@ use crate::error::Result;
 use crate::flags::filter;
 use crate::format::{List, Row};
 use crate::time;
+use corten_api::network::Inspect;
+use corten_std::{Timestamp, id};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "network ls",
@@ -65,7 +65,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
 }
 
 fn row(network: &Inspect, truncate: bool) -> Row {
-    let created = Timestamp::parse(&network.created).map_or_else(|| network.created.clone(), time::go_timestamp);
+    let created =
+        Timestamp::parse(&network.created).map_or_else(|| network.created.clone(), time::go_timestamp);
     Row::new()
         .with("CreatedAt", created)
         .with("Driver", network.driver.clone())

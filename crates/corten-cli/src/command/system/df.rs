@@ -1,11 +1,11 @@
 //! `system df`.
 
-use corten_api::system::DiskUsage;
-use corten_std::size;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
 use crate::format::{List, Row};
+use corten_api::system::DiskUsage;
+use corten_std::size;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "system df",
@@ -42,7 +42,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     if arguments.verbose {
         return super::df_verbose::print(context, &usage, format);
     }
-    let format = format.unwrap_or("table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}");
+    let format =
+        format.unwrap_or("table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}");
     let rows = [images(&usage), containers(&usage), volumes(&usage), build_cache(&usage)];
     List { format, headers: HEADERS }.print(&mut context.ui, rows)?;
     Ok(0)
@@ -77,7 +78,11 @@ fn containers(usage: &DiskUsage) -> Row {
     let is_active = |state: &str| matches!(state, "running" | "paused" | "restarting");
     let active = containers.iter().filter(|container| is_active(&container.state)).count();
     let bytes = containers.iter().map(|container| container.size_rw).sum();
-    let idle = containers.iter().filter(|container| !is_active(&container.state)).map(|container| container.size_rw).sum();
+    let idle = containers
+        .iter()
+        .filter(|container| !is_active(&container.state))
+        .map(|container| container.size_rw)
+        .sum();
     row("Containers", containers.len(), active, bytes, idle, true)
 }
 
@@ -92,10 +97,14 @@ fn volumes(usage: &DiskUsage) -> Row {
 
 fn build_cache(usage: &DiskUsage) -> Row {
     let records = usage.build_cache.as_deref().unwrap_or_default();
-    let number = |record: &serde_json::Value| record.get("Size").and_then(serde_json::Value::as_i64).unwrap_or(0);
-    let flag = |record: &serde_json::Value, key: &str| record.get(key).and_then(serde_json::Value::as_bool) == Some(true);
+    let number =
+        |record: &serde_json::Value| record.get("Size").and_then(serde_json::Value::as_i64).unwrap_or(0);
+    let flag = |record: &serde_json::Value, key: &str| {
+        record.get(key).and_then(serde_json::Value::as_bool) == Some(true)
+    };
     let active = records.iter().filter(|record| flag(record, "InUse")).count();
     let bytes = records.iter().filter(|record| !flag(record, "Shared")).map(number).sum();
-    let idle = records.iter().filter(|record| !flag(record, "InUse") && !flag(record, "Shared")).map(number).sum();
+    let idle =
+        records.iter().filter(|record| !flag(record, "InUse") && !flag(record, "Shared")).map(number).sum();
     row("Build Cache", records.len(), active, bytes, idle, false)
 }

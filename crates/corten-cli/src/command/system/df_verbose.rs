@@ -64,7 +64,8 @@ pub(super) fn print(context: &mut Context, usage: &DiskUsage, format: Option<&st
     let format = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
     List { format, headers: CONTAINER_HEADERS }.print(ui, container_rows)?;
     ui.line("\nLocal Volumes space usage:\n")?;
-    List { format: "table {{.Name}}\t{{.Links}}\t{{.Size}}", headers: volume::HEADERS }.print(ui, volume_rows)?;
+    List { format: "table {{.Name}}\t{{.Links}}\t{{.Size}}", headers: volume::HEADERS }
+        .print(ui, volume_rows)?;
     let records = usage.build_cache.as_deref().unwrap_or_default();
     let cache: i64 = records.iter().filter_map(|record| record.get("Size")?.as_i64()).sum();
     ui.line(format!("\nBuild cache usage: {}\n", size::human(cache as f64)))?;

@@ -1,13 +1,13 @@
 //! `events`.
 
-use corten_api::event::Event;
-use corten_std::Timestamp;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::flags::filter;
 use crate::format::{Data, Kind, Template};
 use crate::time;
+use corten_api::event::Event;
+use corten_std::Timestamp;
 use std::io;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -50,7 +50,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let reply = context.client()?.events(since.as_deref(), until.as_deref(), &filters)?;
     let reader = io::BufReader::new(reply);
     for event in serde_json::Deserializer::from_reader(reader).into_iter::<serde_json::Value>() {
-        let event = event.map_err(|error| CliError::said(format!("the stream of events broke off: {error}")))?;
+        let event =
+            event.map_err(|error| CliError::said(format!("the stream of events broke off: {error}")))?;
         let text = match (&template, format) {
             (Some(template), _) => template
                 .execute(&Data::typed(Kind::Event, &event))

@@ -1,11 +1,11 @@
 //! `info`.
 
-use corten_api::system::Info;
-use corten_std::size;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::format::{Data, Kind, Template};
+use corten_api::system::Info;
+use corten_std::size;
 use serde_json::json;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -59,8 +59,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         }
         (None, Some(_)) => context.ui.line(object.to_string())?,
         (None, None) => {
-            let info: Info = serde_json::from_value(object)
-                .map_err(|error| CliError::said(format!("the daemon's information cannot be read: {error}")))?;
+            let info: Info = serde_json::from_value(object).map_err(|error| {
+                CliError::said(format!("the daemon's information cannot be read: {error}"))
+            })?;
             context.ui.data(plain(&info, &current).as_bytes())?;
             for warning in info.warnings.unwrap_or_default() {
                 context.ui.note(warning);
@@ -130,11 +131,14 @@ fn plain(info: &Info, current: &str) -> String {
     }
     line(format!(" CPUs: {}", info.ncpu));
     line(format!(" Total Memory: {}", size::binary(info.mem_total as f64)));
-    for (name, value) in [("Name", &info.name), ("ID", &info.id), ("Docker Root Dir", &info.docker_root_dir)] {
+    for (name, value) in [("Name", &info.name), ("ID", &info.id), ("Docker Root Dir", &info.docker_root_dir)]
+    {
         some(name, value).into_iter().for_each(&mut line);
     }
     line(format!(" Debug Mode: {}", info.debug));
-    for (name, value) in [("HTTP Proxy", &info.http_proxy), ("HTTPS Proxy", &info.https_proxy), ("No Proxy", &info.no_proxy)] {
+    for (name, value) in
+        [("HTTP Proxy", &info.http_proxy), ("HTTPS Proxy", &info.https_proxy), ("No Proxy", &info.no_proxy)]
+    {
         some(name, value).into_iter().for_each(&mut line);
     }
     if !info.labels.is_empty() {
@@ -142,7 +146,9 @@ fn plain(info: &Info, current: &str) -> String {
         info.labels.iter().for_each(|label| line(format!("  {label}")));
     }
     line(format!(" Experimental: {}", info.experimental_build));
-    if let Some(registries) = info.registry_config.as_ref().filter(|config| !config.insecure_registry_cidrs.is_empty()) {
+    if let Some(registries) =
+        info.registry_config.as_ref().filter(|config| !config.insecure_registry_cidrs.is_empty())
+    {
         line(" Insecure Registries:".to_owned());
         registries.insecure_registry_cidrs.iter().for_each(|subnet| line(format!("  {subnet}")));
     }

@@ -1,12 +1,12 @@
 //! `system prune`.
 
-use corten_client::Filters;
-use corten_std::{Classified, ErrorClass, size};
 use crate::command::image::prune::lines as image_lines;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::flags::filter;
+use corten_client::Filters;
+use corten_std::{Classified, ErrorClass, size};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "system prune",

@@ -1,10 +1,10 @@
 //! `volume create`.
 
-use corten_api::volume::CreateRequest;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::flags::key_value;
+use corten_api::volume::CreateRequest;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "volume create",
@@ -37,7 +37,9 @@ pub(crate) struct Arguments {
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     if arguments.volume.is_some() && arguments.name.is_some() {
-        return Err(CliError::said("conflicting options: cannot specify a volume-name through both --name and as a positional arg"));
+        return Err(CliError::said(
+            "conflicting options: cannot specify a volume-name through both --name and as a positional arg",
+        ));
     }
     let request = CreateRequest {
         driver: arguments.driver,

@@ -1,7 +1,5 @@
 //! `volume ls`.
 
-use corten_api::volume::Volume;
-use corten_std::size;
 use crate::command::container::ls::labels;
 use crate::command::natural;
 use crate::context::Context;
@@ -9,6 +7,8 @@ use crate::entry::{Count, Entry};
 use crate::error::Result;
 use crate::flags::filter;
 use crate::format::{List, Row};
+use corten_api::volume::Volume;
+use corten_std::size;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "volume ls",

@@ -45,6 +45,11 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     }
     let report = context.client()?.volume_prune(&filters)?;
     let deleted = report.volumes_deleted.unwrap_or_default();
-    crate::command::report_prune(&mut context.ui, "Deleted Volumes:", &deleted, Some(report.space_reclaimed))?;
+    crate::command::report_prune(
+        &mut context.ui,
+        "Deleted Volumes:",
+        &deleted,
+        Some(report.space_reclaimed),
+    )?;
     Ok(0)
 }
