@@ -13,6 +13,7 @@
 //! The seat executes nothing, is not dumpable, is in none of the container's namespaces and takes one request at a time.
 
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corten_oci::runtime::{Process, Spec};
@@ -26,6 +27,9 @@ use crate::hardening::Hardening;
 use crate::inside::Report;
 use crate::request::{ChildStdio, Container, ExecRequest, LaunchRequest, Launched};
 use crate::{exec, launch, seccomp};
+
+/// What `ps` shows for a seat.
+pub(crate) const NAME: &str = "corten-seat";
 
 /// Longest request; above it a process joins the cgroup itself.
 const LONGEST: usize = 128 << 10;
@@ -195,7 +199,7 @@ fn streams(stdio: ChildStdio) -> (Vec<OwnedFd>, bool) {
 
 /// The seat itself: joins, then makes what it is asked for until its parent lets it go.
 fn serve(socket: OwnedFd, join: &[OwnedFd]) -> ! {
-    let _ = process::set_name(c"corten-seat");
+    let _ = CString::new(NAME).map(|name| process::set_name(&name));
     let _ = process::set_parent_death_signal(rustix::process::Signal::KILL.as_raw());
     let _ = process::set_dumpable(false);
     // The kernel must not choose it when the container's memory is out.

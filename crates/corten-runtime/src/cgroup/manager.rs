@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use corten_sys::{bpf, mount, process};
@@ -17,6 +18,9 @@ use super::{CgroupError, Limits, Mode, Result, device, file_error};
 
 /// The leaf into which a delegated cgroup's own processes go: version 2 allows none beside folders with controllers.
 const OWN_LEAF: &str = "daemon";
+
+/// Names of cgroups that wait for a container begin with this; a container's id cannot.
+const SPARE: &str = "spare-";
 
 /// Controllers that containers use in version 2.
 const UNIFIED_CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
@@ -99,6 +103,37 @@ impl Manager {
         Ok(cgroup)
     }
 
+    /// Makes a cgroup that no container has yet, for a [`crate::Seat`] to wait in; [`Self::adopt`] gives it to one.
+    pub fn create_spare(&self) -> Result<Cgroup> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let cgroup = self.open(&format!("{SPARE}{}-{number}", std::process::id()))?;
+        if let Err(error) = cgroup.make() {
+            let _ = cgroup.remove();
+            return Err(error);
+        }
+        Ok(cgroup)
+    }
+
+    /// Gives a spare cgroup to a container: its name, limits and device rules. Handles of version 1 made before stay
+    /// good; the folder of version 2 is a new one, as the kernel renames none there, so the container's handle is to be
+    /// made after this. On an error nothing is left of either.
+    pub fn adopt(&self, spare: Cgroup, id: &str, limits: &Limits) -> Result<Cgroup> {
+        let cgroup = self.open(id)?;
+        let adopted = spare
+            .rename(&cgroup)
+            .and_then(|()| cgroup.update(limits))
+            .and_then(|()| cgroup.set_devices(limits));
+        if let Err(error) = adopted {
+            for one in [&spare, &cgroup] {
+                let _ = one.kill_all();
+                let _ = one.remove();
+            }
+            return Err(error);
+        }
+        Ok(cgroup)
+    }
+
     /// A container's cgroup, whether it is there or not.
     pub fn open(&self, id: &str) -> Result<Cgroup> {
         if id.is_empty() || id == "." || id == ".." || id.contains(['/', '\0']) {
@@ -152,6 +187,30 @@ impl Cgroup {
         self.unified.as_ref().map_or(Ok(()), |folder| make_new_folder(folder))
     }
 
+    fn rename(&self, to: &Self) -> Result<()> {
+        for ((_, from), (_, to)) in self.legacy.iter().zip(&to.legacy) {
+            // What was left over of an earlier container of that name is empty.
+            remove_folder(to).map_err(file_error("remove", to))?;
+            fs::rename(from, to).map_err(file_error("rename", from))?;
+        }
+        match (&self.unified, &to.unified) {
+            (Some(from), Some(to)) => {
+                remove_folder(from).map_err(file_error("remove", from))?;
+                make_new_folder(to)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many seats wait inside: processes of ours that count for version 1, but are not the container's.
+    fn seats(&self) -> u64 {
+        self.legacy
+            .iter()
+            .find(|(hierarchy, _)| hierarchy.has("pids"))
+            .and_then(|(_, folder)| fs::read_to_string(folder.join("cgroup.procs")).ok())
+            .map_or(0, |text| text.lines().filter(|pid| is_seat(pid)).count() as u64)
+    }
+
     /// Opens what the shim needs to put processes in here, to mount it inside and to see kills.
     pub fn handle(&self) -> Result<CgroupHandle> {
         let open = |path: PathBuf, flags: OFlags| {
@@ -196,7 +255,11 @@ impl Cgroup {
 
     /// Sets limits, also of a running container. What the document does not name stays.
     pub fn update(&self, limits: &Limits) -> Result<()> {
-        let writes = if self.legacy.is_empty() { limits::unified(limits) } else { limits::legacy(limits) };
+        let mut limits = limits.clone();
+        if let Some(pids) = limits.pids.as_mut().filter(|pids| pids.limit > 0) {
+            pids.limit += self.seats() as i64;
+        }
+        let writes = if self.legacy.is_empty() { limits::unified(&limits) } else { limits::legacy(&limits) };
         let mut memory_waits = None;
         for write in &writes {
             match self.write(write) {
@@ -263,7 +326,7 @@ impl Cgroup {
         attach().map_err(|source| CgroupError::Devices { path: folder.clone(), source })
     }
 
-    /// Ids of all processes inside, of folders below too.
+    /// Ids of all processes of the container, of folders below too.
     pub fn processes(&self) -> Result<Vec<i32>> {
         let Some(folder) = self.unified.as_ref().or_else(|| self.legacy.first().map(|(_, folder)| folder))
         else {
@@ -271,6 +334,9 @@ impl Cgroup {
         };
         let mut found = Vec::new();
         collect_processes(folder, &mut found)?;
+        if self.unified.is_none() {
+            found.retain(|pid| !is_seat(&pid.to_string()));
+        }
         Ok(found)
     }
 
@@ -283,11 +349,16 @@ impl Cgroup {
         }
         // A process may be made while we go through the list; frozen ones make none.
         let frozen = self.freeze().is_ok();
-        let killed = self.processes().map(|processes| {
-            for pid in processes {
-                let _ = process::kill(pid, rustix::process::Signal::KILL.as_raw());
-            }
-        });
+        let mut found = Vec::new();
+        let killed = self
+            .legacy
+            .first()
+            .map(|(_, folder)| folder)
+            .or(self.unified.as_ref())
+            .map_or(Ok(()), |folder| collect_processes(folder, &mut found));
+        for pid in found {
+            let _ = process::kill(pid, rustix::process::Signal::KILL.as_raw());
+        }
         if frozen {
             self.thaw()?;
         }
@@ -375,7 +446,9 @@ impl Cgroup {
         };
         let mut found = Stats { pids: stats::number(&read("pids", "pids.current")), ..Stats::default() };
         let limit = stats::number(&read("pids", "pids.max"));
-        found.pids_limit = if limit == u64::MAX { 0 } else { limit };
+        let seats = self.seats();
+        found.pids_limit = if limit == u64::MAX { 0 } else { limit.saturating_sub(seats) };
+        found.pids = found.pids.saturating_sub(seats);
         found.memory_details = stats::table(&read("memory", "memory.stat"));
         if self.legacy.is_empty() {
             found.unified = true;
@@ -464,6 +537,14 @@ fn delegated_base(mount: &Path) -> Option<PathBuf> {
         let count = rustix::fs::getxattr(mount.join(&own), name, &mut value).ok()?;
         (count == 1 && value[0] == b'1').then(|| own.clone())
     })
+}
+
+/// Whether a process is a seat: one of this program with the seat's name.
+fn is_seat(pid: &str) -> bool {
+    let file = |path: String| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == crate::seat::NAME)
+        && file(format!("/proc/{pid}/exe"))
+            .is_some_and(|theirs| file("/proc/self/exe".to_owned()) == Some(theirs))
 }
 
 /// Lets folders below use the controllers. Those that are not there are passed over: a limit that needs one says so.

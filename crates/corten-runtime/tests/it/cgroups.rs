@@ -1,12 +1,14 @@
 //! Limits, kills, counts.
 
-use corten_oci::runtime::{LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
+use corten_oci::runtime::{LinuxCpu, LinuxMemory, LinuxNamespace, LinuxPids, LinuxResources, NamespaceKind};
+use corten_runtime::cgroup::{Hierarchies, Manager};
 use corten_sys::process;
 
 use crate::Test;
 use crate::support::{Trial, manager};
 
 pub(crate) const TESTS: &[Test] = &[
+    ("version_two_alone_is_enough", version_two_alone_is_enough),
     ("a_memory_limit_kills_and_is_counted", a_memory_limit_kills_and_is_counted),
     ("limits_are_seen_and_changed", limits_are_seen_and_changed),
     ("all_processes_are_killed", all_processes_are_killed),
@@ -86,4 +88,31 @@ fn a_refused_limit_leaves_nothing() {
     let id = format!("refused-{}", std::process::id());
     assert!(manager().create(&id, &limits).is_err());
     assert!(!manager().open(&id).unwrap().exists());
+}
+
+fn version_two_alone_is_enough() {
+    let hierarchies = Hierarchies { legacy: Vec::new(), ..Hierarchies::probe().unwrap() };
+    if !corten_testing::need("a version 2 tree", hierarchies.unified.is_some()) {
+        return;
+    }
+    let trial = |commands: &str| {
+        Trial::new(commands).with(|trial| {
+            trial.manager = Manager::with(hierarchies.clone(), "/corten-test").unwrap();
+            let linux = trial.spec.linux.as_mut().unwrap();
+            linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Cgroup);
+            linux.namespaces.push(LinuxNamespace { kind: NamespaceKind::Cgroup, path: None });
+        })
+    };
+    let outcome = trial("cat /proc/self/cgroup; stat /sys/fs/cgroup/cgroup.procs; mknod /tmp/disk; cat /tmp/disk; write /dev/null x; sleep 1").run();
+    // The container sees its own cgroup as the top of the tree.
+    assert!(outcome.stdout.lines().any(|line| line.ends_with("0::/")), "{}", outcome.stdout);
+    assert!(outcome.get("/sys/fs/cgroup/cgroup.procs").starts_with('f'), "{}", outcome.stdout);
+    assert_eq!((outcome.get("mknod"), outcome.get("/tmp/disk")), ("made", "error permission denied"));
+    assert_eq!(outcome.get("/dev/null"), "written");
+    let running = trial("sleep 60000").start().unwrap();
+    assert_eq!(running.cgroup.processes().unwrap(), [running.launched.pid]);
+    running.cgroup.freeze().unwrap();
+    running.cgroup.thaw().unwrap();
+    assert!(running.handle.kill_all());
+    assert_eq!(process::wait(running.launched.pid).unwrap().shell_code(), 137);
 }

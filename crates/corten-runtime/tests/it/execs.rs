@@ -12,6 +12,7 @@ use crate::Test;
 use crate::support::{Outcome, Running, Trial};
 
 pub(crate) const TESTS: &[Test] = &[
+    ("a_seat_makes_the_same_container", a_seat_makes_the_same_container),
     ("an_exec_is_inside", an_exec_is_inside),
     ("an_exec_has_its_own_user_and_folder", an_exec_has_its_own_user_and_folder),
     ("an_exec_can_have_a_terminal", an_exec_can_have_a_terminal),
@@ -36,16 +37,17 @@ fn run(running: &Running, process: Process) -> Outcome {
         stdout: write.try_clone().unwrap(),
         stderr: write,
     };
-    let launched = exec(
-        &running.container(),
-        ExecRequest {
-            process,
-            stdio,
-            cgroup: &running.handle,
-            seccomp: running.filter.as_ref(),
-            hardening: Hardening::all(),
-        },
-    )
+    let request = ExecRequest {
+        process,
+        stdio,
+        cgroup: &running.handle,
+        seccomp: running.filter.as_ref(),
+        hardening: Hardening::all(),
+    };
+    let launched = match &running.seat {
+        Some(seat) => seat.exec(&running.container(), request),
+        None => exec(&running.container(), request),
+    }
     .unwrap_or_else(|error| panic!("{:?}: {error}", error.stage));
     let mut outcome = Outcome { stdout: String::new(), stderr: String::new(), code: 0 };
     File::from(read).read_to_string(&mut outcome.stdout).unwrap();
@@ -147,4 +149,41 @@ fn a_stopped_container_takes_no_exec() {
     assert_eq!(refused(&running, process_of("")).kind, LaunchErrorKind::NotRunning);
     process::wait(running.launched.pid).unwrap();
     assert_eq!(refused(&running, process_of("")).kind, LaunchErrorKind::NotRunning);
+}
+
+fn a_seat_makes_the_same_container() {
+    let running = Trial::new("cat /proc/self/status; cat /proc/self/cgroup; list /proc/self/fd; sleep 60000")
+        .with(|trial| {
+            trial.seated = true;
+            trial.limits.pids = Some(corten_oci::runtime::LinuxPids { limit: 20 });
+        })
+        .start()
+        .unwrap();
+    let outcome = run(&running, process_of("list /proc/self/fd; link /proc/self/ns/pid; exit 6"));
+    assert_eq!((outcome.code, outcome.get("/proc/self/fd")), (6, "0 1 2 3"));
+    let theirs = std::fs::read_link(format!("/proc/{}/ns/pid", running.launched.pid)).unwrap();
+    assert_eq!(outcome.get("/proc/self/ns/pid"), theirs.to_str().unwrap());
+    assert_eq!(running.cgroup.processes().unwrap(), [running.launched.pid]);
+    let stats = running.cgroup.stats().unwrap();
+    assert_eq!((stats.pids_limit, stats.pids), (20, 1));
+    let error = running
+        .seat
+        .as_ref()
+        .unwrap()
+        .exec(
+            &running.container(),
+            ExecRequest {
+                process: Process { args: vec!["ghost".into()], ..process_of("") },
+                stdio: ChildStdio::Terminal,
+                cgroup: &running.handle,
+                seccomp: None,
+                hardening: Hardening::all(),
+            },
+        )
+        .unwrap_err();
+    assert_eq!(error.message, "exec: \"ghost\": executable file not found in $PATH");
+    running.cgroup.kill_all().unwrap();
+    let outcome = running.finish();
+    assert_eq!((outcome.code, outcome.get("/proc/self/fd")), (137, "0 1 2 3"));
+    assert!(outcome.stdout.contains("/corten-test/trial-"), "{}", outcome.stdout);
 }

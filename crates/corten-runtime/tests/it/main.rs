@@ -52,6 +52,7 @@ fn main() -> ExitCode {
             failed.push(*name);
         }
     }
+    support::remove_parent();
     println!("\n{passed} passed; {} failed {failed:?}", failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

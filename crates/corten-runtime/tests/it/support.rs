@@ -9,7 +9,7 @@ use std::path::Path;
 use corten_oci::runtime::{LinuxResources, Mount, Spec};
 use corten_runtime::cgroup::{Cgroup, CgroupHandle, Manager};
 use corten_runtime::{
-    ChildStdio, Container, Hardening, LaunchError, LaunchRequest, Launched, SpecOptions, default_spec,
+    ChildStdio, Container, Hardening, LaunchError, LaunchRequest, Launched, Seat, SpecOptions, default_spec,
     launch, seccomp,
 };
 use corten_sys::mount::{self, Attributes};
@@ -34,6 +34,15 @@ pub(crate) fn clean_up() {
     });
 }
 
+/// Removes the folder of all tests' cgroups.
+pub(crate) fn remove_parent() {
+    let manager = manager();
+    let hierarchies = manager.hierarchies();
+    for mount in hierarchies.legacy.iter().map(|hierarchy| &hierarchy.mount).chain(&hierarchies.unified) {
+        let _ = std::fs::remove_dir(mount.join(PARENT.trim_start_matches('/')));
+    }
+}
+
 /// A container about to be started; fields can be changed before.
 pub(crate) struct Trial {
     pub(crate) spec: Spec,
@@ -44,6 +53,9 @@ pub(crate) struct Trial {
     pub(crate) init: bool,
     pub(crate) limits: LinuxResources,
     pub(crate) network: Option<OwnedFd>,
+    pub(crate) manager: Manager,
+    /// A seat is in the cgroup before, and the cgroup is a spare one until then.
+    pub(crate) seated: bool,
 }
 
 /// What a container did.
@@ -60,6 +72,7 @@ pub(crate) struct Running {
     pub(crate) cgroup: Cgroup,
     pub(crate) handle: CgroupHandle,
     pub(crate) filter: Option<seccomp::Program>,
+    pub(crate) seat: Option<Seat>,
     pub(crate) stdout: Option<File>,
     pub(crate) stderr: Option<File>,
 }
@@ -96,6 +109,8 @@ impl Trial {
             init: false,
             limits: LinuxResources::default(),
             network: None,
+            manager: manager(),
+            seated: false,
         }
     }
 
@@ -136,7 +151,17 @@ impl Trial {
         if let Some(resources) = self.spec.linux.as_ref().and_then(|linux| linux.resources.clone()) {
             limits.devices = resources.devices;
         }
-        let cgroup = manager().create(&id, &limits).expect("a cgroup");
+        let mut seat = None;
+        let cgroup = if self.seated {
+            let spare = self.manager.create_spare().expect("a spare cgroup");
+            CGROUPS.with(|list| list.borrow_mut().push(spare.clone()));
+            let taken = Seat::take(&spare.handle().expect("a handle")).expect("a seat");
+            taken.wait_until_ready().expect("a seat in the cgroup");
+            seat = Some(taken);
+            self.manager.adopt(spare, &id, &limits).expect("the cgroup adopted")
+        } else {
+            self.manager.create(&id, &limits).expect("a cgroup")
+        };
         CGROUPS.with(|list| list.borrow_mut().push(cgroup.clone()));
         let handle = cgroup.handle().expect("a handle of the cgroup");
         let kept = handle.for_exec().expect("a copy of the handle");
@@ -144,7 +169,7 @@ impl Trial {
             let capabilities = self.spec.process.as_ref().and_then(|process| process.capabilities.clone());
             seccomp::compile_default(&capabilities.unwrap_or_default().bounding).expect("the default profile")
         });
-        let launched = launch(LaunchRequest {
+        let request = LaunchRequest {
             spec: self.spec,
             root: self.root,
             mount_trees: self.trees,
@@ -154,8 +179,12 @@ impl Trial {
             seccomp: filter.clone(),
             init: self.init.then(|| mount::clone_read_only(own_program()).expect("a clone of this program")),
             hardening: self.hardening,
-        })?;
-        Ok(Running { launched, cgroup, handle: kept, filter, stdout: None, stderr: None })
+        };
+        let launched = match &seat {
+            Some(seat) => seat.launch(request)?,
+            None => launch(request)?,
+        };
+        Ok(Running { launched, cgroup, handle: kept, filter, seat, stdout: None, stderr: None })
     }
 
     /// Runs it to its end.
