@@ -30,13 +30,19 @@ pub(crate) struct Configuration {
 
 /// Proxy settings that containers get as variables.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 pub(crate) struct Proxies {
-    http_proxy: String,
-    https_proxy: String,
-    no_proxy: String,
-    ftp_proxy: String,
-    all_proxy: String,
+    #[serde(rename = "httpProxy")]
+    http: String,
+    #[serde(rename = "httpsProxy")]
+    https: String,
+    /// Hosts that are reached directly.
+    #[serde(rename = "noProxy")]
+    except: String,
+    #[serde(rename = "ftpProxy")]
+    ftp: String,
+    #[serde(rename = "allProxy")]
+    all: String,
 }
 
 impl Configuration {
@@ -73,11 +79,11 @@ impl Configuration {
             return Vec::new();
         };
         [
-            ("HTTP_PROXY", &proxies.http_proxy),
-            ("HTTPS_PROXY", &proxies.https_proxy),
-            ("NO_PROXY", &proxies.no_proxy),
-            ("FTP_PROXY", &proxies.ftp_proxy),
-            ("ALL_PROXY", &proxies.all_proxy),
+            ("HTTP_PROXY", &proxies.http),
+            ("HTTPS_PROXY", &proxies.https),
+            ("NO_PROXY", &proxies.except),
+            ("FTP_PROXY", &proxies.ftp),
+            ("ALL_PROXY", &proxies.all),
         ]
         .into_iter()
         .filter(|(_, value)| !value.is_empty())

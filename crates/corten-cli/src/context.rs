@@ -8,7 +8,7 @@ use crate::ui::Ui;
 use corten_client::Client;
 use corten_client::target::{self, Wishes};
 use corten_std::Paths;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// What a command works with. Configuration and client are made when first asked for.
@@ -31,11 +31,6 @@ impl Context {
             .or_else(|| environment::value(environment::CONFIGURATION))
             .map_or_else(|| environment::home().join(".docker"), PathBuf::from);
         Self { ui: Ui::new(), program, options, folder, configuration: None, client: None }
-    }
-
-    /// The folder of the configuration.
-    pub(crate) fn configuration_folder(&self) -> &Path {
-        &self.folder
     }
 
     /// The configuration; a damaged file is warned about once and taken as empty.

@@ -55,7 +55,7 @@ pub(crate) struct Words<'a> {
     /// What was typed for it, as in `docker ps`.
     pub(crate) typed: String,
     /// What follows.
-    pub(crate) words: Vec<OsString>,
+    pub(crate) rest: Vec<OsString>,
 }
 
 impl Words<'_> {
@@ -73,7 +73,7 @@ impl Words<'_> {
     fn split(&self, declared: &Command) -> Result<Vec<String>> {
         let mut flags = vec![String::new()];
         let mut arguments = Vec::new();
-        let mut words = self.words.iter();
+        let mut words = self.rest.iter();
         let text = |word: &OsString| -> Result<String> {
             word.to_str().map(str::to_owned).ok_or_else(|| {
                 CliError::said(format!("the argument `{}` is not valid UTF-8", word.to_string_lossy()))
@@ -149,13 +149,11 @@ impl Words<'_> {
                 continue;
             }
             let value = if after.is_empty() {
-                match words.next().and_then(|next| next.to_str()) {
-                    Some(next) => next,
-                    None => {
-                        let text = format!("flag needs an argument: '{letter}' in -{rest}");
-                        return Err(self.flag_error(&text));
-                    }
-                }
+                let Some(next) = words.next().and_then(|next| next.to_str()) else {
+                    let text = format!("flag needs an argument: '{letter}' in -{rest}");
+                    return Err(self.flag_error(&text));
+                };
+                next
             } else {
                 after.strip_prefix('=').unwrap_or(after)
             };
@@ -215,9 +213,8 @@ impl Words<'_> {
             .and_then(Arg::get_short)
             .map(|letter| format!("-{letter}, "))
             .unwrap_or_default();
-        let why = std::error::Error::source(error)
-            .map(ToString::to_string)
-            .unwrap_or_else(|| error.kind().to_string());
+        let why =
+            std::error::Error::source(error).map_or_else(|| error.kind().to_string(), ToString::to_string);
         self.flag_error(&format!("invalid argument \"{value}\" for \"{short}--{long}\" flag: {why}"))
     }
 }

@@ -6,10 +6,7 @@ use std::io;
 
 /// Why a command ends.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// All is said already; only the code is left.
-    #[error("exit code {0}")]
-    Exit(u8),
+pub(crate) enum CliError {
     /// A text of this program, said as it stands.
     #[error("{text}")]
     Said {
@@ -38,7 +35,6 @@ impl CliError {
     /// The text for people, causes included.
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Exit(_) => String::new(),
             Self::Said { text, .. } => text.clone(),
             Self::Client(ClientError::Api { message, .. }) => {
                 format!("Error response from daemon: {message}")
@@ -65,7 +61,7 @@ impl CliError {
     /// The exit code of a command that ends so.
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Exit(code) | Self::Said { code, .. } => *code,
+            Self::Said { code, .. } => *code,
             _ => 1,
         }
     }
@@ -83,4 +79,4 @@ impl From<StartError> for CliError {
 }
 
 /// Result of a step of a command.
-pub type Result<T, E = CliError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;

@@ -123,7 +123,7 @@ fn global_options(program: &str, words: &[OsString]) -> Result<GlobalOptions, Cl
         command: <GlobalOptions as clap::CommandFactory>::command,
         run: |_, _| Ok(0),
     };
-    let words = Words { entry: &GLOBAL, typed: program.to_owned(), words: words.to_vec() };
+    let words = Words { entry: &GLOBAL, typed: program.to_owned(), rest: words.to_vec() };
     words.parse().map_err(|error| match error {
         CliError::Said { code: HELP, .. } => CliError::Said { text: help::of_program(program), code: HELP },
         other => other,
@@ -147,7 +147,7 @@ fn dispatch(context: &mut Context, words: &[OsString]) -> Result<u8, CliError> {
         return dispatch_help(context, &words[1..]);
     }
     if let Some(entry) = find(first) {
-        let words = Words { entry, typed: format!("{program} {first}"), words: words[1..].to_vec() };
+        let words = Words { entry, typed: format!("{program} {first}"), rest: words[1..].to_vec() };
         return (entry.run)(context, words);
     }
     if GROUPS.iter().any(|(name, _)| *name == first) {
@@ -158,7 +158,7 @@ fn dispatch(context: &mut Context, words: &[OsString]) -> Result<u8, CliError> {
         }
         let name = format!("{first} {second}");
         if let Some(entry) = find(&name) {
-            let words = Words { entry, typed: format!("{program} {name}"), words: words[2..].to_vec() };
+            let words = Words { entry, typed: format!("{program} {name}"), rest: words[2..].to_vec() };
             return (entry.run)(context, words);
         }
         return Err(CliError::said(format!(

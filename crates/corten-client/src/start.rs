@@ -7,6 +7,7 @@ use crate::StartError;
 use corten_http::client::Endpoint;
 use corten_std::{PathError, Paths, file};
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,6 +40,7 @@ pub fn start_daemon(program: &Path, paths: &Paths, announce: &mut dyn FnMut()) -
     let log_start = log.metadata().map_or(0, |metadata| metadata.len());
     let errors = log.try_clone().map_err(|source| PathError::new("open", &log_path, source))?;
     let mut child = Command::new(program)
+        .arg0("corten")
         .arg("daemon")
         .current_dir("/")
         .stdin(Stdio::null())

@@ -76,6 +76,9 @@ pub enum Channel {
     System,
 }
 
+/// Where payload goes; its first failure ends the feeding.
+pub type Sink<'a, E> = dyn FnMut(Channel, &[u8]) -> Result<(), E> + 'a;
+
 /// Takes frames apart, whatever way they are cut into packets.
 #[derive(Debug, Default)]
 pub struct Deframer {
@@ -88,11 +91,7 @@ pub struct Deframer {
 
 impl Deframer {
     /// Gives the payload in these bytes to `sink`, piece by piece.
-    pub fn feed<E>(
-        &mut self,
-        mut bytes: &[u8],
-        sink: &mut dyn FnMut(Channel, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn feed<E>(&mut self, mut bytes: &[u8], sink: &mut Sink<'_, E>) -> Result<(), E> {
         while !bytes.is_empty() {
             if self.left == 0 {
                 let count = bytes.len().min(8 - self.filled);

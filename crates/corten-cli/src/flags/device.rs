@@ -90,7 +90,7 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
             }
             Some(("driver", value)) => value.clone_into(&mut request.driver),
             Some(("device", value)) => {
-                request.device_ids = Some(value.split(',').map(str::to_owned).collect())
+                request.device_ids = Some(value.split(',').map(str::to_owned).collect());
             }
             Some(("capabilities", value)) => capabilities.extend(value.split(',').map(str::to_owned)),
             Some(("options", value)) => {

@@ -69,7 +69,7 @@ fn read_file(path: &str, what: &str, take: &mut dyn FnMut(&str, &str)) -> Result
     })?;
     let bad = |why: String| CliError::said(format!("invalid {what} file ({path}): {why}"));
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = String::from_utf8_lossy(&bytes[..error.valid_up_to()]).matches('\n').count() + 1;
         bad(format!("invalid utf8 bytes at line {line}"))
     })?;
     for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {

@@ -21,9 +21,9 @@ pub(crate) fn parse(flags: &CreateFlags) -> Result<(String, NetworkingConfig), S
     for (at, network) in flags.network.iter().enumerate() {
         let (name, mut settings) = one(network)?;
         if is_user_defined(&name) {
-            user_defined = true
+            user_defined = true;
         } else {
-            built_in = true
+            built_in = true;
         }
         if at == 0 {
             mode.clone_from(&name);
@@ -68,7 +68,7 @@ fn one(text: &str) -> Result<(String, EndpointSettings), String> {
             "ip6" => settings.ipam_config.get_or_insert_default().ipv6_address = address(value)?,
             "mac-address" => value.clone_into(&mut settings.mac_address),
             "link-local-ip" => {
-                settings.ipam_config.get_or_insert_default().link_local_ips.push(address(value)?)
+                settings.ipam_config.get_or_insert_default().link_local_ips.push(address(value)?);
             }
             "driver-opt" => {
                 let (option, value) =

@@ -26,7 +26,7 @@ static ENTRY: Entry = Entry {
 /// The document that a line comes to, or its error.
 fn document(line: &str) -> Result<serde_json::Value, String> {
     let words = line.split_whitespace().map(std::ffi::OsString::from).collect();
-    let words = Words { entry: &ENTRY, typed: "docker create".to_owned(), words };
+    let words = Words { entry: &ENTRY, typed: "docker create".to_owned(), rest: words };
     let typed: Typed =
         words.parse().map_err(|error| error.text().lines().next().unwrap_or_default().to_owned())?;
     let subject = Subject { image: typed.words[0].clone(), command: typed.words[1..].to_vec() };

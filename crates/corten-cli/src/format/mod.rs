@@ -83,7 +83,7 @@ impl List<'_> {
     pub(crate) fn print(&self, ui: &mut Ui, rows: impl IntoIterator<Item = Row>) -> Result<()> {
         let source = self.format.trim();
         if source == "json" {
-            return self.lines(ui, &Template::compile("{{json .}}")?, rows);
+            return Self::lines(ui, &Template::compile("{{json .}}")?, rows);
         }
         if let Some(source) = source.strip_prefix("table") {
             let template = Template::compile(&unescape(source.trim()))?;
@@ -95,10 +95,10 @@ impl List<'_> {
             }
             return ui.data(columns::align(&text, columns::TABLE).as_bytes());
         }
-        self.lines(ui, &Template::compile(&unescape(source))?, rows)
+        Self::lines(ui, &Template::compile(&unescape(source))?, rows)
     }
 
-    fn lines(&self, ui: &mut Ui, template: &Template, rows: impl IntoIterator<Item = Row>) -> Result<()> {
+    fn lines(ui: &mut Ui, template: &Template, rows: impl IntoIterator<Item = Row>) -> Result<()> {
         let mut text = String::new();
         for row in rows {
             text.clear();
@@ -114,12 +114,7 @@ impl List<'_> {
     }
 }
 
-/// Lines with tabs as a table with Docker's gaps.
-pub(crate) fn align(text: &str) -> String {
-    columns::align(text, columns::TABLE)
-}
-
-/// As [`align`], for tables of `top`, whose columns have another least width.
+/// Lines with tabs as the table of `top`, whose columns have another least width than a list's.
 pub(crate) fn align_top(text: &str) -> String {
     columns::align(text, columns::TOP)
 }

@@ -26,8 +26,6 @@ pub(crate) enum Kind {
     Version,
     /// An event.
     Event,
-    /// A plain document without a struct.
-    Other,
 }
 
 impl Kind {
@@ -41,7 +39,6 @@ impl Kind {
             Self::Info => "system.dockerInfo",
             Self::Version => "system.versionInfo",
             Self::Event => "events.Message",
-            Self::Other => "",
         }
     }
 }
@@ -64,7 +61,7 @@ fn read() -> HashMap<&'static str, Vec<Field>> {
     STRUCTS
         .lines()
         .filter_map(|line| {
-            let (name, fields) = line.trim().split_once(" ")?;
+            let (name, fields) = line.trim().split_once(' ')?;
             let fields = fields.split_whitespace().filter_map(|field| {
                 let (names, kind) = field.split_once(':')?;
                 let (name, key) = names.split_once('=').unwrap_or((names, names));

@@ -109,7 +109,7 @@ pub(crate) fn create(context: &mut Context, flags: &CreateFlags, request: &Creat
 /// An error of `run` or `create` in Docker's form: the program's name before, where help is after.
 pub(crate) fn with_help(program: String, command: &str, error: CliError, code: u8) -> CliError {
     match error {
-        CliError::Exit(_) | CliError::Output(_) => error,
+        CliError::Output(_) => error,
         error => {
             let hint = match &error {
                 CliError::Client(inner) => {

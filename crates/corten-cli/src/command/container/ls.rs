@@ -201,7 +201,8 @@ pub(crate) fn go_quote(text: &str) -> String {
             '\t' => quoted.push_str("\\t"),
             '\u{b}' => quoted.push_str("\\v"),
             control if (control as u32) < 32 || control as u32 == 127 => {
-                quoted.push_str(&format!("\\x{:02x}", control as u32));
+                quoted.push_str("\\x");
+                quoted.push_str(&corten_std::id::hex(&[control as u8]));
             }
             other => quoted.push(other),
         }

@@ -52,7 +52,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
 fn row(kind: &str, total: usize, active: usize, bytes: i64, reclaimable: i64, with_percent: bool) -> Row {
     let mut text = size::human(reclaimable.max(0) as f64);
     if with_percent && bytes > 0 {
-        text.push_str(&format!(" ({}%)", reclaimable * 100 / bytes));
+        text = format!("{text} ({}%)", reclaimable * 100 / bytes);
     }
     Row::new()
         .with("Active", active.to_string())

@@ -77,7 +77,7 @@ fn plain(event: &serde_json::Value) -> String {
     if !event.actor.attributes.is_empty() {
         let attributes: Vec<String> =
             event.actor.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        text.push_str(&format!(" ({})", attributes.join(", ")));
+        text = format!("{text} ({})", attributes.join(", "));
     }
     text
 }

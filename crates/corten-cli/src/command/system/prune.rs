@@ -97,8 +97,7 @@ fn question(arguments: &Arguments, filters: &Filters) -> String {
         what.push("all dangling images");
         what.push("unused build cache");
     }
-    let list: String = what.iter().map(|line| format!("  - {line}\n")).collect();
-    let mut text = format!("WARNING! This will remove:\n{list}\n");
+    let mut text = format!("WARNING! This will remove:\n  - {}\n\n", what.join("\n  - "));
     let used: Vec<String> = ["label", "label!", "until"]
         .into_iter()
         .flat_map(|key| filters.get(key).map(move |value| format!("  - {key}={value}\n")))
