@@ -1,7 +1,7 @@
 //! The runtime document (`config.json` of the OCI runtime specification 1.2): what one container is made of.
 //!
-//! The part that Linux containers of Docker use, typed; names on the wire are the specification's. A list or map
-//! that is absent is read as empty and not written.
+//! The part that Linux containers of Docker use, typed; names on the wire are the specification's. A list or
+//! map that is absent is read as empty and not written.
 
 use std::collections::BTreeMap;
 
@@ -108,9 +108,9 @@ pub struct ConsoleSize {
 
 /// Who a process runs as.
 ///
-/// `uid` and `gid` are numbers, resolved before the document is made – or `username` holds the text a user gave
-/// (`name`, `uid`, `name:group`, …), to be looked up in the container's own `/etc/passwd` and `/etc/group` at the
-/// start, as Corten's own runtime does. Other runtimes ignore `username` on Linux.
+/// `uid` and `gid` are numbers, resolved before the document is made – or `username` holds the text a user
+/// gave (`name`, `uid`, `name:group`, …), to be looked up in the container's own `/etc/passwd` and
+/// `/etc/group` at the start, as Corten's own runtime does. Other runtimes ignore `username` on Linux.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
@@ -129,7 +129,8 @@ pub struct User {
     /// As given by the user, unresolved; wins over the numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// Names or numbers of further groups as given by the user (`--group-add`), unresolved; an extension of ours.
+    /// Names or numbers of further groups as given by the user (`--group-add`), unresolved; an extension of
+    /// ours.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub additional_group_names: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Starts a static program from a folder as a whole container again and again and prints the median times.
 //!
-//! `launch ROOT_FOLDER ROUNDS COMMAND…` as root; the root is an overlay over the folder. With `SEAT=1` a process of ours is in
-//! the cgroup before the time counts.
+//! `launch ROOT_FOLDER ROUNDS COMMAND…` as root; the root is an overlay over the folder. With `SEAT=1` a
+//! process of ours is in the cgroup before the time counts.
 #![expect(clippy::print_stdout, reason = "a measuring program prints what it measured")]
 
 use std::os::fd::OwnedFd;

@@ -1,8 +1,8 @@
 //! `--init`: the role of our program as the container's first process.
 //!
-//! The first process of a pid namespace has two duties that ordinary programs neglect: it inherits every orphan and must
-//! reap it, and signals without a handler do not reach it. So this role starts the command as its child, passes every
-//! signal on to it, reaps whatever ends, and ends with the command's code.
+//! The first process of a pid namespace has two duties that ordinary programs neglect: it inherits every
+//! orphan and must reap it, and signals without a handler do not reach it. So this role starts the command as
+//! its child, passes every signal on to it, reaps whatever ends, and ends with the command's code.
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,8 +10,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use corten_sys::process::{self, StringVector};
 use rustix::process::Signal;
 
-/// Runs the role; `command` is what stood after `--`, the environment is this process's own. Returns the code to exit with: that
-/// of the command, 128 + signal where it was killed, 127 where it is not there, 126 where it cannot be executed.
+/// Runs the role; `command` is what stood after `--`, the environment is this process's own. Returns the code
+/// to exit with: that of the command, 128 + signal where it was killed, 127 where it is not there, 126 where
+/// it cannot be executed.
 ///
 /// The process must have a single thread.
 pub fn run(command: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> i32 {
@@ -33,8 +34,8 @@ fn start(command: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> Resu
     }
 }
 
-/// The child: a process group of its own in the terminal's foreground, signals as a program expects them. Returns only with the
-/// code for a command that cannot be run.
+/// The child: a process group of its own in the terminal's foreground, signals as a program expects them.
+/// Returns only with the code for a command that cannot be run.
 fn become_command(command: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> i32 {
     let _ = rustix::process::setpgid(None, None);
     let stdin = rustix::stdio::stdin();
@@ -72,7 +73,8 @@ fn become_command(command: Vec<OsString>, environment: Vec<(OsString, OsString)>
     }
 }
 
-/// As `execvp`: a name without a slash is looked for in the folders of `PATH`. Returns why none could be executed.
+/// As `execvp`: a name without a slash is looked for in the folders of `PATH`. Returns why none could be
+/// executed.
 fn execute(
     name: &OsString,
     search: OsString,

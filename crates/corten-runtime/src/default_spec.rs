@@ -87,8 +87,8 @@ impl Default for SpecOptions {
     }
 }
 
-/// A container as Docker makes it when nothing is asked for: mounts, namespaces, capabilities, device rules, hidden and
-/// read-only paths. The network namespace is new here; a launch with one of its own uses that.
+/// A container as Docker makes it when nothing is asked for: mounts, namespaces, capabilities, device rules,
+/// hidden and read-only paths. The network namespace is new here; a launch with one of its own uses that.
 pub fn default_spec(options: SpecOptions) -> Spec {
     let capabilities = names(&DEFAULT_CAPABILITIES);
     let mut namespaces = vec![
@@ -131,8 +131,9 @@ pub fn default_spec(options: SpecOptions) -> Spec {
     }
 }
 
-/// Changes a document to `--privileged`: every capability, every device, writable `/sys` and cgroups, nothing hidden. The
-/// filter is left out by the caller. The host's device nodes are added by whoever sees the host's `/dev`.
+/// Changes a document to `--privileged`: every capability, every device, writable `/sys` and cgroups, nothing
+/// hidden. The filter is left out by the caller. The host's device nodes are added by whoever sees the host's
+/// `/dev`.
 pub fn make_privileged(spec: &mut Spec) {
     if let Some(process) = &mut spec.process {
         // What this process has: nobody can give more.

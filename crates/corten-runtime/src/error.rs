@@ -61,8 +61,8 @@ pub enum LaunchErrorKind {
     System,
 }
 
-/// A start that failed. Nothing is left of it: no process, no mount. The text is Docker's (or runc's) where scripts read it; the cause is part of
-/// it, because it crossed a process border.
+/// A start that failed. Nothing is left of it: no process, no mount. The text is Docker's (or runc's) where
+/// scripts read it; the cause is part of it, because it crossed a process border.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct LaunchError {
     /// What kind.

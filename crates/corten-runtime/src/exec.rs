@@ -10,8 +10,8 @@ use crate::inside::{self, Report};
 use crate::launch::{ChildrenIn, await_exec};
 use crate::request::{Container, ExecRequest, Launched};
 
-/// Runs a process in a container: in all its namespaces, its cgroup and its root. Returns when it has executed its
-/// command, or with what went wrong.
+/// Runs a process in a container: in all its namespaces, its cgroup and its root. Returns when it has
+/// executed its command, or with what went wrong.
 ///
 /// The caller has one thread, and becomes the parent; see also [`crate::Seat::exec`].
 pub fn exec(container: &Container, request: ExecRequest<'_>) -> Result<Launched, LaunchError> {
@@ -61,7 +61,8 @@ pub(crate) fn begin(
     }
 }
 
-/// The namespaces in which the container is and we are not: the kernel refuses to enter some that are ours already.
+/// The namespaces in which the container is and we are not: the kernel refuses to enter some that are ours
+/// already.
 fn differing_namespaces(container: &Container) -> Result<Namespaces, LaunchError> {
     let mut differing = Namespaces::NONE;
     for (name, kind) in [

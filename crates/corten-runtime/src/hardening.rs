@@ -12,8 +12,8 @@ pub enum HardeningStep {
     NoHostDescriptors,
     /// Paths inside the root are resolved so that links cannot lead out of it.
     ResolveInRoot,
-    /// `/proc` and `/sys` are mounted on plain folders only, and what is written below `/proc` goes to the mount
-    /// that we made (CVE-2019-16884, CVE-2025-52881).
+    /// `/proc` and `/sys` are mounted on plain folders only, and what is written below `/proc` goes to the
+    /// mount that we made (CVE-2019-16884, CVE-2025-52881).
     CheckedProc,
     /// Masks are made of devices that we checked, on targets that were opened once (CVE-2025-31133).
     CheckedMasks,

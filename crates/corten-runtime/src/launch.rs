@@ -11,19 +11,19 @@ use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::inside::{self, Report};
 use crate::request::{LaunchRequest, Launched};
 
-/// Starts a container's first process. Returns when it has executed its command, or with what went wrong; then
-/// nothing is left of it.
+/// Starts a container's first process. Returns when it has executed its command, or with what went wrong;
+/// then nothing is left of it.
 ///
-/// The caller has one thread, and becomes the parent. The process joins a cgroup of version 1 by itself, which may take
-/// ten milliseconds; [`crate::Seat::launch`] does not wait for that.
+/// The caller has one thread, and becomes the parent. The process joins a cgroup of version 1 by itself,
+/// which may take ten milliseconds; [`crate::Seat::launch`] does not wait for that.
 pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
     let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
     let child = begin(request, Report::new(theirs), false)?;
     await_exec(ours, child)
 }
 
-/// Makes the process; it is the caller's child, or with `sibling` the caller's parent's. In the new process it does not
-/// return.
+/// Makes the process; it is the caller's child, or with `sibling` the caller's parent's. In the new process
+/// it does not return.
 pub(crate) fn begin(request: LaunchRequest, report: Report, sibling: bool) -> Result<Child, LaunchError> {
     let plan = Plan::new(&request)?;
     let pid_namespace = match &plan.pid_namespace {
@@ -39,7 +39,8 @@ pub(crate) fn begin(request: LaunchRequest, report: Report, sibling: bool) -> Re
         Fork::Child => inside::run_container(request, plan, &report),
         Fork::Parent(child) => {
             drop(pid_namespace);
-            // Our copies of the container's ends of its pipes go with the request: the shim must see their end.
+            // Our copies of the container's ends of its pipes go with the request: the shim must see their
+            // end.
             Ok(child)
         }
     }

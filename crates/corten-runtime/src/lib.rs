@@ -1,8 +1,9 @@
 //! Turns a runtime document into a process: namespaces, cgroup, root filesystem, exec, signals.
 //!
 //! One [`launch`] is one `clone3`; what follows happens in the new process itself, in the order of
-//! [`Stage`], until it executes the user's command. Whatever goes wrong on the way comes back as a [`LaunchError`]
-//! with the stage and Docker's wording. [`exec`] is the same for a further process of a running container.
+//! [`Stage`], until it executes the user's command. Whatever goes wrong on the way comes back as a
+//! [`LaunchError`] with the stage and Docker's wording. [`exec`] is the same for a further process of a
+//! running container.
 //!
 //! The caller must have a single thread (it is the shim); then the child may allocate as any program may.
 //! Everything of the host comes in by descriptor: the root as a detached mount, binds as detached trees, the

@@ -25,8 +25,8 @@ pub struct LaunchRequest {
     pub stdio: ChildStdio,
     /// The filter, compiled; none loads none.
     pub seccomp: Option<seccomp::Program>,
-    /// `--init`: a read-only detached clone of our own program, which becomes `/sbin/docker-init` and runs the
-    /// command.
+    /// `--init`: a read-only detached clone of our own program, which becomes `/sbin/docker-init` and runs
+    /// the command.
     pub init: Option<OwnedFd>,
     /// Which hardening steps are taken; all of them outside tests.
     pub hardening: Hardening,

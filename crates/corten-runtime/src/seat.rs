@@ -1,16 +1,18 @@
 //! A process of ours that waits inside a container's cgroup, to have processes born there.
 //!
-//! With version 1 a process enters a cgroup by writing to a file, and the kernel lets everything that forks come to rest first: ten
-//! milliseconds and more when nobody has done so lately. A child is born in its parent's cgroup at no cost. So a
-//! seat enters before anybody waits for it, and makes the container's processes as its own siblings: they are
-//! children of the seat's parent, the shim, as if that had made them itself.
+//! With version 1 a process enters a cgroup by writing to a file, and the kernel lets everything that forks
+//! come to rest first: ten milliseconds and more when nobody has done so lately. A child is born in its
+//! parent's cgroup at no cost. So a seat enters before anybody waits for it, and makes the container's
+//! processes as its own siblings: they are children of the seat's parent, the shim, as if that had made them
+//! itself.
 //!
 //! ```text
 //! shim ──┬── seat (in the container's cgroup) ─ ─ makes ─ ─┐
 //!        └── container's process, exec  ◀ ─ ─ ─ ─ ─ ─ ─ ─ ─┘
 //! ```
 //!
-//! The seat executes nothing, is not dumpable, is in none of the container's namespaces and takes one request at a time.
+//! The seat executes nothing, is not dumpable, is in none of the container's namespaces and takes one request
+//! at a time.
 
 use std::convert::Infallible;
 use std::ffi::CString;

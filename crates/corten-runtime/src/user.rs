@@ -1,8 +1,9 @@
-//! Users and groups by the container's own `/etc/passwd` and `/etc/group`: never by the host's, never by the C library.
+//! Users and groups by the container's own `/etc/passwd` and `/etc/group`: never by the host's, never by the
+//! C library.
 //!
-//! The rules and texts are Docker's. `user`, `uid`, `user:group`, `uid:gid` and mixtures; a number need not be
-//! listed, a name must be; the first entry that fits wins; groups in which the user is listed count unless a group was
-//! given.
+//! The rules and texts are Docker's. `user`, `uid`, `user:group`, `uid:gid` and mixtures; a number need not
+//! be listed, a name must be; the first entry that fits wins; groups in which the user is listed count unless
+//! a group was given.
 
 use corten_oci::runtime::User;
 
@@ -36,7 +37,8 @@ pub enum UserError {
     Range,
 }
 
-/// Resolves what was asked for against the contents of the two files. Lines that make no sense are passed over.
+/// Resolves what was asked for against the contents of the two files. Lines that make no sense are passed
+/// over.
 pub fn resolve(wanted: &User, passwd: &[u8], group: &[u8]) -> Result<ResolvedUser, UserError> {
     let mut user = match &wanted.username {
         None => {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-/// Marks every descriptor from `first` up close-on-exec (`close_range`): nothing of the host reaches a program
-/// executed afterwards, also what a library opened behind our back.
+/// Marks every descriptor from `first` up close-on-exec (`close_range`): nothing of the host reaches a
+/// program executed afterwards, also what a library opened behind our back.
 pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, so no owner is left with a dead number.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
@@ -39,11 +39,12 @@ pub unsafe fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// For the child of a fork that begins a life of its own: closes every descriptor from 3 up but one, and goes on with
+/// For the child of a fork that begins a life of its own: closes every descriptor from 3 up but one, and goes
+/// on with
 /// `body`, which gets that one and some bytes.
 ///
-/// `body` captures nothing and does not return, so nothing that owned one of the closed numbers before is ever used or
-/// dropped again.
+/// `body` captures nothing and does not return, so nothing that owned one of the closed numbers before is
+/// ever used or dropped again.
 pub fn alone_with(
     keep: OwnedFd,
     bytes: Vec<u8>,
@@ -57,8 +58,8 @@ pub fn alone_with(
         }
     }
     let _guard = NoReturn;
-    // SAFETY: whatever owns a closed number lives in frames above this one or in what `body` cannot name; those frames
-    // are never returned to, as `body` does not return and a panic ends the process above.
+    // SAFETY: whatever owns a closed number lives in frames above this one or in what `body` cannot name;
+    // those frames are never returned to, as `body` does not return and a panic ends the process above.
     if unsafe { close_all_but(&[keep.as_raw_fd()]) }.is_err() {
         crate::process::exit_now(70);
     }
@@ -75,16 +76,16 @@ pub fn place_stdio(descriptor: BorrowedFd<'_>, number: RawFd) -> io::Result<()> 
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
         return Ok(());
     }
-    // SAFETY: 0 to 2 are the process's standard streams, which Rust code never owns; replacing what they point to
-    // is what this function is for.
+    // SAFETY: 0 to 2 are the process's standard streams, which Rust code never owns; replacing what they
+    // point to is what this function is for.
     if unsafe { libc::dup3(descriptor.as_raw_fd(), number, 0) } < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
 }
 
-/// Opens a path below a root folder as if that folder were `/`: `..` and links (absolute ones too) cannot lead
-/// out of it, and links of `/proc` that jump elsewhere are refused.
+/// Opens a path below a root folder as if that folder were `/`: `..` and links (absolute ones too) cannot
+/// lead out of it, and links of `/proc` that jump elsewhere are refused.
 pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     loop {

@@ -114,8 +114,8 @@ pub fn set_attributes(mount: BorrowedFd<'_>, change: &AttributeChange) -> io::Re
         userns_fd: 0,
     };
     let recursive = if change.recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the empty path with AT_EMPTY_PATH names the descriptor; the structure is the kernel's, its size is
-    // given, and it outlives the call.
+    // SAFETY: the empty path with AT_EMPTY_PATH names the descriptor; the structure is the kernel's, its size
+    // is given, and it outlives the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -224,7 +224,8 @@ fn open_path(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Makes a detached tree the root of the calling process's mount namespace, drops the old root with all its
-/// mounts, and goes to `/`. The namespace must be the process's own: old root and copies are gone for all in it.
+/// mounts, and goes to `/`. The namespace must be the process's own: old root and copies are gone for all in
+/// it.
 pub fn enter_root(root: BorrowedFd<'_>) -> Result<()> {
     let step = |operation| move |error: Errno| MountError::new(operation, "/", error);
     // The tree needs a place in the namespace before it can become its root. That place is the root folder

@@ -51,8 +51,8 @@ pub fn load(filter: &[Instruction], flags: LoadFlags) -> io::Result<()> {
     if flags.allow_speculation {
         bits |= libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     }
-    // SAFETY: pointer and length describe `filter`, whose layout is the kernel's `struct sock_filter`; the kernel
-    // checks the program before it takes it.
+    // SAFETY: pointer and length describe `filter`, whose layout is the kernel's `struct sock_filter`; the
+    // kernel checks the program before it takes it.
     let result =
         unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, bits, &raw const program) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

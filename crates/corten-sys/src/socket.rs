@@ -93,8 +93,9 @@ pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
     use std::os::fd::AsRawFd;
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the structure and its length outlive the call; the kernel writes at most `length` bytes. (Called
-    // directly because a peer outside our pid namespace has pid 0, which a non-zero type cannot hold.)
+    // SAFETY: the structure and its length outlive the call; the kernel writes at most `length` bytes.
+    // (Called directly because a peer outside our pid namespace has pid 0, which a non-zero type cannot
+    // hold.)
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),

@@ -25,8 +25,8 @@ pub struct Pair {
     pub number: u32,
 }
 
-/// Opens a new pair by the multiplexer `ptmx` found in `pts`, an open devpts folder. The program's side is opened
-/// through the master, so that no path inside a hostile filesystem is walked.
+/// Opens a new pair by the multiplexer `ptmx` found in `pts`, an open devpts folder. The program's side is
+/// opened through the master, so that no path inside a hostile filesystem is walked.
 pub fn open_pair(pts: BorrowedFd<'_>) -> io::Result<Pair> {
     let master = rustix::fs::openat(
         pts,

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-/// A container's cgroup as open descriptors, made where the cgroup filesystem is visible and used where it may not
-/// be. Sent between processes as a [`CgroupShape`] and the descriptors in its order.
+/// A container's cgroup as open descriptors, made where the cgroup filesystem is visible and used where it
+/// may not be. Sent between processes as a [`CgroupShape`] and the descriptors in its order.
 #[derive(Debug, Default)]
 pub struct CgroupHandle {
     /// The folder in the version 2 tree.
@@ -82,7 +82,8 @@ impl CgroupHandle {
         })
     }
 
-    /// How many processes of the container were killed for want of memory; 0 where that cannot be read any more.
+    /// How many processes of the container were killed for want of memory; 0 where that cannot be read any
+    /// more.
     pub fn oom_kill_count(&self) -> u64 {
         self.oom
             .as_ref()
@@ -90,8 +91,8 @@ impl CgroupHandle {
             .map_or(0, |text| oom_kills(&text))
     }
 
-    /// Kills every process of the container, also those that are being made, in one step. `false` where the kernel
-    /// or the arrangement has no such step.
+    /// Kills every process of the container, also those that are being made, in one step. `false` where the
+    /// kernel or the arrangement has no such step.
     pub fn kill_all(&self) -> bool {
         let Some(unified) = &self.unified else { return false };
         let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;

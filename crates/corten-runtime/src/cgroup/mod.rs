@@ -1,8 +1,8 @@
 //! Control groups of version 1, version 2, or both beside each other.
 //!
-//! [`Hierarchies`] is what the host has, found once. A [`Manager`] owns one folder in each hierarchy, below which
-//! each container has a [`Cgroup`]. A [`CgroupHandle`] is a container's cgroup as open descriptors, for the
-//! shim, which may not see the cgroup filesystem at all.
+//! [`Hierarchies`] is what the host has, found once. A [`Manager`] owns one folder in each hierarchy, below
+//! which each container has a [`Cgroup`]. A [`CgroupHandle`] is a container's cgroup as open descriptors, for
+//! the shim, which may not see the cgroup filesystem at all.
 //!
 //! ```text
 //! version 1: /sys/fs/cgroup/memory/corten/ID   one folder per hierarchy, joined by writing to cgroup.procs
@@ -11,6 +11,7 @@
 //! ```
 
 mod device;
+mod group;
 mod handle;
 mod hierarchies;
 mod limits;
@@ -24,9 +25,10 @@ use corten_std::{Classified, ErrorClass};
 
 pub use corten_oci::runtime::LinuxResources as Limits;
 pub use corten_sys::host::CgroupMode as Mode;
+pub use group::Cgroup;
 pub use handle::{CgroupHandle, CgroupShape};
 pub use hierarchies::{Hierarchies, Hierarchy};
-pub use manager::{Cgroup, Manager};
+pub use manager::Manager;
 pub use stats::{BlockIo, Stats};
 
 /// A cgroup operation that failed.

@@ -143,7 +143,7 @@ mod tests {
             BlockIo { major: 254, minor: 0, read_bytes: 4096, write_bytes: 8192, reads: 1, writes: 2 };
         let bytes = "254:0 Read 4096\n254:0 Write 8192\n254:0 Sync 0\nTotal 12288\n";
         let operations = "254:0 Read 1\n254:0 Write 2\nTotal 3\n";
-        assert_eq!(legacy_block_io(bytes, operations), [expected.clone()]);
+        assert_eq!(legacy_block_io(bytes, operations), std::slice::from_ref(&expected));
         assert_eq!(
             unified_block_io("254:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n"),
             [expected]

@@ -1,4 +1,5 @@
-//! The working folder, and which file a command is. Texts are those of Go's `exec.LookPath`, which Docker shows.
+//! The working folder, and which file a command is. Texts are those of Go's `exec.LookPath`, which Docker
+//! shows.
 
 use std::io;
 use std::path::Path;
@@ -11,8 +12,8 @@ use super::{Result, invalid, working_directory};
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage, reason};
 use crate::hardening::{Hardening, HardeningStep};
 
-/// Goes to the working folder and makes sure that it is one of the container's: a folder of the host would be reachable
-/// from it for ever (CVE-2024-21626).
+/// Goes to the working folder and makes sure that it is one of the container's: a folder of the host would be
+/// reachable from it for ever (CVE-2024-21626).
 pub(super) fn enter_working_directory(cwd: &str, hardening: &Hardening) -> Result<()> {
     if !cwd.starts_with('/') {
         return Err(working_directory(invalid(format!("Cwd must be an absolute path, not {cwd:?}"))));

@@ -47,7 +47,8 @@ fn read(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// How likely the kernel chooses the process when memory is out. Written while the caller's `/proc` is in sight.
+/// How likely the kernel chooses the process when memory is out. Written while the caller's `/proc` is in
+/// sight.
 pub(super) fn set_oom_score(process: &Process) -> Result<()> {
     let Some(score) = process.oom_score_adj else { return Ok(()) };
     write_own("oom_score_adj", &score.to_string(), "set oom_score_adj")

@@ -42,8 +42,8 @@ pub(super) struct Made {
     pub(super) pts: Option<OwnedFd>,
 }
 
-/// The trees for binds, by index of the mount. What did not come by descriptor is cloned here, while the caller's
-/// mounts are still in sight.
+/// The trees for binds, by index of the mount. What did not come by descriptor is cloned here, while the
+/// caller's mounts are still in sight.
 pub(super) fn collect_trees(spec: &Spec, given: Vec<(usize, OwnedFd)>) -> Result<Vec<Option<OwnedFd>>> {
     let mut trees: Vec<Option<OwnedFd>> = Vec::new();
     trees.resize_with(spec.mounts.len(), || None);
@@ -162,7 +162,8 @@ fn change_attributes(tree: BorrowedFd<'_>, options: &options::Options) -> std::i
     Ok(())
 }
 
-/// The place for a mount, made where it is missing, and checked: nothing but some files of `/proc` is covered there.
+/// The place for a mount, made where it is missing, and checked: nothing but some files of `/proc` is covered
+/// there.
 fn place(setting: &Setting<'_>, mount: &Mount, kind: Kind) -> Result<OwnedFd> {
     let fail = |error: std::io::Error| failed(mount, &reason(&error));
     let path = destination(mount);
@@ -186,8 +187,8 @@ fn mount_filesystem(setting: &Setting<'_>, mount: &Mount, kind: &str, made: &mut
     let options = parse(mount)?;
     let path = destination(mount);
     let place = if matches!(kind, "proc" | "sysfs") && setting.hardening.has(HardeningStep::CheckedProc) {
-        // A link here would put the kernel's interface where the image wants it, and leave the real place to the
-        // image.
+        // A link here would put the kernel's interface where the image wants it, and leave the real place to
+        // the image.
         plain_folder(setting, mount, &path)?
     } else {
         place(setting, mount, Kind::Folder)?
@@ -247,8 +248,8 @@ fn plain_folder(setting: &Setting<'_>, mount: &Mount, path: &Path) -> Result<Own
     }
 }
 
-/// Version 2: the tree as seen from the container's own cgroup. Version 1: a folder per hierarchy with the container's
-/// own folder of it, as Docker shows it.
+/// Version 2: the tree as seen from the container's own cgroup. Version 1: a folder per hierarchy with the
+/// container's own folder of it, as Docker shows it.
 fn mount_cgroup(
     setting: &Setting<'_>,
     mount: &Mount,

@@ -44,8 +44,8 @@ pub(super) fn mask(root: BorrowedFd<'_>, paths: &[String], hardening: &Hardening
     Ok(())
 }
 
-/// Opens a path; `None` where it is not there. What is named below `/proc` must be of a proc filesystem, so that an
-/// image cannot have us protect a stand-in and leave the real one open.
+/// Opens a path; `None` where it is not there. What is named below `/proc` must be of a proc filesystem, so
+/// that an image cannot have us protect a stand-in and leave the real one open.
 fn find(root: BorrowedFd<'_>, path: &str, hardening: &Hardening) -> Result<Option<OwnedFd>> {
     let place = match target::open(root, Path::new(path)) {
         Ok(place) => place,
@@ -69,7 +69,8 @@ fn find(root: BorrowedFd<'_>, path: &str, hardening: &Hardening) -> Result<Optio
     Ok(Some(place))
 }
 
-/// Whether `/proc` itself is ours and something was mounted on the path since: a mask or a bind that was asked for.
+/// Whether `/proc` itself is ours and something was mounted on the path since: a mask or a bind that was
+/// asked for.
 fn covered(root: BorrowedFd<'_>, path: &str) -> bool {
     let proc_is_real =
         target::open_plain_folder(root, Path::new("/proc")).is_ok_and(|folder| proc::is_proc(folder.as_fd()));
@@ -115,7 +116,7 @@ impl Masks<'_> {
             }
             self.null = Some(node);
         }
-        let node = self.null.as_ref().map(AsFd::as_fd).unwrap_or(self.root);
+        let node = self.null.as_ref().map_or(self.root, AsFd::as_fd);
         mount::clone_tree_at(node, Path::new(""), false)
             .map_err(|error| error.source)
             .at(Stage::Paths, context)

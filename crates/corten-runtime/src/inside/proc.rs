@@ -16,8 +16,8 @@ pub(super) fn is_proc(file: BorrowedFd<'_>) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type as u64 == PROC_SUPER_MAGIC)
 }
 
-/// Sets kernel parameters of the container's namespaces. Which may be set was decided before; here only names that
-/// leave `/proc/sys` are refused.
+/// Sets kernel parameters of the container's namespaces. Which may be set was decided before; here only names
+/// that leave `/proc/sys` are refused.
 pub(super) fn set_sysctls(proc: Option<BorrowedFd<'_>>, sysctls: &BTreeMap<String, String>) -> Result<()> {
     if sysctls.is_empty() {
         return Ok(());

@@ -25,8 +25,8 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     descriptor::open_in_root(root, path, OFlags::PATH, Mode::empty())
 }
 
-/// Opens a place, making it and the folders above where they are missing. Links are followed inside the root, also where
-/// they point to something that is not there yet: `/etc/resolv.conf -> ../run/x` makes `/run/x`.
+/// Opens a place, making it and the folders above where they are missing. Links are followed inside the root,
+/// also where they point to something that is not there yet: `/etc/resolv.conf -> ../run/x` makes `/run/x`.
 pub(super) fn open_or_create(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
     match open(root, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => walk(root, path, kind),
@@ -45,9 +45,9 @@ pub(super) fn file_type(file: BorrowedFd<'_>) -> io::Result<FileType> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode))
 }
 
-/// One component at a time, each opened below the one before without following anything. `..` goes back along the
-/// descriptors by which we came, never by the kernel's own `..`, so that a folder which somebody moves away
-/// meanwhile cannot take us out of the root.
+/// One component at a time, each opened below the one before without following anything. `..` goes back along
+/// the descriptors by which we came, never by the kernel's own `..`, so that a folder which somebody moves
+/// away meanwhile cannot take us out of the root.
 fn walk(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
     let mut above: Vec<OwnedFd> = Vec::new();
     let mut waiting: Vec<OsString> = components(path.as_os_str().as_bytes());

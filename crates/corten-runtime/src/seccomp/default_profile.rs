@@ -1,9 +1,9 @@
 //! Docker's default profile, as a table of our own.
 //!
-//! What a program in a container needs is allowed; what reaches the host's kernel beyond that (mounts, keys, modules,
-//! clocks, tracing of others, new namespaces) is not, or only with the capability that goes with it. `io_uring` is
-//! left out, as its calls pass a filter by. Sockets to the hypervisor and to the kernel's cipher interface are left out: both are
-//! outside of every namespace or have been a way out before.
+//! What a program in a container needs is allowed; what reaches the host's kernel beyond that (mounts, keys,
+//! modules, clocks, tracing of others, new namespaces) is not, or only with the capability that goes with it.
+//! `io_uring` is left out, as its calls pass a filter by. Sockets to the hypervisor and to the kernel's
+//! cipher interface are left out: both are outside of every namespace or have been a way out before.
 
 use corten_oci::runtime::LinuxSeccompArg;
 
@@ -136,7 +136,8 @@ pub fn default_profile() -> Profile {
         excludes: with("CAP_SYS_ADMIN"),
         ..allow("clone")
     });
-    // Its flags lie in memory, where a filter cannot look: as if it were not there, so that programs use `clone`.
+    // Its flags lie in memory, where a filter cannot look: as if it were not there, so that programs use
+    // `clone`.
     syscalls.push(ProfileRule {
         action: "SCMP_ACT_ERRNO".to_owned(),
         errno_ret: Some(ENOSYS),

@@ -5,8 +5,8 @@ use std::io;
 use corten_sys::seccomp::{self, Instruction, LoadFlags};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A filter ready to be loaded. As bytes it is eight per instruction, as the kernel's `struct sock_filter` in the
-/// machine's byte order, after one byte of flags: a cache or a socket carries it as it is.
+/// A filter ready to be loaded. As bytes it is eight per instruction, as the kernel's `struct sock_filter` in
+/// the machine's byte order, after one byte of flags: a cache or a socket carries it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     pub(super) instructions: Vec<Instruction>,

@@ -1,7 +1,7 @@
 //! Numbers of system calls by name, as the kernel fixed them for ever.
 //!
-//! Columns: x86-64, i386, x32 (without its marking bit), AArch64, ARM; `N` where an architecture has no such call. Made from the
-//! kernel's headers; new calls are added at the end of each release.
+//! Columns: x86-64, i386, x32 (without its marking bit), AArch64, ARM; `N` where an architecture has no such
+//! call. Made from the kernel's headers; new calls are added at the end of each release.
 
 /// No such call there.
 const N: i32 = -1;
@@ -26,9 +26,9 @@ pub(super) const SYSCALLS: &[(&str, [i32; 5])] = &[
     ("bind", [49, 361, 49, 200, 282]),
     ("bpf", [321, 357, 321, 280, 386]),
     ("break", [N, 17, N, N, N]),
-    ("breakpoint", [N, N, N, N, 983041]),
+    ("breakpoint", [N, N, N, N, 983_041]),
     ("brk", [12, 45, 12, 214, 45]),
-    ("cacheflush", [N, N, N, N, 983042]),
+    ("cacheflush", [N, N, N, N, 983_042]),
     ("cachestat", [451, 451, 451, 451, 451]),
     ("capget", [125, 184, 125, 90, 184]),
     ("capset", [126, 185, 126, 91, 185]),
@@ -370,7 +370,7 @@ pub(super) const SYSCALLS: &[(&str, [i32; 5])] = &[
     ("set_robust_list", [273, 311, 530, 99, 338]),
     ("set_thread_area", [205, 243, N, N, N]),
     ("set_tid_address", [218, 258, 218, 96, 256]),
-    ("set_tls", [N, N, N, N, 983045]),
+    ("set_tls", [N, N, N, N, 983_045]),
     ("setdomainname", [171, 121, 171, 162, 121]),
     ("setfsgid", [123, 139, 123, 152, 139]),
     ("setfsgid32", [N, 216, N, N, 216]),

@@ -1,8 +1,9 @@
 //! Containers looked at from inside and outside, with the kernel's own eyes.
 //!
-//! This program is three things. Started by cargo it runs the tests below, each in a process of its own, because
-//! `launch` needs a caller with one thread. Inside a container it is the [`probe`], which does what its arguments say
-//! and prints what it sees. As `/sbin/docker-init` it is the role of `--init`.
+//! This program is three things. Started by cargo it runs the tests below, each in a process of its own,
+//! because
+//! `launch` needs a caller with one thread. Inside a container it is the [`probe`], which does what its
+//! arguments say and prints what it sees. As `/sbin/docker-init` it is the role of `--init`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test program talks to whoever runs it")]
 
 mod cgroups;

@@ -121,15 +121,13 @@ fn orphan() {
     };
     let _ = wait(child);
     std::thread::sleep(std::time::Duration::from_millis(100));
-    let zombies = fs::read_dir("/proc")
-        .map(|entries| {
-            entries
-                .flatten()
-                .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
-                .filter(|stat| stat.contains(") Z "))
-                .count()
-        })
-        .unwrap_or(99);
+    let zombies = fs::read_dir("/proc").map_or(99, |entries| {
+        entries
+            .flatten()
+            .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
+            .filter(|stat| stat.contains(") Z "))
+            .count()
+    });
     println!("zombies={zombies}");
 }
 

@@ -195,7 +195,7 @@ impl Trial {
 
     /// The error with which it does not start.
     pub(crate) fn refused(self) -> LaunchError {
-        self.start().map(|running| running.finish()).expect_err("the start fails")
+        self.start().map(Running::finish).expect_err("the start fails")
     }
 }
 

@@ -1,8 +1,8 @@
 //! Processes: clone, exec, wait, namespaces and the per-process switches of `prctl`.
 //!
-//! [`clone_process`] has the semantics of `fork`: the child gets a copy of the memory and returns from the same
-//! call. That is sound only where the caller has a single thread (a lock held by another thread would stay
-//! locked for ever in the child), so the call refuses to work in a process with several.
+//! [`clone_process`] has the semantics of `fork`: the child gets a copy of the memory and returns from the
+//! same call. That is sound only where the caller has a single thread (a lock held by another thread would
+//! stay locked for ever in the child), so the call refuses to work in a process with several.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -10,6 +10,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::process::{Pid, WaitOptions, WaitStatus};
+
+mod signals;
+
+pub use signals::*;
 
 /// Kinds of namespaces as a set of the kernel's `CLONE_NEW*` bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,7 +160,8 @@ pub fn fork() -> io::Result<Fork> {
     clone_process(&CloneOptions::default())
 }
 
-/// The C library's `fork`, for places where `clone3` is refused by a filter: inside a container. The new process's id, or
+/// The C library's `fork`, for places where `clone3` is refused by a filter: inside a container. The new
+/// process's id, or
 /// `None` in the new process.
 ///
 /// # Errors
@@ -169,8 +174,8 @@ pub fn fork_inside() -> io::Result<Option<i32>> {
             "a process with several threads cannot be forked",
         ));
     }
-    // SAFETY: there is one thread, so no lock can be held by somebody who does not exist in the child. Where that could
-    // not be asked, the C library's own locks are still made usable by its `fork`.
+    // SAFETY: there is one thread, so no lock can be held by somebody who does not exist in the child. Where
+    // that could not be asked, the C library's own locks are still made usable by its `fork`.
     unsafe { fork_with_threads() }
 }
 
@@ -312,8 +317,8 @@ pub fn wait(pid: i32) -> io::Result<Exit> {
     }
 }
 
-/// Reaps one ended child, whichever, without waiting: its id and how it ended. `None` where no child has ended
-/// or there are none.
+/// Reaps one ended child, whichever, without waiting: its id and how it ended. `None` where no child has
+/// ended or there are none.
 pub fn reap_any() -> io::Result<Option<(i32, Exit)>> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
@@ -392,8 +397,8 @@ pub fn pidfd_exit(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
     Ok(Some(if signal == 0 { Exit::Code((info.exit_code >> 8) & 0xff) } else { Exit::Signal(signal) }))
 }
 
-/// When a process was started, in clock ticks since boot (field 22 of `/proc/PID/stat`). With the pid it names a
-/// process for ever.
+/// When a process was started, in clock ticks since boot (field 22 of `/proc/PID/stat`). With the pid it
+/// names a process for ever.
 pub fn start_time(pid: i32) -> io::Result<u64> {
     let text = std::fs::read(format!("/proc/{pid}/stat"))?;
     // The name may hold spaces and brackets; the fields after it start behind the last bracket.
@@ -497,110 +502,6 @@ pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()>
             ptr::null_mut::<libc::rlimit64>(),
         )
     })
-}
-
-/// All signals to their defaults and none blocked: what a new program expects. Handlers of ours would be reset
-/// by exec anyway, ignored signals and the mask would not.
-pub fn reset_signals() -> io::Result<()> {
-    for signal in 1..=64 {
-        if signal == libc::SIGKILL || signal == libc::SIGSTOP {
-            continue;
-        }
-        // SAFETY: an all-zero action is SIG_DFL with an empty mask. The C library keeps two signals for itself
-        // and answers EINVAL for those, which is as well.
-        unsafe {
-            let action: libc::sigaction = std::mem::zeroed();
-            libc::sigaction(signal, &raw const action, ptr::null_mut());
-        }
-    }
-    set_signal_mask(&[])
-}
-
-/// Blocks exactly these signals in the calling thread.
-pub fn set_signal_mask(blocked: &[i32]) -> io::Result<()> {
-    // SAFETY: the set is initialised before use and outlives the call.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for signal in blocked {
-            libc::sigaddset(&raw mut set, *signal);
-        }
-        match libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()) {
-            0 => Ok(()),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
-    }
-}
-
-/// Blocks every signal that can be blocked in the calling thread.
-pub fn block_all_signals() -> io::Result<()> {
-    // SAFETY: the set is initialised before use and outlives the call.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        match libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()) {
-            0 => Ok(()),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
-    }
-}
-
-/// Ignores a signal (`true`) or gives it its default back.
-pub fn ignore_signal(signal: i32, ignore: bool) -> io::Result<()> {
-    // SAFETY: an all-zero action is valid; only its disposition is set to one of the two constants.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = if ignore { libc::SIG_IGN } else { libc::SIG_DFL };
-        check(libc::c_long::from(libc::sigaction(signal, &raw const action, ptr::null_mut())))
-    }
-}
-
-/// A descriptor from which blocked signals are read; close-on-exec and non-blocking.
-pub fn signal_descriptor(signals: &[i32]) -> io::Result<OwnedFd> {
-    // SAFETY: the set is initialised before use; the descriptor is new and nobody else's.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for signal in signals {
-            libc::sigaddset(&raw mut set, *signal);
-        }
-        let descriptor = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-        if descriptor < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(descriptor)) }
-    }
-}
-
-/// The next signal waiting in a descriptor of [`signal_descriptor`]: its number and who sent it (0 for the kernel).
-pub fn read_signal(descriptor: BorrowedFd<'_>) -> io::Result<Option<(i32, i32)>> {
-    let mut buffer = [0_u8; 128];
-    match rustix::io::read(descriptor, &mut buffer) {
-        Ok(128) => {
-            let number = u32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
-            let sender = u32::from_ne_bytes([buffer[12], buffer[13], buffer[14], buffer[15]]);
-            Ok(Some((number as i32, sender as i32)))
-        }
-        Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Err(rustix::io::Errno::AGAIN) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Waits for one of the given blocked signals (`sigwaitinfo`); its number.
-pub fn wait_for_signal() -> io::Result<i32> {
-    // SAFETY: the set is initialised before use; the optional information is not asked for.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        loop {
-            let signal = libc::sigwaitinfo(&raw const set, ptr::null_mut());
-            if signal > 0 {
-                return Ok(signal);
-            }
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
-        }
-    }
 }
 
 /// Sets the host name of this UTS namespace.

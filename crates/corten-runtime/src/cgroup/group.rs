@@ -1,0 +1,430 @@
+//! One container's cgroup: limits, device rules, kills, counts.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use corten_sys::{bpf, mount, process};
+use rustix::fs::{Mode as FileMode, OFlags};
+
+use super::handle::{CgroupHandle, oom_kills};
+use super::hierarchies::Hierarchy;
+use super::limits::{self, Write};
+use super::stats::{self, Stats};
+use super::{CgroupError, Limits, Result, device, file_error};
+
+/// One container's cgroup.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    pub(super) legacy: Vec<(Hierarchy, PathBuf)>,
+    pub(super) unified: Option<PathBuf>,
+}
+
+impl Cgroup {
+    pub(super) fn make(&self) -> Result<()> {
+        for (hierarchy, folder) in &self.legacy {
+            make_new_folder(folder)?;
+            if hierarchy.has("cpuset") {
+                inherit_cpuset(folder)?;
+            }
+        }
+        self.unified.as_ref().map_or(Ok(()), |folder| make_new_folder(folder))
+    }
+
+    pub(super) fn rename(&self, to: &Self) -> Result<()> {
+        for ((_, from), (_, to)) in self.legacy.iter().zip(&to.legacy) {
+            // What was left over of an earlier container of that name is empty.
+            remove_folder(to).map_err(file_error("remove", to))?;
+            fs::rename(from, to).map_err(file_error("rename", from))?;
+        }
+        match (&self.unified, &to.unified) {
+            (Some(from), Some(to)) => {
+                remove_folder(from).map_err(file_error("remove", from))?;
+                make_new_folder(to)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many seats wait inside: processes of ours that count for version 1, but are not the container's.
+    fn seats(&self) -> u64 {
+        self.legacy
+            .iter()
+            .find(|(hierarchy, _)| hierarchy.has("pids"))
+            .and_then(|(_, folder)| fs::read_to_string(folder.join("cgroup.procs")).ok())
+            .map_or(0, |text| text.lines().filter(|pid| is_seat(pid)).count() as u64)
+    }
+
+    /// Opens what the shim needs to put processes in here, to mount it inside and to see kills.
+    pub fn handle(&self) -> Result<CgroupHandle> {
+        let open = |path: PathBuf, flags: OFlags| {
+            rustix::fs::open(&path, flags | OFlags::CLOEXEC, FileMode::empty())
+                .map_err(|error| file_error("open", path)(error.into()))
+        };
+        let mut handle = CgroupHandle::default();
+        for (hierarchy, folder) in &self.legacy {
+            handle.join.push(open(folder.join("cgroup.procs"), OFlags::WRONLY)?);
+            let tree = mount::clone_tree(folder, false)
+                .map_err(|error| file_error("clone", folder.clone())(error.source))?;
+            handle.trees.push((hierarchy.name(), tree));
+        }
+        if let Some(folder) = &self.unified {
+            handle.unified = Some(open(folder.clone(), OFlags::RDONLY | OFlags::DIRECTORY)?);
+        }
+        handle.oom = self.oom_file().and_then(|path| open(path, OFlags::RDONLY).ok());
+        Ok(handle)
+    }
+
+    /// Whether any of its folders is there.
+    pub fn exists(&self) -> bool {
+        self.folders().any(|folder| folder.is_dir())
+    }
+
+    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        self.legacy.iter().map(|(_, folder)| folder).chain(&self.unified)
+    }
+
+    /// The folder that carries a controller.
+    fn folder(&self, controller: &str) -> Option<&PathBuf> {
+        if self.legacy.is_empty() {
+            return self.unified.as_ref();
+        }
+        self.legacy.iter().find(|(hierarchy, _)| hierarchy.has(controller)).map(|(_, folder)| folder)
+    }
+
+    fn oom_file(&self) -> Option<PathBuf> {
+        let file = if self.legacy.is_empty() { "memory.events" } else { "memory.oom_control" };
+        Some(self.folder("memory")?.join(file))
+    }
+
+    /// Sets limits, also of a running container. What the document does not name stays.
+    pub fn update(&self, limits: &Limits) -> Result<()> {
+        let mut limits = limits.clone();
+        if let Some(pids) = limits.pids.as_mut().filter(|pids| pids.limit > 0) {
+            pids.limit += self.seats() as i64;
+        }
+        let writes = if self.legacy.is_empty() { limits::unified(&limits) } else { limits::legacy(&limits) };
+        let mut memory_waits = None;
+        for write in &writes {
+            match self.write(write) {
+                // Version 1 refuses a memory limit above the one for memory and swap: when both rise, that
+                // one first.
+                Err(CgroupError::Limit { .. }) if write.file == "memory.limit_in_bytes" => {
+                    memory_waits = Some(write);
+                }
+                result => result?,
+            }
+            if write.file == "memory.memsw.limit_in_bytes"
+                && let Some(memory) = memory_waits.take()
+            {
+                self.write(memory)?;
+            }
+        }
+        memory_waits.map_or(Ok(()), |memory| self.write(memory))
+    }
+
+    fn write(&self, write: &Write) -> Result<()> {
+        let no_controller = || CgroupError::NoController {
+            controller: write.controller.to_owned(),
+            file: write.file.clone(),
+        };
+        let Some(folder) = self.folder(write.controller) else {
+            return if write.optional { Ok(()) } else { Err(no_controller()) };
+        };
+        match write_file(&folder.join(&write.file), &write.value) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if write.optional {
+                    Ok(())
+                } else {
+                    Err(no_controller())
+                }
+            }
+            Err(source) => Err(CgroupError::Limit {
+                path: folder.clone(),
+                file: write.file.clone(),
+                value: write.value.clone(),
+                source,
+            }),
+        }
+    }
+
+    pub(super) fn set_devices(&self, limits: &Limits) -> Result<()> {
+        if device::allow_all(&limits.devices) {
+            return Ok(());
+        }
+        if let Some((_, folder)) = self.legacy.iter().find(|(hierarchy, _)| hierarchy.has("devices")) {
+            for (allow, line) in device::legacy_lines(&limits.devices) {
+                let file = folder.join(if allow { "devices.allow" } else { "devices.deny" });
+                write_file(&file, &line)
+                    .map_err(|source| CgroupError::Devices { path: folder.clone(), source })?;
+            }
+            return Ok(());
+        }
+        let Some(folder) = &self.unified else { return Ok(()) };
+        let attach = || -> io::Result<()> {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let descriptor = rustix::fs::open(folder, flags, FileMode::empty())?;
+            let program = bpf::load_device_program(&device::program(&limits.devices))?;
+            bpf::attach_device_program(descriptor.as_fd(), program.as_fd())
+        };
+        attach().map_err(|source| CgroupError::Devices { path: folder.clone(), source })
+    }
+
+    /// Ids of all processes of the container, of folders below too.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let Some(folder) = self.unified.as_ref().or_else(|| self.legacy.first().map(|(_, folder)| folder))
+        else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        collect_processes(folder, &mut found)?;
+        if self.unified.is_none() {
+            found.retain(|pid| !is_seat(&pid.to_string()));
+        }
+        Ok(found)
+    }
+
+    /// Kills every process inside and below. They may still be on their way out when this returns.
+    pub fn kill_all(&self) -> Result<()> {
+        if let Some(folder) = &self.unified
+            && write_file(&folder.join("cgroup.kill"), "1").is_ok()
+        {
+            return Ok(());
+        }
+        // A process may be made while we go through the list; frozen ones make none.
+        let frozen = self.freeze().is_ok();
+        let mut found = Vec::new();
+        let killed = self
+            .legacy
+            .first()
+            .map(|(_, folder)| folder)
+            .or(self.unified.as_ref())
+            .map_or(Ok(()), |folder| collect_processes(folder, &mut found));
+        for pid in found {
+            let _ = process::kill(pid, rustix::process::Signal::KILL.as_raw());
+        }
+        if frozen {
+            self.thaw()?;
+        }
+        killed
+    }
+
+    /// Removes all folders. Waits up to half a second for processes on their way out.
+    ///
+    /// # Errors
+    /// `Busy` where processes remain. A folder that is not there is no error.
+    pub fn remove(&self) -> Result<()> {
+        let mut pause = Duration::from_micros(200);
+        let mut waited = Duration::ZERO;
+        for folder in self.folders() {
+            loop {
+                match remove_folder(folder) {
+                    Ok(()) => break,
+                    Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
+                        if waited > Duration::from_millis(500) {
+                            return Err(CgroupError::Busy { path: folder.clone() });
+                        }
+                        std::thread::sleep(pause);
+                        waited += pause;
+                        pause = (pause * 2).min(Duration::from_millis(50));
+                    }
+                    Err(error) => return Err(file_error("remove", folder.clone())(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many processes were killed for want of memory.
+    pub fn oom_kill_count(&self) -> u64 {
+        self.oom_file().and_then(|path| fs::read_to_string(path).ok()).map_or(0, |text| oom_kills(&text))
+    }
+
+    /// Stops every process inside until [`Self::thaw`]; returns when all stand still.
+    pub fn freeze(&self) -> Result<()> {
+        self.set_frozen(true)
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.set_frozen(false)
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<()> {
+        let legacy = self.legacy.iter().find(|(hierarchy, _)| hierarchy.has("freezer"));
+        let (folder, file, value, watched, wanted) = if let Some((_, folder)) = legacy {
+            let state = if frozen { "FROZEN" } else { "THAWED" };
+            (folder, "freezer.state", state, "freezer.state", state)
+        } else if let Some(folder) = &self.unified {
+            let (value, wanted) = if frozen { ("1", "frozen 1") } else { ("0", "frozen 0") };
+            (folder, "cgroup.freeze", value, "cgroup.events", wanted)
+        } else {
+            return Err(CgroupError::NoController {
+                controller: "freezer".into(),
+                file: "freezer.state".into(),
+            });
+        };
+        for round in 0..1000 {
+            write_file(&folder.join(file), value).map_err(file_error("freeze", folder.clone()))?;
+            let path = folder.join(watched);
+            let text = fs::read_to_string(&path).map_err(file_error("read", path))?;
+            if text.lines().any(|line| line == wanted) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_micros(if round < 10 { 50 } else { 1000 }));
+        }
+        let _ = write_file(&folder.join(file), if legacy.is_some() { "THAWED" } else { "0" });
+        Err(CgroupError::Busy { path: folder.clone() })
+    }
+
+    /// What the container uses now.
+    pub fn stats(&self) -> Result<Stats> {
+        if !self.exists() {
+            let path = self.folders().next().cloned().unwrap_or_default();
+            return Err(file_error("read", path)(io::ErrorKind::NotFound.into()));
+        }
+        let read = |controller: &str, file: &str| {
+            self.folder(controller)
+                .and_then(|folder| fs::read_to_string(folder.join(file)).ok())
+                .unwrap_or_default()
+        };
+        let mut found = Stats { pids: stats::number(&read("pids", "pids.current")), ..Stats::default() };
+        let limit = stats::number(&read("pids", "pids.max"));
+        let seats = self.seats();
+        found.pids_limit = if limit == u64::MAX { 0 } else { limit.saturating_sub(seats) };
+        found.pids = found.pids.saturating_sub(seats);
+        found.memory_details = stats::table(&read("memory", "memory.stat"));
+        if self.legacy.is_empty() {
+            found.unified = true;
+            let cpu = stats::table(&read("cpu", "cpu.stat"));
+            let micro = |name: &str| cpu.get(name).copied().unwrap_or(0) * 1000;
+            found.cpu_total = micro("usage_usec");
+            found.cpu_user = micro("user_usec");
+            found.cpu_system = micro("system_usec");
+            found.throttled_time = micro("throttled_usec");
+            found.throttle_periods = cpu.get("nr_periods").copied().unwrap_or(0);
+            found.throttled_periods = cpu.get("nr_throttled").copied().unwrap_or(0);
+            found.memory_usage = stats::number(&read("memory", "memory.current"));
+            found.memory_most = stats::number(&read("memory", "memory.peak"));
+            found.memory_limit = stats::number(&read("memory", "memory.max"));
+            found.memory_failures =
+                stats::table(&read("memory", "memory.events")).get("max").copied().unwrap_or(0);
+            found.block_io = stats::unified_block_io(&read("io", "io.stat"));
+        } else {
+            found.cpu_total = stats::number(&read("cpuacct", "cpuacct.usage"));
+            found.cpu_user = stats::number(&read("cpuacct", "cpuacct.usage_user"));
+            found.cpu_system = stats::number(&read("cpuacct", "cpuacct.usage_sys"));
+            found.cpu_each =
+                read("cpuacct", "cpuacct.usage_percpu").split_ascii_whitespace().map(stats::number).collect();
+            let cpu = stats::table(&read("cpu", "cpu.stat"));
+            found.throttle_periods = cpu.get("nr_periods").copied().unwrap_or(0);
+            found.throttled_periods = cpu.get("nr_throttled").copied().unwrap_or(0);
+            found.throttled_time = cpu.get("throttled_time").copied().unwrap_or(0);
+            found.memory_usage = stats::number(&read("memory", "memory.usage_in_bytes"));
+            found.memory_most = stats::number(&read("memory", "memory.max_usage_in_bytes"));
+            found.memory_limit = stats::number(&read("memory", "memory.limit_in_bytes"));
+            found.memory_failures = stats::number(&read("memory", "memory.failcnt"));
+            found.block_io = stats::legacy_block_io(
+                &read("blkio", "blkio.throttle.io_service_bytes_recursive"),
+                &read("blkio", "blkio.throttle.io_serviced_recursive"),
+            );
+        }
+        Ok(found)
+    }
+
+    /// The path inside the hierarchy that shows it best, for people: the version 2 folder, or that for
+    /// memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.folder("memory").or(self.unified.as_ref()).map(PathBuf::as_path)
+    }
+}
+
+/// Whether a process is a seat: one of this program with the seat's name.
+fn is_seat(pid: &str) -> bool {
+    let file = |path: String| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == crate::seat::NAME)
+        && file(format!("/proc/{pid}/exe"))
+            .is_some_and(|theirs| file("/proc/self/exe".to_owned()) == Some(theirs))
+}
+
+pub(super) fn make_folder(folder: &Path) -> Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(file_error("create", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As [`make_folder`]; an empty one that was left over is replaced, so that it carries no old limits.
+fn make_new_folder(folder: &Path) -> Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            remove_folder(folder).map_err(file_error("remove", folder))?;
+            fs::create_dir(folder).map_err(file_error("create", folder))
+        }
+        result => result.map_err(file_error("create", folder)),
+    }
+}
+
+/// A version 1 cpuset starts empty, and nothing can run in it: it takes the values of the folder above.
+pub(super) fn inherit_cpuset(folder: &Path) -> Result<()> {
+    let Some(above) = folder.parent() else { return Ok(()) };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = folder.join(file);
+        if fs::read_to_string(&own).is_ok_and(|text| !text.trim().is_empty()) {
+            continue;
+        }
+        let path = above.join(file);
+        let value = fs::read_to_string(&path).map_err(file_error("read", path))?;
+        write_file(&own, value.trim()).map_err(file_error("configure", own))?;
+    }
+    Ok(())
+}
+
+/// One write to a file that exists; the kernel's files want the value in one piece.
+pub(super) fn write_file(path: &Path, value: &str) -> io::Result<()> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())?;
+    rustix::io::write(&file, value.as_bytes())?;
+    Ok(())
+}
+
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {}
+        result => return result,
+    }
+    // Containers may make folders of their own below.
+    if let Ok(entries) = fs::read_dir(folder) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_folder(&entry.path())?;
+            }
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn collect_processes(folder: &Path, found: &mut Vec<i32>) -> Result<()> {
+    let path = folder.join("cgroup.procs");
+    match fs::read_to_string(&path) {
+        Ok(text) => found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(file_error("read", path)(error)),
+    }
+    if let Ok(entries) = fs::read_dir(folder) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                collect_processes(&entry.path(), found)?;
+            }
+        }
+    }
+    Ok(())
+}
