@@ -144,6 +144,14 @@ impl Manager {
         })
     }
 
+    /// Removes our folder from each hierarchy where no container is in it any more; what is in use stays.
+    pub fn remove_unused(&self) {
+        for folder in self.legacy.iter().map(|(_, folder)| folder).chain(&self.unified) {
+            // Busy, or gone already: both are as well.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
     /// The names of all containers' cgroups that are there: what a daemon that starts finds left over.
     pub fn list(&self) -> Vec<String> {
         let mut names: Vec<String> = self

@@ -36,11 +36,7 @@ pub(crate) fn clean_up() {
 
 /// Removes the folder of all tests' cgroups.
 pub(crate) fn remove_parent() {
-    let manager = manager();
-    let hierarchies = manager.hierarchies();
-    for mount in hierarchies.legacy.iter().map(|hierarchy| &hierarchy.mount).chain(&hierarchies.unified) {
-        let _ = std::fs::remove_dir(mount.join(PARENT.trim_start_matches('/')));
-    }
+    manager().remove_unused();
 }
 
 /// A container about to be started; fields can be changed before.
