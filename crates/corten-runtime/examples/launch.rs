@@ -110,9 +110,5 @@ fn main() {
         let at = |part: usize| list[(list.len() - 1) * part / 100].as_secs_f64() * 1000.0;
         println!("{name:>14}  median {:7.3} ms  p90 {:7.3}  max {:7.3}", at(50), at(90), at(100));
     }
-    for folder in
-        manager.hierarchies().legacy.iter().map(|one| &one.mount).chain(&manager.hierarchies().unified)
-    {
-        let _ = std::fs::remove_dir(folder.join("corten-launch-bench"));
-    }
+    manager.remove_unused();
 }
