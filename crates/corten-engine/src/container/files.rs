@@ -6,6 +6,7 @@ use crate::error::{EngineError, Result};
 use crate::container::record::Record;
 use corten_network::{HostEntry, ResolvSettings, resolv_conf_source};
 use corten_std::file;
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +62,7 @@ fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
         // The host's own names hold; what was asked for is added, as Docker has it.
         let mut text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
         for entry in extra {
-            text.push_str(&format!("{}\t{}\n", entry.address, entry.names));
+            let _ = writeln!(text, "{}\t{}", entry.address, entry.names);
         }
         return Ok(text);
     }

@@ -180,7 +180,7 @@ mod tests {
         let mut record = record("abcdef", "web-1");
         record.image = "sha256:1".to_owned();
         record.config.labels.insert("a".to_owned(), "1".to_owned());
-        record.networks.insert("bridge".to_owned(), Default::default());
+        record.networks.insert("bridge".to_owned(), corten_api::network::EndpointSettings::default());
         View { record: Arc::new(record), life: Lifecycle::default(), network: None, health: None }
     }
 

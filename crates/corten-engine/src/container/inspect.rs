@@ -80,8 +80,8 @@ impl Engine {
         if record.image.is_empty() {
             return asked.clone();
         }
-        match self.inner.store.images().resolve(asked) {
-            Ok(image) if image.id.to_string() == record.image => asked.clone(),
+        match self.inner.store.images().resolve_id(asked) {
+            Ok(id) if id.to_string() == record.image => asked.clone(),
             _ => record.image.clone(),
         }
     }

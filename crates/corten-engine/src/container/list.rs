@@ -8,6 +8,7 @@ use crate::error::Result;
 use corten_api::container::{Summary, SummaryHostConfig, SummaryNetworkSettings};
 use corten_api::filter::Filters;
 use corten_std::Timestamp;
+use std::fmt::Write;
 
 /// Which containers, and what of them.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +50,7 @@ impl Engine {
         let mut status = view.life.status_text(now);
         if let Some(health) = view.health.as_ref().filter(|_| view.life.phase == super::Phase::Running) {
             let word = if health.status == "starting" { "health: starting" } else { &health.status };
-            status.push_str(&format!(" ({word})"));
+            let _ = write!(status, " ({word})");
         }
         Summary {
             id: record.id.clone(),
@@ -81,7 +82,7 @@ fn command_line(path: &str, arguments: &[String]) -> String {
     for argument in arguments {
         line.push(' ');
         if argument.contains(' ') {
-            line.push_str(&format!("'{argument}'"));
+            let _ = write!(line, "'{argument}'");
         } else {
             line.push_str(argument);
         }
@@ -95,7 +96,7 @@ impl Lookup for Engine {
     }
 
     fn image(&self, reference: &str) -> Option<String> {
-        self.inner.store.images().resolve(reference).ok().map(|image| image.id.to_string())
+        self.inner.store.images().resolve_id(reference).ok().map(|id| id.to_string())
     }
 
     fn network(&self, reference: &str) -> Option<String> {

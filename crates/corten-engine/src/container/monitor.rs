@@ -75,20 +75,19 @@ impl Owner {
     pub(super) async fn shim_lost(&mut self) -> Flow {
         let (engine, id) = (Arc::clone(&self.engine.inner), self.record.id.clone());
         let exit = blocking(move || Ok(read_exit(&engine, &id))).await.ok().flatten();
-        let exit = match exit {
-            Some(record) => record.exit,
-            None => {
-                let (engine, id) = (Arc::clone(&self.engine.inner), self.record.id.clone());
-                let killed = blocking(move || {
-                    let killed = engine.cgroups.open(&id).and_then(|cgroup| cgroup.kill_all());
-                    killed.map_err(|error| EngineError::because("ending a container without its shim", error))
-                })
-                .await;
-                if let Err(error) = killed {
-                    tracing::warn!(container = self.record.id, %error, "cannot end a container whose shim is gone");
-                }
-                protocol::Exit { code: UNKNOWN_EXIT, signal: None, oom_killed: false, at: Timestamp::now() }
+        let exit = if let Some(record) = exit {
+            record.exit
+        } else {
+            let (engine, id) = (Arc::clone(&self.engine.inner), self.record.id.clone());
+            let killed = blocking(move || {
+                let killed = engine.cgroups.open(&id).and_then(|cgroup| cgroup.kill_all());
+                killed.map_err(|error| EngineError::because("ending a container without its shim", error))
+            })
+            .await;
+            if let Err(error) = killed {
+                tracing::warn!(container = self.record.id, %error, "cannot end a container whose shim is gone");
             }
+            protocol::Exit { code: UNKNOWN_EXIT, signal: None, oom_killed: false, at: Timestamp::now() }
         };
         self.ended(exit).await
     }

@@ -305,6 +305,7 @@ pub(crate) fn parse_volumes_from(text: &str) -> Result<(&str, Option<bool>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten_api::null::Empty;
 
     fn host(binds: &[&str]) -> HostConfig {
         HostConfig {
@@ -374,7 +375,7 @@ mod tests {
 
     #[test]
     fn the_images_volumes_yield_to_what_was_asked_for() {
-        let volumes: Set = [("/data".to_owned(), Default::default()), ("/more".to_owned(), Default::default())].into();
+        let volumes: Set = [("/data".to_owned(), Empty), ("/more".to_owned(), Empty)].into();
         let all = wanted(&host(&["/src:/data"]), Some(&volumes), Vec::new(), &|_| true).unwrap();
         assert_eq!(all.len(), 2);
         assert!(matches!(&all[0].source, Source::Bind { .. }));

@@ -345,17 +345,12 @@ impl Owner {
 
     async fn attach(&mut self, mut request: AttachRequest, socket: super::ClientSocket) -> Result<()> {
         request.leftover = socket.leftover;
-        match &self.running {
-            Some(running) => running
-                .shim
-                .attach(None, request, socket.socket)
-                .await
-                .map_err(|error| EngineError::because("attaching", error)),
-            None => {
-                self.waiting_clients.push((request, socket.socket));
-                Ok(())
-            }
-        }
+        let Some(running) = &self.running else {
+            self.waiting_clients.push((request, socket.socket));
+            return Ok(());
+        };
+        let attached = running.shim.attach(None, request, socket.socket).await;
+        attached.map_err(|error| EngineError::because("attaching", error))
     }
 
     async fn hear(&mut self, event: Option<Event>) -> Flow {

@@ -27,7 +27,7 @@ impl Engine {
         let handle = self.find(reference)?;
         let view = handle.view();
         let refuse = |why: &str| {
-            Err(EngineError::conflict(format!("cannot remove container \"{}\": container is {why}", reference)))
+            Err(EngineError::conflict(format!("cannot remove container \"{reference}\": container is {why}")))
         };
         match view.life.phase {
             Phase::Removing => {

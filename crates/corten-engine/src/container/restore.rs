@@ -181,7 +181,7 @@ async fn find(engine: &EngineInner, record: Record) -> Found {
         // Its policy decides once more.
         life.restart_cancelled();
     }
-    let leftover = run_dir.is_dir() && (!record.auto_remove() || network.sandbox_id != "" || run_dir.join(SOCKET_NAME).exists());
+    let leftover = run_dir.is_dir() && (!record.auto_remove() || !network.sandbox_id.is_empty() || run_dir.join(SOCKET_NAME).exists());
     found(life, if leftover { FoundState::Leftover } else { FoundState::Still })
 }
 

@@ -213,7 +213,7 @@ fn read_process(pid: i32) -> Option<Process> {
     process.gid = id("Gid:")?;
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-    process.command = words.join(" ").trim_end().to_owned();
+    words.join(" ").trim_end().clone_into(&mut process.command);
     if process.command.is_empty() {
         process.command = format!("[{}]", process.name);
     }

@@ -5,6 +5,7 @@ use crate::container::signal;
 use crate::engine::EngineSettings;
 use crate::error::{EngineError, Result};
 use corten_api::container::{ContainerConfig, HostConfig, RestartPolicy};
+use corten_api::null::Set;
 use corten_sys::capability;
 
 /// The least memory that Docker lets a container have, in bytes.
@@ -91,7 +92,7 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
     for entry in host.extra_hosts.iter().flatten() {
         super::files::parse_extra_host(entry)?;
     }
-    super::spec::ports::mappings(&Default::default(), host)?;
+    super::spec::ports::mappings(&Set::new(), host)?;
     for (list, word) in [(&host.cap_add, "CapAdd"), (&host.cap_drop, "CapDrop")] {
         for capability in list.iter().flatten() {
             if !capability.eq_ignore_ascii_case("ALL") && capability::from_name(capability).is_none() {

@@ -67,7 +67,7 @@ pub(crate) fn attributes(record: &Record) -> BTreeMap<String, String> {
     }
     for name in names("env") {
         let variables = record.config.env.iter().flatten().filter_map(|entry| entry.split_once('='));
-        if let Some((_, value)) = variables.filter(|(key, _)| *key == name).last() {
+        if let Some((_, value)) = variables.rev().find(|(key, _)| *key == name) {
             found.insert(name, value.to_owned());
         }
     }

@@ -106,6 +106,7 @@ pub(crate) fn summary(map: &PortMap) -> Vec<Port> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten_api::null::Empty;
 
     fn host(port: &str, ip: &str, host_port: &str) -> HostConfig {
         let binding = PortBinding { host_ip: ip.to_owned(), host_port: host_port.to_owned() };
@@ -126,14 +127,14 @@ mod tests {
         for (port, ip, host_port) in [("80/odd", "", ""), ("0", "", ""), ("80", "x", ""), ("80", "", "9-3"), ("x", "", "1")] {
             assert!(mappings(&Set::new(), &host(port, ip, host_port)).is_err(), "{port} {ip} {host_port}");
         }
-        let exposed: Set = [("53/udp".to_owned(), Default::default())].into();
+        let exposed: Set = [("53/udp".to_owned(), Empty)].into();
         let everything = HostConfig { publish_all_ports: true, ..host("80", "", "1") };
         assert_eq!(mappings(&exposed, &everything).unwrap().len(), 2);
     }
 
     #[test]
     fn what_is_published_is_shown_by_port() {
-        let exposed: Set = [("81".to_owned(), Default::default())].into();
+        let exposed: Set = [("81".to_owned(), Empty)].into();
         let published =
             PublishedPort { container_port: 80, protocol: Protocol::Tcp, host_address: [0, 0, 0, 0].into(), host_port: 8080 };
         let map = port_map(&exposed, &[published]);
