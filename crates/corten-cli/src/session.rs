@@ -5,12 +5,14 @@ use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::terminal::{self, DetachKeys};
 use crate::ui::Ui;
+use corten_api::container::WaitResponse;
 use corten_client::stream::{Channel, Deframer, Raw};
 use corten_client::{Client, Waiting};
 use corten_sys::process as signal;
 use rustix::event::{PollFd, PollFlags};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// Signals that are passed on to the container, with the names that the daemon takes.
 const PASSED_ON: &[(i32, &str)] = &[
@@ -100,7 +102,7 @@ impl Session {
         mut self,
         context: &mut Context,
         mut raw: Raw,
-        waiting: Option<&Waiting>,
+        mut ending: Option<&mut Ending>,
     ) -> Result<End> {
         let client = context.client()?;
         let ui = &mut context.ui;
@@ -113,11 +115,13 @@ impl Session {
         self.output(ui, &mut deframer, &early)?;
         ui.flush()?;
         loop {
-            if !output_open && waiting.is_none_or(Waiting::is_decided) {
+            let ended = ending.as_deref_mut().is_none_or(Ending::is_known);
+            if !output_open && ended {
                 return Ok(End::Finished);
             }
-            let ready =
-                self.wait(&raw, waiting, output_open, input_open && pending.is_empty(), !pending.is_empty())?;
+            let watched = ending.as_deref().and_then(Ending::socket);
+            let input = input_open && pending.is_empty();
+            let ready = self.wait(&raw, watched, output_open, input, !pending.is_empty())?;
             if ready.signal {
                 self.take_signals(&client);
             }
@@ -186,7 +190,7 @@ impl Session {
     fn wait(
         &self,
         raw: &Raw,
-        waiting: Option<&Waiting>,
+        ending: Option<BorrowedFd<'_>>,
         output: bool,
         input: bool,
         send: bool,
@@ -208,8 +212,8 @@ impl Session {
             polls.push(PollFd::new(signals, PollFlags::IN));
             polls.len() - 1
         });
-        if let Some(waiting) = waiting.filter(|_| !output) {
-            polls.push(PollFd::new(waiting, PollFlags::IN));
+        if let Some(ending) = ending.as_ref() {
+            polls.push(PollFd::new(ending, PollFlags::IN));
         }
         loop {
             match rustix::event::poll(&mut polls, None) {
@@ -250,25 +254,105 @@ fn read_input(buffer: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// Waits for the container's end; follows it through a daemon that dies and comes back.
-pub(crate) fn exit_code(client: &Client, id: &str, auto_remove: bool, waiting: Waiting) -> Result<i64> {
-    let mut result = waiting.result();
-    for attempt in 0..40_u64 {
-        match result {
-            Err(error) if error.is_broken() => {
-                std::thread::sleep(std::time::Duration::from_millis(5 + attempt * 10));
-                // By now it may have ended: "next" would wait for ever.
-                let condition = if auto_remove { "removed" } else { "not-running" };
-                result = client.container_wait(id, condition).and_then(Waiting::result);
+/// The end of a container, waited for beside everything else. It is followed through a daemon that dies and comes back.
+pub(crate) struct Ending {
+    client: Rc<Client>,
+    id: String,
+    auto_remove: bool,
+    state: State,
+}
+
+enum State {
+    Waiting(Waiting),
+    Known(Result<i64>),
+}
+
+/// So often a wait is begun again; together about ten seconds.
+const ATTEMPTS: u64 = 40;
+
+impl Ending {
+    /// Begins to wait: for the removal of one that is removed at its end, for the next end of one that is to be
+    /// started, or for a state that is not running.
+    pub(crate) fn begin(client: &Rc<Client>, id: &str, condition: &str) -> Result<Self> {
+        let waiting = client.container_wait(id, condition)?;
+        Ok(Self {
+            client: Rc::clone(client),
+            id: id.to_owned(),
+            auto_remove: condition == "removed",
+            state: State::Waiting(waiting),
+        })
+    }
+
+    /// The socket to watch while the end is not known.
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            State::Waiting(waiting) => Some(waiting.as_fd()),
+            State::Known(_) => None,
+        }
+    }
+
+    /// Whether the end is known; takes what has come.
+    fn is_known(&mut self) -> bool {
+        match &self.state {
+            State::Known(_) => true,
+            State::Waiting(waiting) if waiting.is_decided() => {
+                self.take();
+                matches!(self.state, State::Known(_))
             }
-            other => {
-                let answer = other?;
-                if let Some(error) = answer.error.filter(|error| !error.message.is_empty()) {
-                    return Err(CliError::Said { text: error.message, code: 125 });
+            State::Waiting(_) => false,
+        }
+    }
+
+    /// Takes the result, or begins again where the connection broke.
+    fn take(&mut self) {
+        let before = std::mem::replace(&mut self.state, State::Known(Ok(0)));
+        let State::Waiting(waiting) = before else {
+            self.state = before;
+            return;
+        };
+        self.state = match waiting.result() {
+            Ok(answer) => State::Known(code_of(answer)),
+            Err(error) if error.is_broken() => self.again(),
+            Err(error) => State::Known(Err(error.into())),
+        };
+    }
+
+    fn again(&self) -> State {
+        // By now it may have ended: "next" would wait for ever.
+        let condition = if self.auto_remove { "removed" } else { "not-running" };
+        for attempt in 0..ATTEMPTS {
+            match self.client.container_wait(&self.id, condition) {
+                Ok(waiting) => return State::Waiting(waiting),
+                Err(error) if error.is_broken() => {
+                    std::thread::sleep(std::time::Duration::from_millis(5 + attempt * 10));
                 }
-                return Ok(answer.status_code);
+                Err(error) if error.is_not_found() => {
+                    let text = format!(
+                        "the daemon was restarted while container {} ended: its exit code is not known",
+                        corten_std::id::short(&self.id)
+                    );
+                    return State::Known(Err(CliError::Said { text, code: 125 }));
+                }
+                Err(error) => return State::Known(Err(error.into())),
+            }
+        }
+        State::Known(Err(CliError::said("the daemon went away and did not come back")))
+    }
+
+    /// The exit code; waits for it.
+    pub(crate) fn code(mut self) -> Result<i64> {
+        loop {
+            match self.state {
+                State::Known(result) => return result,
+                State::Waiting(_) => self.take(),
             }
         }
     }
-    Ok(result?.status_code)
+}
+
+fn code_of(answer: WaitResponse) -> Result<i64> {
+    match answer.error.filter(|error| !error.message.is_empty()) {
+        Some(error) => Err(CliError::Said { text: error.message, code: 125 }),
+        None => Ok(answer.status_code),
+    }
 }

@@ -4,7 +4,7 @@ use super::run::detach_keys;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
-use crate::session::{self, End, Session, Subject};
+use crate::session::{self, End, Ending, Session, Subject};
 use crate::terminal::{self, RawMode};
 use corten_client::{AttachOptions, Object};
 
@@ -53,7 +53,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         detach_keys: Some(arguments.detach_keys).filter(|keys| !keys.is_empty()),
     };
     // The wait begins first, so that an end during the attach is not missed.
-    let waiting = client.container_wait(&id, "not-running")?;
+    let mut ending = Ending::begin(&client, &id, "not-running")?;
     let raw = client.container_attach(&id, &options)?;
     let raw_mode = if terminal && input { RawMode::enter() } else { None };
     let signals = session::catch_signals(arguments.sig_proxy && !terminal, terminal);
@@ -63,12 +63,12 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     }
     let session =
         Session { subject, terminal, input, detach_keys: (terminal && input).then_some(keys), signals };
-    let end = session.run(context, raw, Some(&waiting));
+    let end = session.run(context, raw, Some(&mut ending));
     drop(raw_mode);
     if end? == End::Detached {
         return Err(CliError::said("read escape sequence"));
     }
-    let code = session::exit_code(&client, &id, false, waiting)?;
+    let code = ending.code()?;
     Ok((code & 0xff) as u8)
 }
 

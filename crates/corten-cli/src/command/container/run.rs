@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::entry::{Count, Entry, Words};
 use crate::error::{CliError, Result};
 use crate::flags::create::CreateFlags;
-use crate::session::{self, End, Session, Subject};
+use crate::session::{self, End, Ending, Session, Subject};
 use crate::terminal::{self, DetachKeys, RawMode};
 use corten_api::container::CreateRequest;
 use corten_client::AttachOptions;
@@ -88,7 +88,7 @@ fn attached(
     };
     let auto_remove = request.host_config.auto_remove;
     let raw = client.container_attach(id, &options)?;
-    let waiting = client.container_wait(id, if auto_remove { "removed" } else { "next-exit" })?;
+    let mut ending = Ending::begin(&client, id, if auto_remove { "removed" } else { "next-exit" })?;
     let raw_mode = if config.tty && config.attach_stdin { RawMode::enter() } else { None };
     let signals = session::catch_signals(arguments.sig_proxy && raw_mode.is_none(), config.tty);
     if let Err(error) = client.container_start(id, None) {
@@ -101,13 +101,13 @@ fn attached(
     }
     let detach_keys = (config.tty && config.attach_stdin).then_some(keys);
     let session = Session { subject, terminal: config.tty, input: config.attach_stdin, detach_keys, signals };
-    let end = session.run(context, raw, Some(&waiting));
+    let end = session.run(context, raw, Some(&mut ending));
     drop(raw_mode);
     if end? == End::Detached {
         context.ui.note("read escape sequence");
         return Ok(0);
     }
-    let code = session::exit_code(&client, id, auto_remove, waiting)?;
+    let code = ending.code()?;
     Ok((code & 0xff) as u8)
 }
 

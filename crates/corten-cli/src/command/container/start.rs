@@ -6,7 +6,7 @@ use super::run::detach_keys;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
-use crate::session::{self, End, Session, Subject};
+use crate::session::{self, End, Ending, Session, Subject};
 use crate::terminal::{self, RawMode};
 use corten_client::AttachOptions;
 
@@ -71,7 +71,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     };
     let auto_remove = flag(&container, "/HostConfig/AutoRemove");
     let raw = client.container_attach(&id, &options)?;
-    let waiting = client.container_wait(&id, if auto_remove { "removed" } else { "next-exit" })?;
+    let mut ending = Ending::begin(&client, &id, if auto_remove { "removed" } else { "next-exit" })?;
     let raw_mode = if terminal && input { RawMode::enter() } else { None };
     let signals = session::catch_signals(arguments.sig_proxy && !terminal, terminal);
     client.container_start(&id, None)?;
@@ -81,12 +81,12 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     }
     let session =
         Session { subject, terminal, input, detach_keys: (terminal && input).then_some(keys), signals };
-    let end = session.run(context, raw, Some(&waiting));
+    let end = session.run(context, raw, Some(&mut ending));
     drop(raw_mode);
     if end? == End::Detached {
         context.ui.note("read escape sequence");
         return Ok(0);
     }
-    let code = session::exit_code(&client, &id, auto_remove, waiting)?;
+    let code = ending.code()?;
     Ok((code & 0xff) as u8)
 }

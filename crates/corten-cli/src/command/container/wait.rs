@@ -3,8 +3,8 @@
 use super::finish;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
-use crate::error::{CliError, Result};
-use crate::session;
+use crate::error::Result;
+use crate::session::Ending;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container wait",
@@ -27,8 +27,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let client = context.client()?;
     let mut errors = Vec::new();
     for name in &arguments.containers {
-        let waiting = client.container_wait(name, "not-running").map_err(CliError::from);
-        match waiting.and_then(|waiting| session::exit_code(&client, name, false, waiting)) {
+        match Ending::begin(&client, name, "not-running").and_then(Ending::code) {
             Ok(code) => {
                 context.ui.line(code.to_string())?;
                 context.ui.flush()?;
