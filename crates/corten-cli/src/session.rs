@@ -169,7 +169,7 @@ impl Session {
         if self.terminal {
             return ui.data(bytes);
         }
-        deframer.feed(bytes, &mut |channel, bytes| match channel {
+        deframer.feed(bytes, &mut |channel, _, bytes| match channel {
             Channel::Output => ui.data(bytes),
             Channel::Error | Channel::System => ui.raw_error(bytes),
         })

@@ -23,7 +23,8 @@ pub(crate) fn point(text: &str, now: Timestamp) -> Result<String> {
     )))
 }
 
-fn unix(at: Timestamp) -> String {
+/// Unix seconds with nine digits of fraction.
+pub(crate) fn unix(at: Timestamp) -> String {
     format!("{}.{:09}", at.unix_seconds(), at.subsecond_nanos())
 }
 

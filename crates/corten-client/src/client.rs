@@ -158,8 +158,23 @@ impl Client {
         let mut all: Vec<(&str, &str)> = vec![("User-Agent", concat!("corten/", env!("CARGO_PKG_VERSION")))];
         all.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         all.extend_from_slice(headers);
-        let connection = self.connection()?;
-        connection.send(Request { method, target, headers: &all, body }).map_err(ClientError::Transport)
+        // What changes nothing may be asked again: a daemon that is started anew answers the second time.
+        let mut again =
+            if self.target.own && matches!((method, &body), ("GET" | "HEAD", Body::Empty)) { 3 } else { 0 };
+        if again == 0 {
+            let request = Request { method, target, headers: &all, body };
+            return self.connection()?.send(request).map_err(ClientError::Transport);
+        }
+        loop {
+            let request = Request { method, target, headers: &all, body: Body::Empty };
+            match self.connection()?.send(request) {
+                Err(error) if error.is_broken() && again > 0 => {
+                    again -= 1;
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                other => return other.map_err(ClientError::Transport),
+            }
+        }
     }
 
     /// An idle connection that is still good, or a new one; starts our own daemon where none answers.

@@ -76,8 +76,8 @@ pub enum Channel {
     System,
 }
 
-/// Where payload goes; its first failure ends the feeding.
-pub type Sink<'a, E> = dyn FnMut(Channel, &[u8]) -> Result<(), E> + 'a;
+/// Where payload goes, with whether it begins a frame; its first failure ends the feeding.
+pub type Sink<'a, E> = dyn FnMut(Channel, bool, &[u8]) -> Result<(), E> + 'a;
 
 /// Takes frames apart, whatever way they are cut into packets.
 #[derive(Debug, Default)]
@@ -87,6 +87,8 @@ pub struct Deframer {
     filled: usize,
     /// So many bytes of the frame are still to come.
     left: usize,
+    /// Whether the next byte is the frame's first.
+    first: bool,
 }
 
 impl Deframer {
@@ -102,6 +104,7 @@ impl Deframer {
                     let [_, _, _, _, length @ ..] = self.header;
                     self.left = u32::from_be_bytes(length) as usize;
                     self.filled = 0;
+                    self.first = true;
                 }
                 continue;
             }
@@ -111,7 +114,7 @@ impl Deframer {
                 3 => Channel::System,
                 _ => Channel::Output,
             };
-            sink(channel, &bytes[..count])?;
+            sink(channel, std::mem::take(&mut self.first), &bytes[..count])?;
             self.left -= count;
             bytes = &bytes[count..];
         }
@@ -136,7 +139,7 @@ mod tests {
             let mut deframer = Deframer::default();
             for packet in wire.chunks(size) {
                 deframer
-                    .feed::<()>(packet, &mut |channel, bytes| {
+                    .feed::<()>(packet, &mut |channel, _, bytes| {
                         let at = match channel {
                             Channel::Output => 0,
                             Channel::Error => 1,
