@@ -1,8 +1,8 @@
 //! The daemon's side: what it inherited, what it asks of its keeper, and the next keeper when this one was killed.
 
+use crate::Listener;
 use crate::handover::{self, Inheritance};
 use crate::protocol::{RESUME_ROLE, Reply, Request, RunningDaemon};
-use crate::Listener;
 use corten_shim::packet::{self, Incoming, Packet};
 use corten_std::{Classified, ErrorClass};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -74,14 +74,8 @@ impl Keeper {
         // The keeper's mask came with us; what waits behind it comes now, nothing was lost.
         corten_sys::process::set_signal_mask(&[]).map_err(KeeperError::NoKeeper)?;
         let inheritance = handover::receive(&channel).map_err(KeeperError::NoKeeper)?;
-        let state = State {
-            inheritance,
-            channel,
-            generation: 0,
-            since: Instant::now(),
-            child: None,
-            ending: false,
-        };
+        let state =
+            State { inheritance, channel, generation: 0, since: Instant::now(), child: None, ending: false };
         Ok(Self { shared: Arc::new(Mutex::new(state)) })
     }
 
@@ -114,11 +108,16 @@ impl Keeper {
     ///
     /// # Errors
     /// Where it was not forked.
-    pub fn fork_shim(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<Option<i32>, KeeperError> {
+    pub fn fork_shim(
+        &self,
+        request: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Option<i32>, KeeperError> {
         let mut state = self.lock();
         loop {
             // The shim keeps the writing end open: if the keeper dies in between, this tells whether there is one.
-            let (witness, held_by_shim) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| KeeperError::Lost(error.into()))?;
+            let (witness, held_by_shim) =
+                pipe_with(PipeFlags::CLOEXEC).map_err(|error| KeeperError::Lost(error.into()))?;
             let mut copies = descriptors
                 .iter()
                 .map(BorrowedFd::try_clone_to_owned)
@@ -145,7 +144,11 @@ impl Keeper {
     /// Where the keeper cannot be reached.
     pub fn hold(&self, name: &str, descriptors: Vec<OwnedFd>) -> Result<(), KeeperError> {
         let mut state = self.lock();
-        let copies = descriptors.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>().map_err(KeeperError::Lost)?;
+        let copies = descriptors
+            .iter()
+            .map(OwnedFd::try_clone)
+            .collect::<io::Result<_>>()
+            .map_err(KeeperError::Lost)?;
         // First ours: the next keeper is given these.
         state.inheritance.held.insert(name.to_owned(), descriptors);
         state.ask(&Request::Hold { name: name.to_owned() }, copies)
@@ -233,7 +236,11 @@ impl Keeper {
 impl State {
     /// Asks for something that may be asked twice; a keeper that was killed is replaced.
     fn ask(&mut self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<(), KeeperError> {
-        let copies = descriptors.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>().map_err(KeeperError::Lost)?;
+        let copies = descriptors
+            .iter()
+            .map(OwnedFd::try_clone)
+            .collect::<io::Result<_>>()
+            .map_err(KeeperError::Lost)?;
         let reply = match self.ask_once(request, &[], copies) {
             Ok(reply) => reply,
             Err(error) if self.ending => return Err(KeeperError::Lost(error)),

@@ -89,7 +89,12 @@ pub(crate) fn take_standard_input() -> io::Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
     match rustix::net::sockopt::socket_type(stdin) {
         Ok(SocketType::SEQPACKET) => {}
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is not a keeper's socket")),
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "standard input is not a keeper's socket",
+            ));
+        }
     }
     let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;

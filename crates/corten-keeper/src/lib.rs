@@ -103,7 +103,8 @@ pub fn run(settings: Settings) -> Result<std::convert::Infallible, BeginError> {
 /// Where it cannot begin (another keeper has the folder, a folder cannot be made, not root), or nothing was handed
 /// over; no daemon was started then.
 pub fn resume() -> Result<i32, BeginError> {
-    let inheritance = handover::take_standard_input().and_then(handover::receive).map_err(BeginError::HandOver)?;
+    let inheritance =
+        handover::take_standard_input().and_then(handover::receive).map_err(BeginError::HandOver)?;
     if inheritance.daemon.is_some_and(|daemon| !daemon.replace) {
         // Started by a daemon: not of its session.
         let _ = rustix::process::setsid();
@@ -140,7 +141,9 @@ fn socket_path(socket: &OwnedFd) -> Option<PathBuf> {
 /// # Errors
 /// `AddrInUse` where somebody listens there, else what the kernel says.
 pub fn listen_unix(path: &std::path::Path, group: Option<u32>) -> io::Result<OwnedFd> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    };
     let new = || socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let address = SocketAddrUnix::new(path)?;
     match connect(new()?, &address) {

@@ -11,7 +11,7 @@ use crate::protocol::{DAEMON_ROLE, RESUME_ROLE, Reply, Request, RunningDaemon, S
 use crate::restart::{Decision, Ending, Situation, decide};
 use crate::view::{View, ViewError};
 use corten_shim::packet::{self, Incoming, Outgoing, Packet};
-use corten_std::{Paths, PathError, file};
+use corten_std::{PathError, Paths, file};
 use corten_sys::process::{self, Exit, Fork};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -76,7 +76,9 @@ impl corten_std::Classified for BeginError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Taken { .. } => Some("give the second daemon folders of its own with --exec-root and --data-root".into()),
+            Self::Taken { .. } => {
+                Some("give the second daemon folders of its own with --exec-root and --data-root".into())
+            }
             _ => None,
         }
     }
@@ -134,6 +136,8 @@ impl Role {
     pub(crate) fn begin(inheritance: handover::Inheritance) -> Result<Self, BeginError> {
         let handover::Inheritance { setup, daemon, channel, lock, listeners, held } = inheritance;
         let paths = Paths::new(&setup.data_root, &setup.exec_root);
+        // First of all: whoever reads our process id may ask us to end.
+        process::set_signal_mask(&SIGNALS).map_err(system("block signals"))?;
         let _ = process::set_name(c"corten-keeper");
         for folder in [&paths.data_root, &paths.exec_root] {
             file::create_dir_all(folder).map_err(BeginError::File)?;
@@ -144,11 +148,12 @@ impl Role {
         };
         if let Some(pid_file) = &setup.pid_file {
             let text = format!("{}\n", std::process::id());
-            file::write_atomic(pid_file, text.as_bytes(), file::Durability::Kernel).map_err(BeginError::File)?;
+            file::write_atomic(pid_file, text.as_bytes(), file::Durability::Kernel)
+                .map_err(BeginError::File)?;
         }
-        process::set_signal_mask(&SIGNALS).map_err(system("block signals"))?;
         let signals = process::signal_descriptor(&SIGNALS).map_err(system("watch signals"))?;
-        let view = if setup.private_namespace { Some(View::enter(&paths).map_err(BeginError::View)?) } else { None };
+        let view =
+            if setup.private_namespace { Some(View::enter(&paths).map_err(BeginError::View)?) } else { None };
         let mut role = Self {
             setup,
             view,
@@ -251,7 +256,8 @@ impl Role {
         if poll(&mut descriptors, timeout.as_ref()).is_err() {
             return [false; 3];
         }
-        let happened = |index: usize| descriptors.get(index).is_some_and(|polled| !polled.revents().is_empty());
+        let happened =
+            |index: usize| descriptors.get(index).is_some_and(|polled| !polled.revents().is_empty());
         [happened(0), happened(2), happened(1)]
     }
 
@@ -365,7 +371,9 @@ impl Role {
         let Packet { document, descriptors } = packet;
         let end_of_head = document.iter().position(|byte| *byte == 0).unwrap_or(document.len());
         let reply = match serde_json::from_slice(&document[..end_of_head]) {
-            Err(error) => Reply::Failed { message: format!("the keeper does not understand the request: {error}") },
+            Err(error) => {
+                Reply::Failed { message: format!("the keeper does not understand the request: {error}") }
+            }
             Ok(Request::Ready) => {
                 daemon.ready = true;
                 self.ever_ready = true;
@@ -431,7 +439,10 @@ impl Role {
             }
         };
         let (Ok(error) | Err(error)) = attempt();
-        complain(&format!("cannot run `{}`, the present program stays: {error}", self.setup.program.display()));
+        complain(&format!(
+            "cannot run `{}`, the present program stays: {error}",
+            self.setup.program.display()
+        ));
     }
 
     /// Leaves nothing behind but the shims, which go on.

@@ -43,14 +43,16 @@ impl View {
     pub(crate) fn enter(paths: &Paths) -> Result<Self, ViewError> {
         let host = open_own_namespace().map_err(system("open the host's mount namespace"))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let host_root = rustix::fs::open("/", flags, Mode::empty()).map_err(system("open the host's root"))?;
+        let host_root =
+            rustix::fs::open("/", flags, Mode::empty()).map_err(system("open the host's root"))?;
         let mut trees = Vec::new();
         for path in [Path::new("/proc"), Path::new("/dev/null"), &paths.data_root, &paths.exec_root] {
             // The name that was given stays, also where it leads over links, which are not there in our view.
             let path = std::path::absolute(path).map_err(system("find a folder"))?;
             let tree = mount::clone_tree(&path, false).map_err(ViewError::Mount)?;
             // Else what is mounted on the host below these folders would follow us.
-            let change = AttributeChange { propagation: Some(Propagation::Private), ..AttributeChange::default() };
+            let change =
+                AttributeChange { propagation: Some(Propagation::Private), ..AttributeChange::default() };
             mount::set_attributes(tree.as_fd(), &change).map_err(system("make a mount private"))?;
             trees.push((path, tree));
         }
@@ -77,7 +79,8 @@ impl View {
     pub(crate) fn on_host<T>(&self, inside: impl FnOnce() -> T) -> io::Result<T> {
         self.leave()?;
         let result = inside();
-        enter_namespace(self.own.as_fd(), Namespaces::MOUNT).expect("a namespace that is held can be entered");
+        enter_namespace(self.own.as_fd(), Namespaces::MOUNT)
+            .expect("a namespace that is held can be entered");
         Ok(result)
     }
 

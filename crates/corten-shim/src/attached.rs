@@ -263,9 +263,8 @@ impl Attached {
     fn send(&mut self, parts: &[&[u8]]) -> Option<usize> {
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let sent = retry(|| {
-            rustix::net::sendmsg(&self.socket, &slices, &mut SendAncillaryBuffer::default(), flags)
-        });
+        let sent =
+            retry(|| rustix::net::sendmsg(&self.socket, &slices, &mut SendAncillaryBuffer::default(), flags));
         match sent {
             Ok(sent) => Some(sent),
             Err(Errno::AGAIN | Errno::NOBUFS) => Some(0),

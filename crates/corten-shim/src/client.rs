@@ -62,7 +62,9 @@ impl ShimError {
     /// The runtime's error, where a start or an exec failed in it.
     pub fn launch(&self) -> Option<corten_runtime::LaunchError> {
         match self {
-            Self::Refused(Failure { launch: Some(launch), .. }) => serde_json::from_value(launch.clone()).ok(),
+            Self::Refused(Failure { launch: Some(launch), .. }) => {
+                serde_json::from_value(launch.clone()).ok()
+            }
             _ => None,
         }
     }
@@ -117,7 +119,9 @@ pub fn prepare(
 ) -> io::Result<(PreparedStart, Shim, Events)> {
     let (ours, theirs) = packet::pair()?;
     let mut list = vec![(DescriptorRole::Control, theirs), (DescriptorRole::Root, descriptors.root)];
-    list.extend(descriptors.mount_trees.into_iter().map(|(index, tree)| (DescriptorRole::Mount { index }, tree)));
+    list.extend(
+        descriptors.mount_trees.into_iter().map(|(index, tree)| (DescriptorRole::Mount { index }, tree)),
+    );
     list.extend(descriptors.network_namespace.map(|namespace| (DescriptorRole::NetworkNamespace, namespace)));
     let (shape, folders) = descriptors.cgroup.into_parts();
     request.cgroup = shape;
@@ -130,7 +134,9 @@ pub fn prepare(
         request.attach.push(attach);
         list.push((DescriptorRole::Attach { index }, client));
     }
-    list.extend(descriptors.keep.into_iter().map(|(name, descriptor)| (DescriptorRole::Keep { name }, descriptor)));
+    list.extend(
+        descriptors.keep.into_iter().map(|(name, descriptor)| (DescriptorRole::Keep { name }, descriptor)),
+    );
     request.version = VERSION;
     let (roles, descriptors) = list.into_iter().unzip();
     request.descriptors = roles;
@@ -159,7 +165,7 @@ pub struct Shim {
 #[derive(Debug)]
 pub struct Events {
     connection: Arc<Connection>,
-    events: mpsc::UnboundedReceiver<NumberedEvent>,
+    queue: mpsc::UnboundedReceiver<NumberedEvent>,
     /// Number of the event that [`Events::next`] gave last.
     given: Option<u64>,
 }
@@ -222,10 +228,15 @@ impl Shim {
         let (event_sender, events) = mpsc::unbounded_channel();
         let (started_sender, started) = watch::channel(None);
         let writer = tokio::spawn(write_packets(Arc::clone(&socket), Arc::clone(&shared)));
-        let reader = tokio::spawn(read_packets(Arc::clone(&socket), Arc::clone(&shared), event_sender, started_sender));
+        let reader = tokio::spawn(read_packets(
+            Arc::clone(&socket),
+            Arc::clone(&shared),
+            event_sender,
+            started_sender,
+        ));
         let tasks = [reader.abort_handle(), writer.abort_handle()];
         let connection = Arc::new(Connection { socket, shared, tasks, started });
-        Ok((Self { connection: Arc::clone(&connection) }, Events { connection, events, given: None }))
+        Ok((Self { connection: Arc::clone(&connection) }, Events { connection, queue: events, given: None }))
     }
 
     /// Finds the shim of a container again by its run folder. Events that no daemon has acknowledged come again.
@@ -262,7 +273,12 @@ impl Shim {
     ///
     /// # Errors
     /// [`FailureCode::NotFound`] or [`FailureCode::Ended`] where there is no such running process.
-    pub async fn attach(&self, exec_id: Option<&str>, attach: AttachRequest, client: OwnedFd) -> Result<(), ShimError> {
+    pub async fn attach(
+        &self,
+        exec_id: Option<&str>,
+        attach: AttachRequest,
+        client: OwnedFd,
+    ) -> Result<(), ShimError> {
         let request = Request::Attach { target: Target::of(exec_id), attach };
         let roles = vec![DescriptorRole::Attach { index: 0 }];
         self.send(request, roles, vec![client]).await.map(drop)
@@ -368,7 +384,7 @@ impl Events {
         if let Some(number) = self.given.take() {
             self.connection.acknowledge(number);
         }
-        let event = self.events.recv().await?;
+        let event = self.queue.recv().await?;
         self.given = Some(event.number);
         Some(event.event)
     }
@@ -399,7 +415,8 @@ impl Connection {
             .map_err(|error| ShimError::Send(error.into()))?;
         let mut packet = Outgoing::new(document, descriptors).map_err(ShimError::Send)?;
         // Mostly the socket takes it at once, and no task has to wake up.
-        let sent = state.queue.is_empty() && packet.send(self.socket.get_ref().as_fd()).map_err(ShimError::Send)?;
+        let sent =
+            state.queue.is_empty() && packet.send(self.socket.get_ref().as_fd()).map_err(ShimError::Send)?;
         if !sent {
             state.queue.push_back(packet);
             self.shared.queued.notify_one();

@@ -131,7 +131,8 @@ fn decode(document: &[u8]) -> Result<ClientPacket, Option<(u64, Failure)>> {
         let envelope: Envelope = serde_json::from_slice(document).ok()?;
         // A name that serde does not know is a newer daemon's request; everything else is a broken document.
         let text = error.to_string();
-        let code = if text.starts_with("unknown variant") { FailureCode::Unsupported } else { FailureCode::Invalid };
+        let code =
+            if text.starts_with("unknown variant") { FailureCode::Unsupported } else { FailureCode::Invalid };
         Some((envelope.sequence, failure(code, format!("the shim does not understand the request: {text}"))))
     })
 }
@@ -144,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_newer_daemons_request_is_answered() {
-        let (sequence, failure) = decode(br#"{"sequence":7,"request":{"levitate":{"height":3}}}"#).unwrap_err().unwrap();
+        let (sequence, failure) =
+            decode(br#"{"sequence":7,"request":{"levitate":{"height":3}}}"#).unwrap_err().unwrap();
         assert_eq!((sequence, failure.code), (7, FailureCode::Unsupported));
         let (sequence, failure) = decode(br#"{"sequence":8,"request":{"resize":{}}}"#).unwrap_err().unwrap();
         assert_eq!((sequence, failure.code), (8, FailureCode::Invalid));
@@ -153,8 +155,13 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_accepted() {
-        let packet = decode(br#"{"sequence":1,"later":1,"request":{"signal":{"target":{"x":1},"signal":9,"why":"x"}}}"#);
-        assert!(matches!(packet.unwrap().request, Request::Signal { signal: 9, target: Target { exec_id: None, .. } }));
+        let packet = decode(
+            br#"{"sequence":1,"later":1,"request":{"signal":{"target":{"x":1},"signal":9,"why":"x"}}}"#,
+        );
+        assert!(matches!(
+            packet.unwrap().request,
+            Request::Signal { signal: 9, target: Target { exec_id: None, .. } }
+        ));
     }
 
     proptest! {

@@ -11,8 +11,8 @@
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
@@ -84,7 +84,11 @@ impl Outgoing {
         let mut messages = VecDeque::new();
         let mut left = descriptors.len();
         while left > MOST_DESCRIPTORS {
-            messages.push_back(Message { kind: DESCRIPTORS, document: Vec::new(), descriptors: MOST_DESCRIPTORS });
+            messages.push_back(Message {
+                kind: DESCRIPTORS,
+                document: Vec::new(),
+                descriptors: MOST_DESCRIPTORS,
+            });
             left -= MOST_DESCRIPTORS;
         }
         messages.push_back(Message { kind, document, descriptors: left });
@@ -113,7 +117,12 @@ impl Outgoing {
     }
 }
 
-fn send_message(socket: BorrowedFd<'_>, kind: u8, document: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+fn send_message(
+    socket: BorrowedFd<'_>,
+    kind: u8,
+    document: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
@@ -158,11 +167,15 @@ impl Incoming {
                 DESCRIPTORS => {}
                 INLINE => {
                     message.remove(0);
-                    return Ok(Some(Packet { document: message, descriptors: std::mem::take(&mut self.descriptors) }));
+                    return Ok(Some(Packet {
+                        document: message,
+                        descriptors: std::mem::take(&mut self.descriptors),
+                    }));
                 }
                 IN_FILE => {
                     let mut descriptors = std::mem::take(&mut self.descriptors);
-                    let file = descriptors.pop().ok_or_else(|| invalid("a packet's memory file is missing"))?;
+                    let file =
+                        descriptors.pop().ok_or_else(|| invalid("a packet's memory file is missing"))?;
                     return Ok(Some(Packet { document: read_memory_file(file)?, descriptors }));
                 }
                 _ => return Err(invalid("not a packet")),
@@ -189,12 +202,14 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Packet> {
 fn receive_message(socket: BorrowedFd<'_>, descriptors: &mut Vec<OwnedFd>) -> io::Result<Option<Vec<u8>>> {
     // The length first: a shim shall not keep 64 kB for what is mostly a hundred bytes.
     let peek = RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT;
-    let length = match retry(|| peeked(rustix::net::recv(socket, &mut [0_u8; 1][..], peek).map(|(_, length)| length))) {
-        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(length) => length,
-        Err(Errno::AGAIN) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let length =
+        match retry(|| peeked(rustix::net::recv(socket, &mut [0_u8; 1][..], peek).map(|(_, length)| length)))
+        {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => length,
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
     if length > LONGEST_INLINE + 1 {
         return Err(invalid("a message is too long"));
     }
@@ -202,9 +217,8 @@ fn receive_message(socket: BorrowedFd<'_>, descriptors: &mut Vec<OwnedFd>) -> io
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = retry(|| {
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut message)], &mut ancillary, flags)
-    })?;
+    let received =
+        retry(|| rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut message)], &mut ancillary, flags))?;
     for part in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(passed) = part {
             descriptors.extend(passed);
@@ -272,7 +286,9 @@ mod tests {
 
     #[test]
     fn documents_of_any_length_and_many_descriptors_arrive() {
-        for (length, count) in [(0, 0), (10, 1), (LONGEST_INLINE, 253), (LONGEST_INLINE + 1, 253), (1 << 20, 600)] {
+        for (length, count) in
+            [(0, 0), (10, 1), (LONGEST_INLINE, 253), (LONGEST_INLINE + 1, 253), (1 << 20, 600)]
+        {
             let (left, right) = pair().unwrap();
             let document = vec![7_u8; length];
             let sent = document.clone();

@@ -9,21 +9,21 @@
 //! A process (the container's first, or an exec) ends in the same three steps: its handle becomes readable and it is
 //! reaped; what it left in its pipes is read; then its end is told and its clients are let go.
 
+mod requests;
+
 use crate::control::{Connection, failure, listen};
 use crate::log::LogWriter;
 use crate::packet::retry;
 use crate::protocol::{
-    AttachRequest, ClientPacket, DescriptorRole, Event, ExecExit, ExecRequest, ExecStatus, Exit, ExitRecord, Failure,
-    FailureCode, NumberedEvent, OLDEST_VERSION, Reply, Request, SOCKET_NAME, ServerPacket, Started, Status, Target,
-    VERSION,
+    AttachRequest, Event, ExecExit, Exit, ExitRecord, Failure, FailureCode, NumberedEvent, SOCKET_NAME,
+    ServerPacket, Started, VERSION,
 };
 use crate::start::{Start, launch_failure};
 use crate::streams::{Port, Read, StreamOptions, Streams};
 use corten_runtime::cgroup::CgroupHandle;
-use corten_runtime::{Container, Hardening, LaunchRequest, Launched};
+use corten_runtime::{Hardening, LaunchRequest, Launched};
 use corten_std::{Timestamp, chain, file};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::SocketFlags;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -88,7 +88,8 @@ pub(crate) struct Role {
 /// Starts the container and stays until everything about it is told. Returns the shim's own exit code.
 pub(crate) fn run(start: Start) -> i32 {
     let Start { request, control, parts, attach, keep, seccomp, hardening, cgroup } = start;
-    let mut connections: Vec<Connection> = control.map(|socket| Connection::new(socket, true)).into_iter().collect();
+    let mut connections: Vec<Connection> =
+        control.map(|socket| Connection::new(socket, true)).into_iter().collect();
     match start_container(&request, parts, attach, seccomp.as_ref(), &hardening) {
         Err(failure) => {
             for connection in &mut connections {
@@ -130,7 +131,8 @@ fn start_container(
     seccomp: Option<&corten_runtime::seccomp::Program>,
     hardening: &Hardening,
 ) -> Result<(Process, OwnedFd), Failure> {
-    let system = |what: &str, error: &std::io::Error| failure(FailureCode::System, format!("{what}: {error}"));
+    let system =
+        |what: &str, error: &std::io::Error| failure(FailureCode::System, format!("{what}: {error}"));
     let listener = listen(&request.run_dir)
         .map_err(|error| system(&format!("cannot listen in `{}`", request.run_dir.display()), &error))?;
     let process = request.spec.process.as_ref();
@@ -170,7 +172,15 @@ impl Process {
                 .map_err(|error| failure(FailureCode::System, format!("cannot use the terminal: {error}")))?;
         }
         let started = Started { pid: launched.pid, start_time: launched.start_time, at: Timestamp::now() };
-        Ok(Self { exec_id, started, pidfd: launched.pidfd, exit: None, drain_until: None, told: false, streams })
+        Ok(Self {
+            exec_id,
+            started,
+            pidfd: launched.pidfd,
+            exit: None,
+            drain_until: None,
+            told: false,
+            streams,
+        })
     }
 }
 
@@ -209,7 +219,8 @@ impl Role {
                 Source::Port(index, Port::Input) => self.processes[index].streams.write_input(),
                 Source::Port(index, Port::Output(output)) => self.read(index, output, buffer),
                 Source::Port(index, Port::Client(client)) => {
-                    let detached = self.processes[index].streams.client_ready(client, readable, writable, hung_up);
+                    let detached =
+                        self.processes[index].streams.client_ready(client, readable, writable, hung_up);
                     self.tell_detached(index, detached);
                 }
             }
@@ -309,7 +320,9 @@ impl Role {
         process.streams.drain();
         if is_main {
             // They end with the pid namespace; where it is not the container's own, it is for us to end them.
-            for exec in self.processes.iter().filter(|process| process.exec_id.is_some() && process.exit.is_none()) {
+            for exec in
+                self.processes.iter().filter(|process| process.exec_id.is_some() && process.exit.is_none())
+            {
                 let _ = corten_sys::process::pidfd_send_signal(exec.pidfd.as_fd(), 9);
             }
         }
@@ -336,7 +349,8 @@ impl Role {
         if !self.recorded && self.record_at.is_some_and(|at| now >= at) {
             self.record();
         }
-        self.processes.retain(|process| process.exec_id.is_none() || !process.told || process.streams.clients() > 0);
+        self.processes
+            .retain(|process| process.exec_id.is_none() || !process.told || process.streams.clients() > 0);
         self.connections.retain(|connection| !connection.gone);
     }
 
@@ -414,171 +428,5 @@ impl Role {
             connection.send(&ServerPacket::Event(event.clone()), Vec::new());
         }
         self.events.push(event);
-    }
-
-    fn accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        let Ok(socket) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC) else { return };
-        // The folder is closed to others already; a socket handed on shall not open it again.
-        let own = rustix::process::geteuid().as_raw();
-        if corten_sys::socket::peer_credentials(&socket).is_ok_and(|peer| peer.uid == own || peer.uid == 0) {
-            self.connections.push(Connection::new(socket, false));
-        }
-    }
-
-    /// Answers what a daemon asks.
-    fn serve(&mut self, index: usize) {
-        while let Some((packet, descriptors)) = self.connections[index].receive() {
-            let ClientPacket { sequence, request, descriptors: roles } = packet;
-            let hello = matches!(request, Request::Hello { .. });
-            let (result, returned) = match self.answer(request, roles, descriptors) {
-                Ok((reply, returned)) => (Ok(reply), returned),
-                Err(failure) => (Err(failure), Vec::new()),
-            };
-            let welcome = hello && result.is_ok();
-            let connection = &mut self.connections[index];
-            connection.reply(sequence, result, returned);
-            if welcome {
-                connection.subscribed = true;
-                for event in &self.events {
-                    connection.send(&ServerPacket::Event(event.clone()), Vec::new());
-                }
-            }
-        }
-    }
-
-    fn answer(
-        &mut self,
-        request: Request,
-        roles: Vec<DescriptorRole>,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<(Reply, Vec<OwnedFd>), Failure> {
-        let client = roles
-            .into_iter()
-            .zip(descriptors)
-            .find_map(|(role, descriptor)| matches!(role, DescriptorRole::Attach { .. }).then_some(descriptor));
-        let done = Ok((Reply::Done, Vec::new()));
-        match request {
-            Request::Hello { version } if version < OLDEST_VERSION => Err(failure(
-                FailureCode::Unsupported,
-                format!("the shim speaks versions {OLDEST_VERSION} to {VERSION}, not {version}"),
-            )),
-            Request::Hello { .. } => Ok((Reply::Welcome { version: VERSION, status: self.status() }, Vec::new())),
-            Request::Status => Ok((Reply::Status(self.status()), Vec::new())),
-            Request::Attach { target, attach } => {
-                let client = client.ok_or_else(|| failure(FailureCode::Invalid, "the client's socket is missing"))?;
-                self.find_running(&target)?.streams.attach(attach, client);
-                done
-            }
-            Request::Exec(request) => {
-                let started = self.exec(*request, client)?;
-                Ok((Reply::Started(started), Vec::new()))
-            }
-            Request::Resize { target, size } => {
-                let process = self.find_running(&target)?;
-                let terminal = process
-                    .streams
-                    .terminal()
-                    .ok_or_else(|| failure(FailureCode::Invalid, "the process has no terminal"))?;
-                let size = corten_sys::terminal::Size { rows: size.height, columns: size.width };
-                corten_sys::terminal::set_size(terminal, size).map_err(|error| {
-                    failure(FailureCode::System, format!("cannot change the terminal's size: {error}"))
-                })?;
-                done
-            }
-            Request::Signal { target, signal } => {
-                let process = self.find_running(&target)?;
-                corten_sys::process::pidfd_send_signal(process.pidfd.as_fd(), signal).map_err(|error| {
-                    let code = match error.raw_os_error() {
-                        Some(3) => FailureCode::Ended,
-                        Some(22) => FailureCode::Invalid,
-                        _ => FailureCode::System,
-                    };
-                    failure(code, format!("cannot send signal {signal}: {error}"))
-                })?;
-                done
-            }
-            Request::CloseStdin { target } => {
-                self.find_running(&target)?.streams.close_input();
-                done
-            }
-            Request::Acknowledge { event } => {
-                self.events.retain(|kept| kept.number > event);
-                done
-            }
-            Request::Descriptor { name } => {
-                let kept = self.keep.iter().find(|(kept, _)| *kept == name);
-                let (_, descriptor) = kept
-                    .ok_or_else(|| failure(FailureCode::NotFound, format!("no descriptor `{name}` is kept here")))?;
-                let copy = descriptor
-                    .try_clone()
-                    .map_err(|error| failure(FailureCode::System, format!("cannot copy a descriptor: {error}")))?;
-                Ok((Reply::Done, vec![copy]))
-            }
-            Request::ReopenLog => {
-                self.log.reopen();
-                done
-            }
-        }
-    }
-
-    fn status(&self) -> Status {
-        let main = self.processes.first();
-        Status {
-            id: self.id.clone(),
-            shim_pid: std::process::id() as i32,
-            started: main.map(|process| process.started),
-            exited: main.and_then(|process| process.exit),
-            execs: self
-                .processes
-                .iter()
-                .filter(|process| process.exit.is_none())
-                .filter_map(|process| Some(ExecStatus { exec_id: process.exec_id.clone()?, started: process.started }))
-                .collect(),
-            clients: self.processes.iter().map(|process| process.streams.clients()).sum(),
-        }
-    }
-
-    fn find_running(&mut self, target: &Target) -> Result<&mut Process, Failure> {
-        if target.container.as_ref().is_some_and(|container| *container != self.id) {
-            return Err(failure(FailureCode::NotFound, "this shim has no such container"));
-        }
-        let found = self.processes.iter_mut().find(|process| process.exec_id == target.exec_id);
-        match found {
-            None => Err(failure(FailureCode::NotFound, "there is no such exec")),
-            Some(process) if process.exit.is_some() => Err(failure(FailureCode::Ended, "the process has ended")),
-            Some(process) => Ok(process),
-        }
-    }
-
-    fn exec(&mut self, request: ExecRequest, client: Option<OwnedFd>) -> Result<Started, Failure> {
-        let main = self.find_running(&Target::main())?;
-        let (pid, pidfd) = (main.started.pid, main.pidfd.try_clone());
-        let pidfd = pidfd.map_err(|error| failure(FailureCode::System, format!("cannot copy a handle: {error}")))?;
-        if self.processes.iter().any(|process| process.exec_id.as_ref() == Some(&request.exec_id)) {
-            return Err(failure(FailureCode::Conflict, format!("the exec {} runs already", request.exec_id)));
-        }
-        let options =
-            StreamOptions { terminal: request.process.terminal, open_stdin: request.open_stdin, stdin_once: true };
-        let (mut streams, stdio) = Streams::new(options)
-            .map_err(|error| failure(FailureCode::System, format!("cannot make a pipe: {error}")))?;
-        let launched = corten_runtime::exec(
-            &Container { pid, pidfd },
-            corten_runtime::ExecRequest {
-                process: request.process,
-                stdio,
-                cgroup: &self.cgroup,
-                seccomp: if request.privileged { None } else { self.seccomp.as_ref() },
-                hardening: self.hardening.clone(),
-            },
-        )
-        .map_err(|error| launch_failure(&error))?;
-        if let (Some(attach), Some(client)) = (request.attach, client) {
-            streams.attach(attach, client);
-        }
-        let process = Process::new(Some(request.exec_id), launched, streams)?;
-        let started = process.started;
-        self.processes.push(process);
-        Ok(started)
     }
 }

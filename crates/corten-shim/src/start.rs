@@ -3,7 +3,9 @@
 
 use crate::control::failure;
 use crate::packet;
-use crate::protocol::{AttachRequest, DescriptorRole, Failure, FailureCode, OLDEST_VERSION, StartRequest, VERSION};
+use crate::protocol::{
+    AttachRequest, DescriptorRole, Failure, FailureCode, OLDEST_VERSION, StartRequest, VERSION,
+};
 use corten_runtime::cgroup::CgroupHandle;
 use corten_runtime::{Hardening, LaunchError, seccomp};
 use std::os::fd::OwnedFd;
@@ -47,7 +49,10 @@ pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Sta
         Err(error) => {
             // The connection is the first descriptor in every version.
             let control = descriptors.into_iter().next();
-            return Err(Refused { control, failure: invalid(&format!("the start request cannot be read: {error}")) });
+            return Err(Refused {
+                control,
+                failure: invalid(&format!("the start request cannot be read: {error}")),
+            });
         }
     };
     let mut control = None;
@@ -79,7 +84,8 @@ pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Sta
     }
     let check = || {
         if request.version < OLDEST_VERSION || request.version > VERSION {
-            let text = format!("the shim speaks versions {OLDEST_VERSION} to {VERSION}, not {}", request.version);
+            let text =
+                format!("the shim speaks versions {OLDEST_VERSION} to {VERSION}, not {}", request.version);
             return Err(failure(FailureCode::Unsupported, text));
         }
         if missing {
@@ -120,7 +126,11 @@ fn invalid(text: &str) -> Failure {
 
 /// The runtime's error as it goes over the wire.
 pub(crate) fn launch_failure(error: &LaunchError) -> Failure {
-    Failure { code: FailureCode::Launch, message: error.message.clone(), launch: serde_json::to_value(error).ok() }
+    Failure {
+        code: FailureCode::Launch,
+        message: error.message.clone(),
+        launch: serde_json::to_value(error).ok(),
+    }
 }
 
 #[cfg(test)]

@@ -187,7 +187,10 @@ impl Streams {
     }
 
     /// What to watch: `add(port, descriptor, readable, writable)`.
-    pub(crate) fn watch<'streams>(&'streams self, mut add: impl FnMut(Port, BorrowedFd<'streams>, bool, bool)) {
+    pub(crate) fn watch<'streams>(
+        &'streams self,
+        mut add: impl FnMut(Port, BorrowedFd<'streams>, bool, bool),
+    ) {
         if let Some(input) = &self.input
             && input.is_pending()
         {
@@ -203,7 +206,12 @@ impl Streams {
         let room = self.has_room();
         for (index, client) in self.clients.iter().enumerate() {
             if client.is_watched(room) {
-                add(Port::Client(index), client.socket().as_fd(), client.wants_input(room), client.wants_output());
+                add(
+                    Port::Client(index),
+                    client.socket().as_fd(),
+                    client.wants_input(room),
+                    client.wants_output(),
+                );
             }
         }
     }
@@ -249,7 +257,13 @@ impl Streams {
     }
 
     /// Something happened to a client's socket; how many detached by their keys.
-    pub(crate) fn client_ready(&mut self, index: usize, readable: bool, writable: bool, hung_up: bool) -> usize {
+    pub(crate) fn client_ready(
+        &mut self,
+        index: usize,
+        readable: bool,
+        writable: bool,
+        hung_up: bool,
+    ) -> usize {
         let mut detached = 0;
         if writable && let Some(client) = self.clients.get_mut(index) {
             client.flush();

@@ -1,9 +1,13 @@
 //! A daemon that answers one line per connection.
 
+#![expect(clippy::default_trait_access, reason = "types of other crates that this one need not name")]
+
 use corten_keeper::Keeper;
+use corten_shim::client::{StartDescriptors, prepare};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) fn role(mut arguments: impl Iterator<Item = String>) -> ExitCode {
@@ -11,6 +15,7 @@ pub(crate) fn role(mut arguments: impl Iterator<Item = String>) -> ExitCode {
         return ExitCode::from(5);
     }
     let keeper = Keeper::from_environment().unwrap();
+    let exec_root = std::path::PathBuf::from(std::env::var_os("EXEC_ROOT").unwrap());
     let listener = keeper.listeners().unwrap().pop().unwrap();
     assert_eq!(listener.name, "api");
     let listener = UnixListener::from(listener.descriptor);
@@ -40,6 +45,7 @@ pub(crate) fn role(mut arguments: impl Iterator<Item = String>) -> ExitCode {
                 let told = corten_shim::packet::receive(ours.as_fd());
                 if told.is_ok() { "forked".to_owned() } else { format!("{told:?}") }
             }
+            "run" => run(&keeper, &exec_root),
             "shutdown" => {
                 keeper.shutdown().unwrap();
                 let _ = stream.write_all(b"\n");
@@ -54,4 +60,54 @@ pub(crate) fn role(mut arguments: impl Iterator<Item = String>) -> ExitCode {
 fn held((name, mut descriptors): (String, Vec<OwnedFd>)) -> String {
     let bytes = corten_shim::packet::read_memory_file(descriptors.pop().unwrap()).unwrap();
     format!("{name}={}", String::from_utf8(bytes).unwrap())
+}
+
+/// Starts the one container: this program in a root of its own.
+fn run(keeper: &Keeper, exec_root: &Path) -> String {
+    let run_dir = exec_root.join("containers/c1");
+    let root = exec_root.join("root");
+    for folder in ["proc", "dev"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    std::fs::create_dir_all(&run_dir).unwrap();
+    std::fs::copy("/proc/self/exe", root.join("it")).unwrap();
+    let request = serde_json::json!({
+        "version": 1,
+        "id": "c1",
+        "spec": {
+            "ociVersion": "1.2.0",
+            "process": {"user": {"uid": 0, "gid": 0}, "args": ["/it", "inside"], "cwd": "/"},
+            "root": {"path": "rootfs"},
+            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+            "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network"}]},
+        },
+        "log": {"format": "json-file", "path": run_dir.join("c.log")},
+        "run_dir": run_dir,
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let descriptors = StartDescriptors {
+            root: corten_sys::mount::clone_tree(&root, false).unwrap(),
+            mount_trees: Vec::new(),
+            network_namespace: None,
+            cgroup: Default::default(),
+            seccomp: None,
+            init: None,
+            attach: Vec::new(),
+            keep: Vec::new(),
+        };
+        let (prepared, shim, _events) =
+            prepare(serde_json::from_value(request).unwrap(), descriptors).unwrap();
+        let begin = std::time::Instant::now();
+        keeper.fork_shim(&prepared.bytes, &prepared.borrowed()).unwrap();
+        let forked = begin.elapsed();
+        drop(prepared);
+        match shim.started().await {
+            Ok(_) => {
+                eprintln!("forked after {forked:?}, started after {:?}", begin.elapsed());
+                "runs".to_owned()
+            }
+            Err(error) => format!("{error:?}"),
+        }
+    })
 }

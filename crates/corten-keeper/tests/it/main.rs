@@ -13,7 +13,10 @@ use std::process::ExitCode;
 
 /// Every test of this program.
 const TESTS: &[(&str, fn())] = &[
-    ("a_killed_daemon_comes_again_and_no_client_is_refused", a_killed_daemon_comes_again_and_no_client_is_refused),
+    (
+        "a_killed_daemon_comes_again_and_no_client_is_refused",
+        a_killed_daemon_comes_again_and_no_client_is_refused,
+    ),
     ("a_killed_keeper_is_followed_by_another", a_killed_keeper_is_followed_by_another),
     ("after_both_were_killed_a_new_keeper_starts", after_both_were_killed_a_new_keeper_starts),
     ("an_orderly_end_leaves_nothing", an_orderly_end_leaves_nothing),
@@ -22,6 +25,7 @@ const TESTS: &[(&str, fn())] = &[
     ("an_upgrade_keeps_the_keepers_process_and_what_it_holds", an_upgrade_keeps_the_keepers_process),
     ("the_keeper_sees_next_to_no_mounts_and_the_daemon_the_hosts", the_keeper_sees_next_to_no_mounts),
     ("forks_go_on_while_keepers_are_killed", forks_go_on_while_keepers_are_killed),
+    ("a_container_outlives_daemons_and_keepers", a_container_outlives_daemons_and_keepers),
 ];
 
 fn main() -> ExitCode {
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
         "keeper" => end(scene::keeper_role(arguments)),
         corten_keeper::protocol::RESUME_ROLE => end(corten_keeper::resume()),
         corten_keeper::protocol::DAEMON_ROLE => daemon::role(arguments),
+        "inside" => inside(),
         "--list" => ExitCode::SUCCESS,
         filter => run_tests(if filter.starts_with('-') { "" } else { filter }),
     }
@@ -44,6 +49,18 @@ fn end(result: Result<i32, corten_keeper::BeginError>) -> ExitCode {
             ExitCode::from(99)
         }
     }
+}
+
+/// The command in the container: a line every millisecond, then a code.
+fn inside() -> ExitCode {
+    let mut out = std::io::stdout();
+    for line in 0..1500 {
+        if std::io::Write::write_all(&mut out, format!("line {line}\n").as_bytes()).is_err() {
+            return ExitCode::from(98);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    ExitCode::from(7)
 }
 
 fn run_tests(filter: &str) -> ExitCode {
@@ -98,8 +115,8 @@ fn after_both_were_killed_a_new_keeper_starts() {
         let (keeper, daemon) = (scene.keeper(), scene.daemon());
         scene::kill(keeper, 9);
         scene::kill(daemon, 9);
-        scene.gone(keeper);
-        scene.gone(daemon);
+        Scene::gone(keeper);
+        Scene::gone(daemon);
         assert!(scene.try_ask("pid").is_err());
         scene.restart();
         assert_ne!(scene.daemon(), daemon);
@@ -111,7 +128,7 @@ fn an_orderly_end_leaves_nothing() {
     let (keeper, daemon) = (scene.keeper(), scene.daemon());
     scene::kill(keeper, 15);
     assert_eq!(scene.wait(), Some(0));
-    scene.gone(daemon);
+    Scene::gone(daemon);
     assert!(!scene.socket().exists());
     assert!(!scene.pid_file().exists());
 
@@ -119,7 +136,7 @@ fn an_orderly_end_leaves_nothing() {
     let daemon = scene.daemon();
     scene.ask("shutdown");
     assert_eq!(scene.wait(), Some(0));
-    scene.gone(daemon);
+    Scene::gone(daemon);
     assert!(!scene.socket().exists());
 }
 
@@ -142,7 +159,7 @@ fn an_upgrade_keeps_the_keepers_process() {
     for _ in 0..3 {
         let daemon = scene.daemon();
         scene::kill(keeper, 1);
-        scene.gone(daemon);
+        Scene::gone(daemon);
         assert_ne!(scene.daemon(), daemon);
         assert_eq!(scene.keeper(), keeper);
         assert_eq!(scene.ask("held"), "thing=kept");
@@ -160,7 +177,8 @@ fn the_keeper_sees_next_to_no_mounts() {
     // One thread, and no descriptor that it does not need: three standard ones, lock, listener, signals, two for
     // the daemon, three for the views.
     assert_eq!(std::fs::read_dir(format!("/proc/{keeper}/task")).unwrap().count(), 1);
-    let descriptors = std::fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().map(|entry| entry.unwrap().path());
+    let descriptors =
+        std::fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().map(|entry| entry.unwrap().path());
     let descriptors: Vec<_> = descriptors.map(|path| std::fs::read_link(path).unwrap()).collect();
     assert!(descriptors.len() <= 11, "{descriptors:?}");
 }
@@ -181,4 +199,36 @@ fn forks_go_on_while_keepers_are_killed() {
         }
         forks.join().unwrap();
     });
+}
+
+fn a_container_outlives_daemons_and_keepers() {
+    let scene = Scene::start("outlives", &[]);
+    assert_eq!(scene.ask("run"), "runs");
+    let record = scene.container_file("exit.json");
+    let mut kills = 0;
+    while !record.exists() {
+        let (keeper, daemon) = (scene.keeper(), scene.daemon());
+        match kills % 3 {
+            0 => scene::kill(daemon, 9),
+            1 => {
+                scene::kill(keeper, 9);
+                scene.other_keeper(keeper);
+            }
+            _ => {
+                scene::kill(keeper, 9);
+                scene::kill(daemon, 9);
+                Scene::gone(keeper);
+                Scene::gone(daemon);
+                scene.restart();
+            }
+        }
+        kills += 1;
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
+    let record = corten_shim::exit::read(record.parent().unwrap()).unwrap().unwrap();
+    assert_eq!(record.exit.code, 7);
+    let log = std::fs::read_to_string(scene.container_file("c.log")).unwrap();
+    assert_eq!(log.lines().count(), 1500);
+    assert!(kills >= 3, "{kills}");
+    eprintln!("{kills} kills around one container");
 }

@@ -44,7 +44,7 @@ impl Scene {
     /// Starts a keeper and waits until its daemon answers.
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
         let scene = Self::begin(name, arguments);
-        scene.until("the daemon answers", || scene.try_ask("pid").ok());
+        Self::until("the daemon answers", || scene.try_ask("pid").ok());
         scene
     }
 
@@ -62,7 +62,7 @@ impl Scene {
         keeper.wait().unwrap();
         *keeper = spawn(&self.scratch, &self.arguments);
         drop(keeper);
-        self.until("the new daemon answers", || self.try_ask("pid").ok());
+        Self::until("the new daemon answers", || self.try_ask("pid").ok());
     }
 
     /// A second keeper in the same folders.
@@ -93,7 +93,7 @@ impl Scene {
 
     /// Asks until there is an answer: a connection may be cut (its daemon was killed), but never refused.
     pub(crate) fn ask(&self, line: &str) -> String {
-        self.until(line, || match self.try_ask(line) {
+        Self::until(line, || match self.try_ask(line) {
             Ok(answer) => Some(answer),
             Err(error) => {
                 assert_ne!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -113,12 +113,17 @@ impl Scene {
 
     /// Waits for the keeper that follows one that was killed.
     pub(crate) fn other_keeper(&self, old: i32) -> i32 {
-        self.until("another keeper", || Some(self.keeper()).filter(|keeper| *keeper != old))
+        Self::until("another keeper", || Some(self.keeper()).filter(|keeper| *keeper != old))
+    }
+
+    /// A file in the run folder of the container.
+    pub(crate) fn container_file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join("run/containers/c1").join(name)
     }
 
     /// Waits until a process is gone, or a zombie that nobody reaps.
-    pub(crate) fn gone(&self, pid: i32) {
-        self.until("the process is gone", || {
+    pub(crate) fn gone(pid: i32) {
+        Self::until("the process is gone", || {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             (status.is_empty() || status.contains("State:\tZ")).then_some(())
         });
@@ -129,7 +134,7 @@ impl Scene {
         self.keeper.get_mut().unwrap().wait().unwrap().code()
     }
 
-    fn until<T>(&self, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(value) = condition() {
@@ -143,13 +148,15 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // Both in one go, or one would start the other again; whoever was started in between is caught by a look at
-        // the folder that all have in their command line or pid file.
-        for _ in 0..3 {
-            if let Ok(text) = std::fs::read_to_string(self.pid_file()) {
-                kill(text.trim().parse().unwrap_or(0), 15);
-                std::thread::sleep(Duration::from_millis(100));
+        // Keeper and daemon start each other again: they are asked to end until nobody answers any more.
+        for _ in 0..50 {
+            let keeper =
+                std::fs::read_to_string(self.pid_file()).ok().and_then(|text| text.trim().parse().ok());
+            if keeper.is_none() && self.try_ask("pid").is_err() {
+                break;
             }
+            kill(keeper.unwrap_or(0), 15);
+            std::thread::sleep(Duration::from_millis(50));
         }
         let keeper = self.keeper.get_mut().unwrap();
         let _ = keeper.kill();
@@ -158,7 +165,13 @@ impl Drop for Scene {
 }
 
 fn spawn(scratch: &Scratch, arguments: &[String]) -> Child {
-    Command::new(std::env::current_exe().unwrap()).arg("keeper").arg(scratch.path()).args(arguments).spawn().unwrap()
+    Command::new(std::env::current_exe().unwrap())
+        .arg("keeper")
+        .arg(scratch.path())
+        .args(arguments)
+        .env("EXEC_ROOT", scratch.path().join("run"))
+        .spawn()
+        .unwrap()
 }
 
 /// Sends a signal by number; 0 is nobody.

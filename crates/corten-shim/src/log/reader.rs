@@ -92,7 +92,10 @@ impl LogReader {
     ///
     /// # Errors
     /// Where a file cannot be read.
-    #[expect(clippy::should_implement_trait, reason = "an iterator would be over for good at its first `None`")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would be over for good at its first `None`"
+    )]
     pub fn next(&mut self) -> Result<Option<LogEntry>, PathError> {
         while !self.ended {
             let Some(line) = self.next_line()? else { return Ok(None) };

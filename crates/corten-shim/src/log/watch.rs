@@ -23,7 +23,8 @@ impl LogWatch {
     pub fn new(log: &Path) -> Result<Self, PathError> {
         let folder = log.parent().unwrap_or_else(|| Path::new("."));
         let failed = |source: io::Error| PathError::new("watch", folder, source);
-        let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
+        let inotify =
+            init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
         let what = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
         add_watch(&inotify, folder, what | WatchFlags::ONLYDIR).map_err(|error| failed(error.into()))?;
         Ok(Self { inotify: crate::client::watched(inotify).map_err(failed)? })

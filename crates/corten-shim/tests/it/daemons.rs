@@ -12,14 +12,17 @@ use std::time::{Duration, Instant};
 
 pub(crate) fn failed_start(forker: &Forker) {
     let mut options = Options::new(&[]);
-    options.program = "missing".to_owned();
+    "missing".clone_into(&mut options.program);
     let mut client = options.attach(everything());
     let container = Container::begin(forker, options);
     let error = forker.wait(container.shim.started()).unwrap_err();
     assert_eq!(error.launch().unwrap().kind, LaunchErrorKind::CommandNotFound);
     container.shim_gone();
     assert_eq!(client.rest().0, "");
-    let left: Vec<_> = std::fs::read_dir(container.scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(container.scratch.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -57,7 +60,8 @@ pub(crate) fn rubbish(forker: &Forker) {
     let folder = container.scratch.path().to_owned();
     let raw = || {
         use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         connect(&socket, &SocketAddrUnix::new(folder.join("shim.sock")).unwrap()).unwrap();
         socket
     };
@@ -78,9 +82,13 @@ pub(crate) fn rubbish(forker: &Forker) {
     let answer = ask(br#"{"sequence":5,"request":{"checkpoint":{}}}"#.to_vec());
     let ServerPacket::Reply { sequence: 5, result: Err(failure) } = answer else { panic!("{answer:?}") };
     assert_eq!(failure.code, FailureCode::Unsupported);
-    let hello = ClientPacket { sequence: 6, request: Request::Hello { version: 99 }, descriptors: Vec::new() };
+    let hello =
+        ClientPacket { sequence: 6, request: Request::Hello { version: 99 }, descriptors: Vec::new() };
     let answer = ask(serde_json::to_vec(&hello).unwrap());
-    assert!(matches!(answer, ServerPacket::Reply { sequence: 6, result: Ok(Reply::Welcome { version: 1, .. }) }));
+    assert!(matches!(
+        answer,
+        ServerPacket::Reply { sequence: 6, result: Ok(Reply::Welcome { version: 1, .. }) }
+    ));
     assert_eq!(container.exited().code, 0);
 }
 

@@ -29,7 +29,11 @@ pub(crate) fn own_streams_and_code(forker: &Forker) {
     assert_eq!(client.rest(), ("hello\ntyped\n".to_owned(), "there\n".to_owned()));
     let Event::ExecExited { exec_id, exit } = container.event() else { panic!() };
     assert_eq!((exec_id.as_str(), exit.code), ("e1", 9));
-    assert_eq!(container.log(corten_shim::mux::Stream::Stdout), "", "an exec's output is not the container's");
+    assert_eq!(
+        container.log(corten_shim::mux::Stream::Stdout),
+        "",
+        "an exec's output is not the container's"
+    );
     // Without a client its output goes nowhere, and does not stop it.
     forker.wait(container.shim.exec(request("e2", &["bytes:1000000"], None), None)).unwrap();
     assert!(matches!(container.event(), Event::ExecExited { exit, .. } if exit.code == 0));
@@ -77,7 +81,9 @@ pub(crate) fn signals(forker: &Forker) {
 pub(crate) fn end_with_container(forker: &Forker) {
     let mut container = running(forker);
     let (mut client, theirs) = Client::new(true);
-    forker.wait(container.shim.exec(request("e1", &["out:here", "forever"], Some(everything())), Some(theirs))).unwrap();
+    forker
+        .wait(container.shim.exec(request("e1", &["out:here", "forever"], Some(everything())), Some(theirs)))
+        .unwrap();
     let early = forker.wait(container.shim.exec(request("e0", &["exit:3"], None), None)).unwrap();
     assert!(early.pid > 0);
     until_exec_ended(&container, "e0");
@@ -85,7 +91,9 @@ pub(crate) fn end_with_container(forker: &Forker) {
     assert_eq!(client.rest().0, "here\n");
     crate::scene::until("the record is there", || exit::read(container.scratch.path()).unwrap().is_some());
     assert!(matches!(container.event(), Event::ExecExited { exec_id, .. } if exec_id == "e0"));
-    assert!(matches!(container.event(), Event::ExecExited { exec_id, exit } if exec_id == "e1" && exit.code == 137));
+    assert!(
+        matches!(container.event(), Event::ExecExited { exec_id, exit } if exec_id == "e1" && exit.code == 137)
+    );
     assert_eq!(container.exited().code, 137);
     let record = exit::read(container.scratch.path()).unwrap().unwrap();
     // Nobody had acknowledged them when the record was written.

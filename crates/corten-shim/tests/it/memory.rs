@@ -17,7 +17,8 @@ pub(crate) fn ten_idle_shims(forker: &Forker) {
         })
         .collect();
     std::thread::sleep(Duration::from_millis(300));
-    let private: Vec<u64> = containers.iter().map(|container| private_kilobytes(container.shim_pid)).collect();
+    let private: Vec<u64> =
+        containers.iter().map(|container| private_kilobytes(container.shim_pid)).collect();
     // A build without optimisation; an optimised one is smaller.
     eprintln!("private memory of ten idle shims in kB: {private:?}");
     assert!(private.iter().all(|kilobytes| *kilobytes < MOST));

@@ -27,7 +27,9 @@ pub(crate) fn forker_role() -> ExitCode {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).unwrap();
     let _ = process::ignore_signal(17, true);
     loop {
-        let Ok(Packet { document, descriptors }) = packet::receive(socket.as_fd()) else { return ExitCode::SUCCESS };
+        let Ok(Packet { document, descriptors }) = packet::receive(socket.as_fd()) else {
+            return ExitCode::SUCCESS;
+        };
         match process::fork().unwrap() {
             Fork::Child => {
                 let _ = process::ignore_signal(17, false);
@@ -61,7 +63,8 @@ impl Forker {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         std::fs::copy(program, root.path().join("it")).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         Self { socket: Mutex::new(ours), child, runtime, root }
     }
 
@@ -147,8 +150,12 @@ pub(crate) struct Container<'forker> {
 pub(crate) fn spec(options: &Options) -> Spec {
     let mut args = vec![options.program.clone(), "inside".to_owned()];
     args.extend(options.steps.iter().cloned());
-    let mut spec =
-        default_spec(SpecOptions { args, terminal: options.terminal, cgroup: Mode::V2, ..SpecOptions::default() });
+    let mut spec = default_spec(SpecOptions {
+        args,
+        terminal: options.terminal,
+        cgroup: Mode::V2,
+        ..SpecOptions::default()
+    });
     // Without a cgroup of its own there is nothing to mount.
     spec.mounts.retain(|mount: &Mount| mount.kind.as_deref().is_none_or(|kind| !kind.starts_with("cgroup")));
     spec
@@ -242,7 +249,8 @@ impl<'forker> Container<'forker> {
 impl Drop for Container<'_> {
     fn drop(&mut self) {
         // The container is the shim's child, and ends here where a test failed half-way.
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.shim_pid)).unwrap_or_default();
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.shim_pid))
+            .unwrap_or_default();
         for child in children.split_ascii_whitespace() {
             let _ = process::kill(child.parse().unwrap(), 9);
         }

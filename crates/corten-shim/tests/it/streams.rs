@@ -15,8 +15,8 @@ pub(crate) fn first_byte_last_line_and_code(forker: &Forker) {
     assert_eq!((exit.code, exit.signal, exit.oom_killed), (7, None, false));
     // The record and the log are there before the event.
     assert_eq!(exit::read(container.scratch.path()).unwrap().unwrap().exit, exit);
-    let lines: String = (0..2000).map(|line| format!("line {line}\n")).collect();
-    let expected = format!("first\n{lines}no end");
+    let lines: Vec<String> = (0..2000).map(|line| format!("line {line}\n")).collect();
+    let expected = format!("first\n{}no end", lines.concat());
     assert_eq!(container.log(Stream::Stdout), expected);
     assert_eq!(container.log(Stream::Stderr), "problem\n");
     assert_eq!(client.rest(), (expected, "problem\n".to_owned()));
@@ -52,7 +52,9 @@ pub(crate) fn input_stays_open(forker: &Forker) {
     first.half_close();
     drop(first);
     let (mut second, theirs) = Client::new(false);
-    forker.wait(container.shim.attach(None, AttachRequest { framed: false, ..everything() }, theirs)).unwrap();
+    forker
+        .wait(container.shim.attach(None, AttachRequest { framed: false, ..everything() }, theirs))
+        .unwrap();
     second.send(b"two\n");
     assert_eq!(second.until("two\n"), "got two\n");
     // What is typed goes before the close.
