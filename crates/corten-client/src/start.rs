@@ -7,6 +7,8 @@ use crate::StartError;
 use corten_http::client::Endpoint;
 use corten_std::{PathError, Paths, file};
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,7 +29,7 @@ pub fn start_daemon(program: &Path, paths: &Paths, announce: &mut dyn FnMut()) -
     let lock_path = paths.start_lock();
     let lock = File::create(&lock_path).map_err(|source| PathError::new("create", &lock_path, source))?;
     lock.lock().map_err(|source| PathError::new("lock", &lock_path, source))?;
-    if endpoint.connect().is_ok() {
+    if answers(&paths.socket(), PATIENCE) {
         return Ok(());
     }
     announce();
@@ -50,7 +52,7 @@ pub fn start_daemon(program: &Path, paths: &Paths, announce: &mut dyn FnMut()) -
         .map_err(StartError::Spawn)?;
     let begun = Instant::now();
     loop {
-        if endpoint.connect().is_ok() {
+        if answers(&paths.socket(), PATIENCE.saturating_sub(begun.elapsed())) {
             return Ok(());
         }
         // The first process may hand over to another and end well; only a failure is the end.
@@ -68,12 +70,27 @@ pub fn start_daemon(program: &Path, paths: &Paths, announce: &mut dyn FnMut()) -
     }
 }
 
-/// The last line that was written to the log since `from`.
+/// Whether a daemon answers a greeting. The keeper listens before the daemon serves, so that being connected means
+/// little; one that is starting is waited for.
+fn answers(socket: &Path, patience: Duration) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket) else { return false };
+    let greeting = b"HEAD /_ping HTTP/1.1\r\nHost: corten\r\nConnection: close\r\n\r\n";
+    // A timeout of nothing would mean none at all.
+    let patience = patience.max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(patience)).is_ok()
+        && stream.write_all(greeting).is_ok()
+        && matches!(stream.read(&mut [0; 64]), Ok(count) if count > 0)
+}
+
+/// The last line that was written to the log since `from`; what the keeper says of the daemon's end only where there is
+/// nothing else, because the daemon itself knows better.
 fn last_line(log: &Path, from: u64) -> Option<String> {
     let bytes = std::fs::read(log).ok()?;
     let new = bytes.get(usize::try_from(from).ok()?..)?;
     let text = String::from_utf8_lossy(new);
-    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let own = lines().find(|line| !line.starts_with("corten keeper:"));
+    own.or_else(|| lines().next()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -85,7 +102,9 @@ mod tests {
         let path = std::env::temp_dir().join(format!("corten-client-log-{}", std::process::id()));
         std::fs::write(&path, "old trouble\n").unwrap();
         assert_eq!(last_line(&path, 12), None);
-        std::fs::write(&path, "old trouble\nfirst\nsecond\n\n").unwrap();
+        std::fs::write(&path, "old trouble\ncorten keeper: gone\n").unwrap();
+        assert_eq!(last_line(&path, 12).as_deref(), Some("corten keeper: gone"));
+        std::fs::write(&path, "old trouble\nfirst\nsecond\ncorten keeper: gone\n\n").unwrap();
         assert_eq!(last_line(&path, 12).as_deref(), Some("second"));
         std::fs::remove_file(path).unwrap();
     }
