@@ -65,6 +65,12 @@ pub(crate) fn of_program(program: &str) -> String {
     };
     let mut rows: Vec<(String, String)> =
         ENTRIES.iter().filter_map(|entry| Some((short(entry)?, about_of(entry)))).collect();
+    if program == "corten" {
+        rows.push((
+            "daemon".to_owned(),
+            "Run the daemon in the foreground (other commands start it when none runs)".to_owned(),
+        ));
+    }
     rows.sort();
     let common: Vec<_> =
         COMMON.iter().filter_map(|name| rows.iter().find(|(other, _)| other == name).cloned()).collect();

@@ -5,6 +5,7 @@
 use crate::settings::{Host, Settings};
 use corten_keeper::{Listener, listen_unix};
 use corten_std::file;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,8 +14,8 @@ use std::path::Path;
 /// Docker's own socket, taken too where nothing else answers there.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
-/// Stays until it is told to end; gives the exit code.
-pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<i32, String> {
+/// Becomes the keeper; returns only where it cannot.
+pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<Infallible, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("root is needed for now: run it with sudo".to_owned());
     }

@@ -23,7 +23,8 @@ pub fn run_keeper(arguments: &[OsString]) -> ExitCode {
         let _ = std::io::stdout().write_all(settings::HELP.as_bytes());
         return ExitCode::SUCCESS;
     }
-    finish(read_settings(arguments).and_then(|settings| keeper_role::run(&settings, arguments)))
+    let outcome = read_settings(arguments).and_then(|settings| keeper_role::run(&settings, arguments));
+    finish(outcome.map(|never| match never {}))
 }
 
 /// The role of a keeper that follows a killed one, or an upgraded one.

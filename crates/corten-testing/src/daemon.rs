@@ -122,9 +122,10 @@ impl ScratchDaemon {
         std::fs::read_to_string(self.scratch.path().join("daemon.log")).unwrap_or_default()
     }
 
-    /// The keeper's process id.
+    /// The present keeper's process id: the one that was started here, or the one that followed it.
     pub fn keeper(&self) -> u32 {
-        self.keeper.id()
+        let file = std::fs::read_to_string(self.exec_root().join("corten.pid")).unwrap_or_default();
+        file.trim().parse().unwrap_or_else(|_| self.keeper.id())
     }
 
     /// The daemon's process id, found among the machine's processes by its arguments; none while it is dead.
@@ -226,10 +227,15 @@ impl ScratchDaemon {
     }
 
     fn end(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.keeper.id().cast_signed()) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.keeper().cast_signed()) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let _ = self.keeper.wait();
+        // A keeper that followed the first is not our child.
+        let start = Instant::now();
+        while self.daemon().is_some() && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

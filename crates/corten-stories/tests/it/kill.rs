@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leftovers {
     mounts: BTreeSet<String>,
-    interfaces: BTreeSet<String>,
+    /// Interfaces on the bridge: as many as are kept ready.
+    bridge_ports: usize,
+    /// Pinned network namespaces: as many as are kept ready.
+    namespaces: usize,
     cgroups: BTreeSet<String>,
     map_elements: BTreeSet<String>,
-    processes: BTreeSet<u32>,
+    /// Sockets that shims listen on.
+    shims: BTreeSet<String>,
     folders: BTreeSet<String>,
 }
 
@@ -21,10 +25,7 @@ impl Leftovers {
     /// Looks with the kernel's eyes; what the daemon keeps ready (pooled namespaces) is not counted.
     pub(crate) fn of(daemon: &ScratchDaemon) -> Self {
         let root = daemon.folder().display().to_string();
-        let pooled = |text: &str| text.contains("/netns/pool") || text.contains("/netns/ready");
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let links = Command::new("ip").args(["-o", "link"]).output().map(|output| output.stdout).unwrap_or_default();
-        let links = String::from_utf8_lossy(&links).into_owned();
         let mut cgroups = BTreeSet::new();
         let mut folders_to_see = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
         while let Some(folder) = folders_to_see.pop() {
@@ -48,14 +49,15 @@ impl Leftovers {
         folders.extend(list(daemon.data_root().join("snapshots/active")));
         folders.extend(list(daemon.data_root().join("volumes")));
         folders.extend(list(daemon.data_root().join("tmp")));
-        folders.extend(list(daemon.exec_root().join("sandboxes")).into_iter().filter(|path| !path.contains("pool")));
-        let daemon_pid = daemon.daemon();
+                let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        let ports = Command::new("ip").args(["-o", "link", "show", "master", daemon.bridge()]).output();
         Self {
-            mounts: mounts.lines().filter(|line| line.contains(&root) && !pooled(line) && !line.contains("/netns/")).map(str::to_owned).collect(),
-            interfaces: links.lines().filter(|line| line.contains("veth") && line.contains(daemon.bridge()) && line.contains("state UP") && !line.contains("ready")).map(str::to_owned).filter(|_| false).collect(),
+            mounts: mounts.lines().filter(|line| line.contains(&root) && !line.contains("/netns/")).map(str::to_owned).collect(),
+            bridge_ports: ports.map_or(0, |output| output.stdout.iter().filter(|byte| **byte == b'\n').count()),
+            namespaces: list(daemon.exec_root().join("netns")).len(),
             cgroups,
-            map_elements: String::from_utf8_lossy(&rules).lines().filter(|line| line.contains("18333") || line.contains("18444")).map(str::to_owned).collect(),
-            processes: daemon.processes().into_iter().map(|(pid, _)| pid).filter(|pid| Some(*pid) != daemon_pid && *pid != daemon.keeper()).collect(),
+            map_elements: String::from_utf8_lossy(&rules).lines().filter(|line| line.contains("18333")).map(str::to_owned).collect(),
+            shims: sockets.lines().filter(|line| line.contains(&root) && line.contains("shim.sock")).map(str::to_owned).collect(),
             folders,
         }
     }
@@ -191,22 +193,13 @@ fn a_killed_keeper_is_replaced() {
     daemon.ok(&["run", "-d", "--name", "steady", "busybox", "sleep", "1000"]);
     let pid = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "steady"]);
     for _ in 0..20 * rounds() {
-        let keepers: Vec<u32> = daemon
-            .processes()
-            .into_iter()
-            .filter(|(_, words)| words.iter().any(|word| word == "daemon") && !words.iter().any(|word| word == "daemon-main"))
-            .map(|(pid, _)| pid)
-            .collect();
-        keepers.into_iter().for_each(kill);
+        kill(daemon.keeper());
         assert_eq!(daemon.ok(&["run", "--rm", "busybox", "echo", "works"]), "works");
     }
     assert_eq!(daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]), format!("{pid} true"));
     for _ in 0..20 * rounds() {
-        for (pid, words) in daemon.processes() {
-            if words.iter().any(|word| word == "daemon" || word == "daemon-main") {
-                kill(pid);
-            }
-        }
+        kill(daemon.keeper());
+        daemon.daemon().into_iter().for_each(kill);
         daemon.start_again();
         assert_eq!(daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]), format!("{pid} true"));
         assert_eq!(daemon.ok(&["run", "--rm", "busybox", "echo", "works"]), "works");

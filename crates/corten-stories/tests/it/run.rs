@@ -20,7 +20,7 @@ fn output_errors_and_exit_codes_come_back() {
     let Some(daemon) = daemon("codes") else { return };
     let said = daemon.corten(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7"]);
     assert_eq!((said.out.as_str(), said.err.as_str(), said.code), ("out\n", "err\n", 7));
-    assert_eq!(daemon.corten(&["run", "--rm", "busybox", "sh", "-c", "kill -9 $$"]).code, 137);
+    assert_eq!(daemon.corten(&["run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]).code, 137);
     assert_eq!(daemon.corten(&["run", "--rm", "busybox", "no-such-command"]).code, 127);
     assert_eq!(daemon.corten(&["run", "--rm", "busybox", "/etc/passwd"]).code, 126);
     assert_eq!(daemon.corten(&["run", "--rm", "no-such-image", "true"]).code, 125);

@@ -1,5 +1,6 @@
 //! `rm`.
 
+use super::together;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
@@ -36,29 +37,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let names: Vec<String> =
         arguments.containers.iter().map(|name| name.trim_matches('/').to_owned()).collect();
     let client = context.client()?;
-    // Many at once: each removal waits for a process to end, so they wait together.
-    let results: Vec<_> = if names.len() > 1 && options.force {
-        std::thread::scope(|scope| {
-            let client = &*client;
-            let lanes = names.len().min(8);
-            let handles: Vec<_> = (0..lanes)
-                .map(|lane| {
-                    let names = &names;
-                    scope.spawn(move || {
-                        let mine = names.iter().enumerate().skip(lane).step_by(lanes);
-                        mine.map(|(at, name)| (at, client.container_remove(name, options)))
-                            .collect::<Vec<_>>()
-                    })
-                })
-                .collect();
-            let mut results: Vec<_> =
-                handles.into_iter().flat_map(|handle| handle.join().unwrap_or_default()).collect();
-            results.sort_by_key(|(at, _)| *at);
-            results.into_iter().map(|(_, result)| result).collect()
-        })
-    } else {
-        names.iter().map(|name| client.container_remove(name, options)).collect()
-    };
+    let results = together(&client, &names, |client, name| client.container_remove(name, options));
     let mut failed = false;
     for (name, result) in names.iter().zip(results) {
         match result {

@@ -1,6 +1,6 @@
 //! `stop`.
 
-use super::each;
+use super::each_together;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
-    each(context, &arguments.containers, |client, name| {
+    each_together(context, &arguments.containers, |client, name| {
         client.container_stop(name, arguments.signal.as_deref(), arguments.timeout)
     })
 }

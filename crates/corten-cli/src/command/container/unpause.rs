@@ -1,6 +1,6 @@
 //! `unpause`.
 
-use super::each;
+use super::each_together;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
@@ -23,5 +23,5 @@ pub(crate) struct Arguments {
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
-    each(context, &arguments.containers, corten_client::Client::container_unpause)
+    each_together(context, &arguments.containers, corten_client::Client::container_unpause)
 }
