@@ -117,9 +117,9 @@ impl Filters {
 
     /// Whether one of the key's values begins the text; also when the key was not given.
     pub fn matches_prefix(&self, key: &str, text: &str) -> bool {
-        self.keys
-            .get(key)
-            .is_none_or(|values| values.is_empty() || values.iter().any(|value| text.starts_with(value.as_str())))
+        self.keys.get(key).is_none_or(|values| {
+            values.is_empty() || values.iter().any(|value| text.starts_with(value.as_str()))
+        })
     }
 
     /// Whether one of the key's values is the text or a regular expression found in it; also when the key was not

@@ -121,7 +121,8 @@ pub fn unescape(text: &str, plus: Plus) -> Result<String, QueryError> {
             other => plain.push(other),
         }
     }
-    Ok(String::from_utf8(plain).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(String::from_utf8(plain)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 fn hex(digit: u8) -> Option<u8> {

@@ -223,7 +223,9 @@ pub fn find(method: Method, path: &str, version: ApiVersion) -> Option<Match<'_>
         let name = match route.pattern.split_once("{}") {
             None if path == route.pattern => "",
             None => return None,
-            Some((before, after)) => path.strip_prefix(before)?.strip_suffix(after).filter(|name| !name.is_empty())?,
+            Some((before, after)) => {
+                path.strip_prefix(before)?.strip_suffix(after).filter(|name| !name.is_empty())?
+            }
         };
         Some(Match { operation: route.operation, name })
     })
@@ -269,7 +271,11 @@ mod tests {
     fn every_row_can_be_reached() {
         for route in ROUTES {
             let path = route.pattern.replace("{}", "some");
-            assert_eq!(found(route.method, &path).map(|(operation, _)| operation), Some(route.operation), "{path}");
+            assert_eq!(
+                found(route.method, &path).map(|(operation, _)| operation),
+                Some(route.operation),
+                "{path}"
+            );
         }
         let rows: HashSet<_> = ROUTES.iter().map(|route| (route.method, route.pattern)).collect();
         assert_eq!(rows.len(), ROUTES.len());

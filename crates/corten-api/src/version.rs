@@ -52,7 +52,8 @@ impl FromStr for ApiVersion {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return Err(MalformedVersion { text: text.to_owned() });
         }
-        let mut parts = text.split('.').map(|part| part.parse().unwrap_or(if part.is_empty() { 0 } else { u32::MAX }));
+        let mut parts =
+            text.split('.').map(|part| part.parse().unwrap_or(if part.is_empty() { 0 } else { u32::MAX }));
         Ok(Self { major: parts.next().unwrap_or(0), minor: parts.next().unwrap_or(0) })
     }
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 macro_rules! variables {
     ($($(#[doc = $text:literal])* $name:ident = $variable:literal;)*) => {
         $($(#[doc = $text])* pub(crate) const $name: &str = $variable;)*
+
+        /// All of them with their texts, for the reference page.
+        pub(crate) const VARIABLES: &[(&str, &str)] = &[$(($variable, concat!($($text),*))),*];
     };
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn of_command(entry: &Entry, typed: &str, declared: &Command) -> CliE
         let names: Vec<String> = names.map(|name| format!("{program} {name}")).collect();
         let _ = write!(text, "\nAliases:\n  {}\n", names.join(", "));
     }
-    let flags = flags(declared);
+    let flags = flags(declared, Some(WIDTH));
     if !flags.is_empty() {
         let _ = write!(text, "\nOptions:\n{flags}");
     }
@@ -77,7 +77,7 @@ pub(crate) fn of_program(program: &str) -> String {
     rows.retain(|(name, _)| !COMMON.contains(&name.as_str()));
     let groups: Vec<_> =
         GROUPS.iter().map(|(name, about)| ((*name).to_owned(), (*about).to_owned())).collect();
-    let global = flags(&<crate::invocation::GlobalOptions as clap::CommandFactory>::command());
+    let global = flags(&<crate::invocation::GlobalOptions as clap::CommandFactory>::command(), Some(WIDTH));
     format!(
         "Usage:  {program} [OPTIONS] COMMAND\n\nA container platform in one program\n\n\
          Common Commands:\n{}\nManagement Commands:\n{}\nCommands:\n{}\nGlobal Options:\n{global}\n\
@@ -100,8 +100,8 @@ fn table(rows: &[(String, String)]) -> String {
     })
 }
 
-/// The flags' part: name, kind of value, text, default; sorted by long name.
-fn flags(declared: &Command) -> String {
+/// The flags' part: name, kind of value, text, default; sorted by long name. Without a width nothing is broken.
+pub(crate) fn flags(declared: &Command, width: Option<usize>) -> String {
     let mut rows: Vec<(String, String, String)> = declared
         .get_arguments()
         .filter(|argument| !argument.is_positional() && !argument.is_hide_set())
@@ -120,7 +120,7 @@ fn flags(declared: &Command) -> String {
     let column = rows.iter().map(|(_, name, _)| name.chars().count()).max().unwrap_or(0) + 3;
     let mut text = String::new();
     for (_, name, about) in rows {
-        let lines = wrap(&about, WIDTH.saturating_sub(column).max(24));
+        let lines = wrap(&about, width.map_or(usize::MAX, |width| width.saturating_sub(column).max(24)));
         for (number, line) in lines.iter().enumerate() {
             let left = if number == 0 { name.as_str() } else { "" };
             let _ = writeln!(text, "{}", format!("{left:column$}{line}").trim_end());

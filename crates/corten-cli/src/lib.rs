@@ -17,6 +17,7 @@ mod flags;
 mod format;
 mod help;
 mod invocation;
+mod reference;
 mod session;
 mod tar;
 mod terminal;
@@ -25,6 +26,11 @@ mod ui;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+/// The reference page of all commands, as Markdown.
+pub fn reference() -> String {
+    reference::page()
+}
 
 /// Runs the command line; `arguments` are those of the process, its name first.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {

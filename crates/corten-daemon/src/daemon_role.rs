@@ -14,7 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves until it is told to end.
 pub(crate) fn run(settings: Settings) -> Result<(), String> {
-    tracing_subscriber::fmt().with_max_level(settings.log_level).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_max_level(settings.log_level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let keeper = Keeper::from_environment().map_err(|error| corten_std::chain(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,7 +52,8 @@ async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
 
 /// Opens the parts and joins them.
 async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
-    let store = Store::open(&settings.paths, StoreOptions::default()).map_err(|error| corten_std::chain(&error))?;
+    let store =
+        Store::open(&settings.paths, StoreOptions::default()).map_err(|error| corten_std::chain(&error))?;
     let network = NetworkManager::open(NetworkSettings::new(settings.paths.clone(), &settings.bridge))
         .map_err(|error| corten_std::chain(&error))?;
     let mut engine = EngineSettings::new(settings.paths.clone());
@@ -66,9 +71,15 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
     }
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
     engine.failpoints = Failpoints::parse(&failpoints.join(","));
-    let reserved = keeper.held().map_err(|error| format!("cannot take over what the keeper holds: {error}"))?;
-    let reserved = reserved.into_iter().flat_map(|(name, held)| held.into_iter().map(move |one| (name.clone(), one))).collect();
-    Engine::open(engine, store, network, Arc::new(Spawner(keeper)), reserved).await.map_err(|error| corten_std::chain(&error))
+    let reserved =
+        keeper.held().map_err(|error| format!("cannot take over what the keeper holds: {error}"))?;
+    let reserved = reserved
+        .into_iter()
+        .flat_map(|(name, held)| held.into_iter().map(move |one| (name.clone(), one)))
+        .collect();
+    Engine::open(engine, store, network, Arc::new(Spawner(keeper)), reserved)
+        .await
+        .map_err(|error| corten_std::chain(&error))
 }
 
 /// The keeper as what the engine asks for.

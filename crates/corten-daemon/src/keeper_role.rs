@@ -51,7 +51,11 @@ fn bind(settings: &Settings) -> Result<Vec<Listener>, String> {
                     .map_err(|error| format!("cannot listen on tcp://{address}: {error}"))?;
                 add(format!("tcp://{address}"), listener.into());
             }
-            Host::Passed => return Err("sockets passed by systemd (fd://) are not built yet; name -H unix:///path".to_owned()),
+            Host::Passed => {
+                return Err(
+                    "sockets passed by systemd (fd://) are not built yet; name -H unix:///path".to_owned()
+                );
+            }
         }
     }
     Ok(listeners)
@@ -66,7 +70,10 @@ fn unix(path: &Path, group: Option<u32>) -> Result<OwnedFd, String> {
         file::create_dir_all(folder).map_err(|error| corten_std::chain(&error))?;
     }
     listen_unix(path, group).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => format!("another daemon listens on {}: end it, or name another -H and --exec-root", path.display()),
+        io::ErrorKind::AddrInUse => format!(
+            "another daemon listens on {}: end it, or name another -H and --exec-root",
+            path.display()
+        ),
         _ => format!("cannot listen on {}: {error}", path.display()),
     })
 }

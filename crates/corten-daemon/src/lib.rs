@@ -40,7 +40,8 @@ pub fn run_daemon(arguments: &[OsString]) -> ExitCode {
 fn read_settings(arguments: &[OsString]) -> Result<Settings, String> {
     let folder = |name: &str, default: std::path::PathBuf| std::env::var_os(name).map_or(default, Into::into);
     let default = corten_std::Paths::default();
-    let paths = corten_std::Paths::new(folder(DATA_ROOT, default.data_root), folder(EXEC_ROOT, default.exec_root));
+    let paths =
+        corten_std::Paths::new(folder(DATA_ROOT, default.data_root), folder(EXEC_ROOT, default.exec_root));
     Settings::parse(paths, arguments.iter().cloned())
         .map_err(|error| format!("{error}\nSee 'corten daemon --help'."))
 }

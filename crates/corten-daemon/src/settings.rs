@@ -123,13 +123,14 @@ impl Settings {
                 _ => (text.clone(), None),
             };
             let mut value = |flag: &str| -> Result<String, SettingsError> {
-                inline.take().or_else(|| arguments.next().map(|next| next.to_string_lossy().into_owned())).ok_or_else(
-                    || SettingsError::Invalid {
+                inline
+                    .take()
+                    .or_else(|| arguments.next().map(|next| next.to_string_lossy().into_owned()))
+                    .ok_or_else(|| SettingsError::Invalid {
                         flag: flag.to_owned(),
                         value: String::new(),
                         reason: "a value is missing".to_owned(),
-                    },
-                )
+                    })
             };
             match flag.as_str() {
                 "-H" | "--host" => {
@@ -187,8 +188,15 @@ fn parse_bool(flag: &str, value: Option<&str>) -> Result<bool, SettingsError> {
 
 fn parse_bridge(flag: &str, value: String) -> Result<String, SettingsError> {
     // IFNAMSIZ is 16 with the zero byte (linux/if.h); `/` and white space are refused by dev_valid_name().
-    let valid = !value.is_empty() && value.len() < 16 && !value.contains(['/', ':']) && !value.contains(char::is_whitespace);
-    if valid { Ok(value) } else { Err(invalid(flag, &value, "an interface name has 1 to 15 characters, none of them / or :")) }
+    let valid = !value.is_empty()
+        && value.len() < 16
+        && !value.contains(['/', ':'])
+        && !value.contains(char::is_whitespace);
+    if valid {
+        Ok(value)
+    } else {
+        Err(invalid(flag, &value, "an interface name has 1 to 15 characters, none of them / or :"))
+    }
 }
 
 fn parse_cidr(flag: &str, value: &str) -> Result<(Ipv4Addr, u8), SettingsError> {
@@ -210,10 +218,9 @@ fn parse_host(flag: &str, value: &str) -> Result<Host, SettingsError> {
     }
     if let Some(address) = value.strip_prefix("tcp://") {
         let address = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
-        return address
-            .parse()
-            .map(Host::Tcp)
-            .map_err(|_| invalid(flag, value, "an address and a port are wanted, as in tcp://127.0.0.1:2375"));
+        return address.parse().map(Host::Tcp).map_err(|_| {
+            invalid(flag, value, "an address and a port are wanted, as in tcp://127.0.0.1:2375")
+        });
     }
     Err(invalid(flag, value, "unix:///path, tcp://ADDRESS:PORT or fd:// is wanted"))
 }
@@ -236,12 +243,23 @@ mod tests {
         assert_eq!(settings.bridge, "br7");
         assert!(!settings.inter_container);
         assert_eq!(settings.log_level, tracing::Level::DEBUG);
-        assert_eq!(parse("--bip 10.9.0.1/24").unwrap().bridge_address, Some((Ipv4Addr::new(10, 9, 0, 1), 24)));
+        assert_eq!(
+            parse("--bip 10.9.0.1/24").unwrap().bridge_address,
+            Some((Ipv4Addr::new(10, 9, 0, 1), 24))
+        );
     }
 
     #[test]
     fn mistakes_are_named() {
-        for line in ["--nope", "--mtu x", "-H", "--bip 1.2.3.4", "--data-root relative", "-b name-that-is-far-too-long", "x"] {
+        for line in [
+            "--nope",
+            "--mtu x",
+            "-H",
+            "--bip 1.2.3.4",
+            "--data-root relative",
+            "-b name-that-is-far-too-long",
+            "x",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -21,12 +21,15 @@ pub(crate) fn is_meant(reference: &str) -> bool {
 
 /// Makes the image. Two at once make the same one.
 pub(crate) fn make(store: &Store) -> Result<()> {
-    let failed = |error: io::Error| EngineError::from_error("making the embedded image from this program", error);
+    let failed =
+        |error: io::Error| EngineError::from_error("making the embedded image from this program", error);
     let program = File::open("/proc/self/exe").map_err(failed)?;
     let size = program.metadata().map_err(failed)?.len();
     let padding = (512 - size % 512) % 512;
     // A tar ends with two empty blocks.
-    let archive = io::Cursor::new(header("hello", size)).chain(program.take(size)).chain(io::repeat(0).take(padding + 1024));
+    let archive = io::Cursor::new(header("hello", size))
+        .chain(program.take(size))
+        .chain(io::repeat(0).take(padding + 1024));
     let platform = Platform::host();
     let config = ImageConfig {
         created: Some(Timestamp::from_unix(0, 0)),
@@ -72,7 +75,13 @@ mod tests {
 
     #[test]
     fn only_the_plain_name_means_it() {
-        for (name, meant) in [("hello-world", true), ("hello-world:latest", true), ("docker.io/library/hello-world", true), ("hello-world:1", false), ("x/hello-world", false)] {
+        for (name, meant) in [
+            ("hello-world", true),
+            ("hello-world:latest", true),
+            ("docker.io/library/hello-world", true),
+            ("hello-world:1", false),
+            ("x/hello-world", false),
+        ] {
             assert_eq!(is_meant(name), meant, "{name}");
         }
     }

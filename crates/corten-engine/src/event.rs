@@ -21,8 +21,20 @@ const QUEUE: usize = 2048;
 
 /// Keys of an event filter (Docker's `api/server/router/system`).
 const FILTER_KEYS: &[&str] = &[
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service",
-    "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 /// The one place where events are published.
@@ -50,7 +62,13 @@ impl Events {
     }
 
     /// Publishes an event of now: `kind` is `container`, `network`, `volume` or `image`; `action` as Docker names it.
-    pub(crate) fn publish(&self, kind: &'static str, action: &str, actor: &str, attributes: BTreeMap<String, String>) {
+    pub(crate) fn publish(
+        &self,
+        kind: &'static str,
+        action: &str,
+        actor: &str,
+        attributes: BTreeMap<String, String>,
+    ) {
         let mut event = Event {
             kind: kind.to_owned(),
             action: action.to_owned(),
@@ -121,7 +139,8 @@ impl Subscription {
     /// The next event that passes the filters; none once `until` is reached.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         while let Some(event) = self.past.pop_front() {
-            let in_time = self.query.until.is_none_or(|until| i128::from(event.time_nano) <= until.unix_nanos());
+            let in_time =
+                self.query.until.is_none_or(|until| i128::from(event.time_nano) <= until.unix_nanos());
             if in_time && matches(&self.query.filters, &event) {
                 return Some(event);
             }
@@ -173,7 +192,8 @@ fn matches(filters: &Filters, event: &Event) -> bool {
 fn matches_action(filters: &Filters, action: &str) -> bool {
     let first = action.split(':').next().unwrap_or(action);
     filters.matches_exactly("event", action)
-        || (matches!(first, "exec_create" | "exec_start" | "health_status") && filters.matches_exactly("event", first))
+        || (matches!(first, "exec_create" | "exec_start" | "health_status")
+            && filters.matches_exactly("event", first))
 }
 
 fn matches_object(filters: &Filters, key: &str, event: &Event) -> bool {
@@ -183,7 +203,8 @@ fn matches_object(filters: &Filters, key: &str, event: &Event) -> bool {
     // A network event is about its container too.
     let container = (key == "container").then(|| event.actor.attributes.get("container")).flatten();
     if event.kind != key {
-        return event.kind == "network" && container.is_some_and(|container| filters.matches_prefix(key, container));
+        return event.kind == "network"
+            && container.is_some_and(|container| filters.matches_prefix(key, container));
     }
     filters.matches_prefix(key, &event.actor.id)
         || event.actor.attributes.get("name").is_some_and(|name| filters.matches_prefix(key, name))
@@ -200,7 +221,8 @@ fn matches_image(filters: &Filters, event: &Event) -> bool {
         _ => name,
     };
     (event.kind == "image" && filters.matches_exactly("image", &event.actor.id))
-        || (!name.is_empty() && (filters.matches_exactly("image", name) || filters.matches_exactly("image", repository)))
+        || (!name.is_empty()
+            && (filters.matches_exactly("image", name) || filters.matches_exactly("image", repository)))
 }
 
 #[cfg(test)]
@@ -212,7 +234,11 @@ mod tests {
     }
 
     fn query(filters: &str) -> EventQuery {
-        EventQuery { since: Some(Timestamp::from_unix(0, 0)), until: Some(Timestamp::now()), filters: Filters::parse(filters).unwrap() }
+        EventQuery {
+            since: Some(Timestamp::from_unix(0, 0)),
+            until: Some(Timestamp::now()),
+            filters: Filters::parse(filters).unwrap(),
+        }
     }
 
     async fn actions(events: &Events, filters: &str) -> Vec<String> {
@@ -227,15 +253,28 @@ mod tests {
     #[tokio::test]
     async fn past_events_are_replayed_through_the_filters() {
         let events = Events::default();
-        events.publish("container", "create", "c1", attributes(&[("name", "web"), ("image", "busybox:latest"), ("a", "1")]));
-        events.publish("container", "exec_create: ls", "c1", attributes(&[("name", "web"), ("image", "busybox:latest")]));
+        events.publish(
+            "container",
+            "create",
+            "c1",
+            attributes(&[("name", "web"), ("image", "busybox:latest"), ("a", "1")]),
+        );
+        events.publish(
+            "container",
+            "exec_create: ls",
+            "c1",
+            attributes(&[("name", "web"), ("image", "busybox:latest")]),
+        );
         events.publish("network", "connect", "n1", attributes(&[("container", "c1"), ("name", "bridge")]));
         events.publish("image", "tag", "sha256:1", attributes(&[("name", "busybox:1")]));
         assert_eq!(actions(&events, "").await, ["create", "exec_create: ls", "connect", "tag"]);
         assert_eq!(actions(&events, r#"{"type":["container"]}"#).await, ["create", "exec_create: ls"]);
         assert_eq!(actions(&events, r#"{"event":["exec_create"]}"#).await, ["exec_create: ls"]);
         assert_eq!(actions(&events, r#"{"container":["web"]}"#).await, ["create", "exec_create: ls"]);
-        assert_eq!(actions(&events, r#"{"container":["c1"]}"#).await, ["create", "exec_create: ls", "connect"]);
+        assert_eq!(
+            actions(&events, r#"{"container":["c1"]}"#).await,
+            ["create", "exec_create: ls", "connect"]
+        );
         assert_eq!(actions(&events, r#"{"image":["busybox"]}"#).await, ["create", "exec_create: ls", "tag"]);
         assert_eq!(actions(&events, r#"{"label":["a=1"]}"#).await, ["create"]);
     }
@@ -248,7 +287,8 @@ mod tests {
         events.publish("volume", "create", "v", BTreeMap::new());
         let event = subscription.next().await.unwrap();
         assert_eq!((event.kind.as_str(), event.status.as_str()), ("volume", ""));
-        let mut ended = events.subscribe(EventQuery { until: Some(Timestamp::from_unix(1, 0)), ..EventQuery::default() });
+        let mut ended =
+            events.subscribe(EventQuery { until: Some(Timestamp::from_unix(1, 0)), ..EventQuery::default() });
         assert!(ended.next().await.is_none());
     }
 }

@@ -102,7 +102,8 @@ impl Execs {
         if let Err(error) = written {
             tracing::warn!(exec = id, %error, "cannot save the end of an exec");
         }
-        let attributes = record.event_attributes_with([("execID", id.to_owned()), ("exitCode", code.to_string())]);
+        let attributes =
+            record.event_attributes_with([("execID", id.to_owned()), ("exitCode", code.to_string())]);
         engine.events.publish("container", "exec_die", &record.id, attributes);
     }
 
@@ -130,7 +131,8 @@ impl Execs {
             exec.pid = 0;
         }
         drop(map);
-        let attributes = record.event_attributes_with([("execID", id.to_owned()), ("exitCode", KILLED.to_string())]);
+        let attributes =
+            record.event_attributes_with([("execID", id.to_owned()), ("exitCode", KILLED.to_string())]);
         engine.events.publish("container", "exec_die", &record.id, attributes);
     }
 
@@ -202,7 +204,9 @@ impl Engine {
             return Err(EngineError::invalid("No exec command specified"));
         };
         crate::container::attach::detach_keys(Some(&config.detach_keys))?;
-        if let Some(entry) = config.env.iter().flatten().find(|entry| entry.is_empty() || entry.starts_with('=')) {
+        if let Some(entry) =
+            config.env.iter().flatten().find(|entry| entry.is_empty() || entry.starts_with('='))
+        {
             return Err(EngineError::invalid(format!("invalid environment variable: {entry}")));
         }
         let id = id::random_id();
@@ -211,7 +215,14 @@ impl Engine {
         map.retain(|_, exec| exec.ended.is_none_or(|ended| ended.elapsed() < KEPT));
         map.insert(
             id.clone(),
-            Exec { container: handle.id.clone(), config, phase: ExecPhase::Made, pid: 0, exit_code: None, ended: None },
+            Exec {
+                container: handle.id.clone(),
+                config,
+                phase: ExecPhase::Made,
+                pid: 0,
+                exit_code: None,
+                ended: None,
+            },
         );
         Ok(CreateResponse { id })
     }
@@ -224,8 +235,12 @@ impl Engine {
             let exec = map.get(id).ok_or_else(|| no_such_exec(id))?;
             match exec.phase {
                 ExecPhase::Made => {}
-                ExecPhase::Running => return Err(EngineError::conflict(format!("Error: Exec command {id} is already running"))),
-                ExecPhase::Ended => return Err(EngineError::conflict(format!("Error: Exec command {id} has already run"))),
+                ExecPhase::Running => {
+                    return Err(EngineError::conflict(format!("Error: Exec command {id} is already running")));
+                }
+                ExecPhase::Ended => {
+                    return Err(EngineError::conflict(format!("Error: Exec command {id} has already run")));
+                }
             }
             (exec.container.clone(), exec.config.clone())
         };
@@ -372,7 +387,8 @@ impl ExecTicket {
         let (attach, client) = match socket {
             None => (None, None),
             Some(ClientSocket { socket, leftover }) => {
-                let keys = crate::container::attach::detach_keys(Some(&config.detach_keys)).unwrap_or_default();
+                let keys =
+                    crate::container::attach::detach_keys(Some(&config.detach_keys)).unwrap_or_default();
                 let attach = AttachRequest {
                     stdin: config.attach_stdin,
                     stdout: config.attach_stdout,
@@ -397,7 +413,8 @@ impl ExecTicket {
                 {
                     let mut map = self.engine.inner.execs.lock();
                     // It may have ended already; then its end was heard before this answer.
-                    if let Some(exec) = map.get_mut(&self.id).filter(|exec| exec.phase == ExecPhase::Running) {
+                    if let Some(exec) = map.get_mut(&self.id).filter(|exec| exec.phase == ExecPhase::Running)
+                    {
                         exec.pid = started.pid;
                     }
                 }
@@ -476,7 +493,9 @@ fn check_running(handle: &Handle, reference: &str) -> Result<()> {
 
 async fn resize(handle: &Handle, exec: Option<&str>, height: u16, width: u16) -> Result<()> {
     let shim = handle.ask(|reply| Request::Shim { reply }).await?;
-    shim.resize(exec, ConsoleSize { height, width }).await.map_err(|error| EngineError::because("resizing the terminal", error))
+    shim.resize(exec, ConsoleSize { height, width })
+        .await
+        .map_err(|error| EngineError::because("resizing the terminal", error))
 }
 
 /// What runs: the container's environment, folder and user where the request says nothing.
@@ -484,7 +503,9 @@ fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>) 
     let record = &view.record;
     let host = &record.host_config;
     let mut env = environment(record);
-    env.retain(|entry| !entry.starts_with("TERM=") || record.config.env.iter().flatten().any(|given| given == entry));
+    env.retain(|entry| {
+        !entry.starts_with("TERM=") || record.config.env.iter().flatten().any(|given| given == entry)
+    });
     if config.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
         env.push("TERM=xterm".to_owned());
     }
@@ -499,9 +520,11 @@ fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>) 
             host.cap_drop.as_deref().unwrap_or_default(),
         )
     };
-    let (no_new_privileges, _) =
-        crate::container::spec::security::settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)
-            .unwrap_or((false, crate::container::spec::security::Seccomp::Default));
+    let (no_new_privileges, _) = crate::container::spec::security::settle(
+        host.security_opt.as_deref().unwrap_or_default(),
+        host.privileged,
+    )
+    .unwrap_or((false, crate::container::spec::security::Seccomp::Default));
     let mut groups = User { username: Some(user).filter(|user| !user.is_empty()), ..User::default() };
     for group in host.group_add.iter().flatten() {
         match group.parse::<u32>() {

@@ -8,7 +8,8 @@ use crate::volume::blocking;
 use corten_api::container::Healthcheck;
 use corten_api::filter::Filters;
 use corten_api::image::{
-    Config, DeleteResponse, Descriptor, GraphDriver, HistoryItem, Inspect, Metadata, Platform, PruneReport, RootFs, Summary,
+    Config, DeleteResponse, Descriptor, GraphDriver, HistoryItem, Inspect, Metadata, Platform, PruneReport,
+    RootFs, Summary,
 };
 use corten_api::null::Empty;
 use corten_oci::image::{ContainerDefaults, Descriptor as StoredDescriptor};
@@ -54,9 +55,13 @@ impl Engine {
     pub async fn image_list(&self, options: &ImageListOptions) -> Result<Vec<Summary>> {
         let of = |error| EngineError::because("", error);
         let filters = &options.filters;
-        filters.validate(&["before", "dangling", "label", "label!", "reference", "since", "until"]).map_err(of)?;
+        filters
+            .validate(&["before", "dangling", "label", "label!", "reference", "since", "until"])
+            .map_err(of)?;
         let dangling = filters.flag("dangling").map_err(of)?;
-        let created = |key: &str| filters.get(key).next().map(|name| self.image(name).map(|image| image.created)).transpose();
+        let created = |key: &str| {
+            filters.get(key).next().map(|name| self.image(name).map(|image| image.created)).transpose()
+        };
         let (before, since) = (created("before")?, created("since")?);
         let until = filters.get("until").next().map(parse_until).transpose()?;
         let mut images = self.stored_images()?;
@@ -73,7 +78,10 @@ impl Engine {
             }
             let mut row = summary(image);
             if filters.contains("reference") {
-                let named = image.names.iter().filter(|name| filters.get("reference").any(|pattern| matches_pattern(pattern, name)));
+                let named = image
+                    .names
+                    .iter()
+                    .filter(|name| filters.get("reference").any(|pattern| matches_pattern(pattern, name)));
                 row.repo_tags = named.map(Reference::familiar).collect();
                 if row.repo_tags.is_empty() {
                     return None;
@@ -127,7 +135,12 @@ impl Engine {
         let (engine, reference) = (self.clone(), reference.to_owned());
         blocking(move || {
             let image = engine.image(&reference)?;
-            engine.inner.store.images().tag(&reference, &name).map_err(|error| image_error(&reference, error))?;
+            engine
+                .inner
+                .store
+                .images()
+                .tag(&reference, &name)
+                .map_err(|error| image_error(&reference, error))?;
             engine.image_event("tag", &image.id, &name.familiar());
             Ok(())
         })
@@ -143,7 +156,12 @@ impl Engine {
     fn remove_image(&self, reference: &str, force: bool) -> Result<Vec<DeleteResponse>> {
         let users = self.image_users();
         let users_of = |digest: &Digest| users.get(&digest.to_string()).cloned().unwrap_or_default();
-        let removed = self.inner.store.images().remove(reference, force, &users_of).map_err(|error| image_error(reference, error))?;
+        let removed = self
+            .inner
+            .store
+            .images()
+            .remove(reference, force, &users_of)
+            .map_err(|error| image_error(reference, error))?;
         let image = removed.iter().find_map(|step| match step {
             Removed::Deleted(digest) => Some(*digest),
             Removed::Untagged(_) => None,
@@ -196,9 +214,17 @@ impl Engine {
     }
 
     /// `POST /images/load`: reads an archive and tells of each layer and image. Blocking; call it where waiting is allowed.
-    pub fn image_load(&self, archive: impl Read + Send, progress: &mut (dyn FnMut(LoadEvent) + Send)) -> Result<Vec<Loaded>> {
-        let loaded =
-            self.inner.store.images().load(archive, progress).map_err(|error| EngineError::because("", error))?;
+    pub fn image_load(
+        &self,
+        archive: impl Read + Send,
+        progress: &mut (dyn FnMut(LoadEvent) + Send),
+    ) -> Result<Vec<Loaded>> {
+        let loaded = self
+            .inner
+            .store
+            .images()
+            .load(archive, progress)
+            .map_err(|error| EngineError::because("", error))?;
         for image in &loaded {
             let name = image.reference.as_ref().map_or_else(|| image.id.to_string(), Reference::familiar);
             self.image_event("load", &image.id, &name);

@@ -91,12 +91,15 @@ impl LogStream {
             // Looked at before the read: what a container wrote before its end is in the log when the end is seen.
             let ended = !self.view.borrow_and_update().life.phase.has_process();
             while let Some(entry) = self.reader.next().map_err(EngineError::from)? {
-                let wanted = if entry.stream == Stream::Stderr { self.options.stderr } else { self.options.stdout };
+                let wanted =
+                    if entry.stream == Stream::Stderr { self.options.stderr } else { self.options.stdout };
                 if wanted {
                     return Ok(Some(self.frame(&entry)));
                 }
             }
-            let Some(watch) = self.watch.as_ref().filter(|_| !ended && !self.reader.is_ended()) else { return Ok(None) };
+            let Some(watch) = self.watch.as_ref().filter(|_| !ended && !self.reader.is_ended()) else {
+                return Ok(None);
+            };
             let until = self.options.until.map(|until| until.since(Timestamp::now()));
             tokio::select! {
                 changed = watch.changed() => changed.map_err(|error| EngineError::from_error("watching the log", error))?,
@@ -121,8 +124,11 @@ impl LogStream {
                 text.push(' ');
             }
             if self.options.details {
-                let pairs: Vec<String> =
-                    entry.attributes.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
+                let pairs: Vec<String> = entry
+                    .attributes
+                    .iter()
+                    .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
+                    .collect();
                 text.push_str(&pairs.join(","));
                 text.push(' ');
             }
@@ -138,7 +144,9 @@ fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte))
+            }
             b' ' => escaped.push('+'),
             _ => {
                 escaped.push('%');

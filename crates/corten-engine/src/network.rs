@@ -8,7 +8,8 @@ use crate::error::{EngineError, Result};
 use crate::volume::blocking;
 use corten_api::filter::Filters;
 use corten_api::network::{
-    ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource, Inspect, Ipam, IpamConfig, PruneReport,
+    ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource, Inspect, Ipam,
+    IpamConfig, PruneReport,
 };
 use corten_network::{BridgeNetwork, NetworkManager, Subnet};
 use corten_std::{Timestamp, id};
@@ -113,7 +114,9 @@ impl Networks {
         let rows = store.records::<NetworkRecord>(TABLE);
         let mut map: BTreeMap<String, Arc<NetworkRecord>> =
             rows.list().map_err(failed)?.into_iter().map(|(id, record)| (id, Arc::new(record))).collect();
-        for (name, driver) in [("bridge", NetworkDriver::Bridge), ("host", NetworkDriver::Host), ("none", NetworkDriver::None)] {
+        for (name, driver) in
+            [("bridge", NetworkDriver::Bridge), ("host", NetworkDriver::Host), ("none", NetworkDriver::None)]
+        {
             let known = map.values().find(|record| record.name == name).cloned();
             let mut record = known.as_deref().cloned().unwrap_or_else(|| NetworkRecord {
                 id: id::random_id(),
@@ -125,7 +128,8 @@ impl Networks {
                 labels: BTreeMap::new(),
             });
             if driver == NetworkDriver::Bridge {
-                let taken: Vec<Subnet> = map.values().filter_map(|other| Some(other.bridge.as_ref()?.subnet)).collect();
+                let taken: Vec<Subnet> =
+                    map.values().filter_map(|other| Some(other.bridge.as_ref()?.subnet)).collect();
                 let (made, options) = default_bridge(manager, bridge, &record, &taken)?;
                 record.bridge = Some(made);
                 record.options = options;
@@ -137,9 +141,9 @@ impl Networks {
         }
         for record in map.values() {
             if let Some(bridge) = &record.bridge {
-                manager
-                    .ensure_network(bridge)
-                    .map_err(|error| EngineError::because(&format!("making network {}", record.name), error))?;
+                manager.ensure_network(bridge).map_err(|error| {
+                    EngineError::because(&format!("making network {}", record.name), error)
+                })?;
             }
         }
         Ok(Self { map: Mutex::new(map) })
@@ -171,12 +175,13 @@ impl Networks {
         if let Some(record) = map.values().find(|record| record.name == reference) {
             return Ok(Arc::clone(record));
         }
-        let mut matching = map.values().filter(|record| !reference.is_empty() && record.id.starts_with(reference));
+        let mut matching =
+            map.values().filter(|record| !reference.is_empty() && record.id.starts_with(reference));
         match (matching.next(), matching.next()) {
             (Some(only), None) => Ok(Arc::clone(only)),
-            (Some(_), Some(_)) => {
-                Err(EngineError::invalid(format!("network {reference} is ambiguous (several matches found based on ID prefix)")))
-            }
+            (Some(_), Some(_)) => Err(EngineError::invalid(format!(
+                "network {reference} is ambiguous (several matches found based on ID prefix)"
+            ))),
             (None, _) => Err(EngineError::not_found(format!("network {reference} not found"))),
         }
     }
@@ -190,7 +195,9 @@ fn default_bridge(
     taken: &[Subnet],
 ) -> Result<(BridgeNetwork, BTreeMap<String, String>)> {
     let subnet = match (wanted.address, &record.bridge) {
-        (Some((address, prefix)), _) => Subnet::new(address, prefix).map_err(|error| EngineError::invalid(error.to_string()))?,
+        (Some((address, prefix)), _) => {
+            Subnet::new(address, prefix).map_err(|error| EngineError::invalid(error.to_string()))?
+        }
         (None, Some(saved)) => saved.subnet,
         (None, None) => free_subnet(manager, taken)?,
     };
@@ -218,14 +225,19 @@ fn free_subnet(manager: &NetworkManager, taken: &[Subnet]) -> Result<Subnet> {
     manager
         .choose_subnet(taken)
         .map_err(|error| EngineError::because("looking for a free subnet", error))?
-        .ok_or_else(|| EngineError::system("all predefined address pools have been fully subnetted").with_hint("name a --subnet"))
+        .ok_or_else(|| {
+            EngineError::system("all predefined address pools have been fully subnetted")
+                .with_hint("name a --subnet")
+        })
 }
 
 impl Engine {
     /// `GET /networks`. Filters: `dangling`, `driver`, `id`, `label`, `name`, `scope`, `type`.
     pub async fn network_list(&self, filters: &Filters) -> Result<Vec<Inspect>> {
         let of = |error| EngineError::because("", error);
-        filters.validate(&["dangling", "driver", "id", "label", "label!", "name", "scope", "type"]).map_err(of)?;
+        filters
+            .validate(&["dangling", "driver", "id", "label", "label!", "name", "scope", "type"])
+            .map_err(of)?;
         let dangling = filters.flag("dangling").map_err(of)?;
         for kind in filters.get("type") {
             if !matches!(kind, "custom" | "builtin") {
@@ -242,7 +254,9 @@ impl Engine {
                 && filters.matches_exactly("scope", "local")
                 && filters.matches_exactly("type", if predefined { "builtin" } else { "custom" })
                 && filters.matches_label_keys(&record.labels)
-                && dangling.is_none_or(|dangling| dangling == (!predefined && self.endpoints_of(&record.name).is_empty()));
+                && dangling.is_none_or(|dangling| {
+                    dangling == (!predefined && self.endpoints_of(&record.name).is_empty())
+                });
             if passes {
                 found.push(document(&record, BTreeMap::new()));
             }
@@ -267,7 +281,10 @@ impl Engine {
         match request.driver.as_str() {
             "" | "bridge" | "default" => {}
             "host" | "null" => {
-                return Err(EngineError::forbidden(format!("only one instance of \"{}\" network is allowed", request.driver)));
+                return Err(EngineError::forbidden(format!(
+                    "only one instance of \"{}\" network is allowed",
+                    request.driver
+                )));
             }
             "overlay" => {
                 return Err(EngineError::new(
@@ -277,7 +294,9 @@ impl Engine {
                 ));
             }
             driver @ ("macvlan" | "ipvlan") => {
-                return Err(EngineError::not_implemented(format!("networks of driver {driver} are not built yet")));
+                return Err(EngineError::not_implemented(format!(
+                    "networks of driver {driver} are not built yet"
+                )));
             }
             driver => {
                 return Err(EngineError::not_found(format!(
@@ -293,8 +312,10 @@ impl Engine {
             return Err(EngineError::conflict(format!("network with name {} already exists", request.name)));
         }
         let id = id::random_id();
-        let taken: Vec<Subnet> = map.values().filter_map(|record| Some(record.bridge.as_ref()?.subnet)).collect();
-        let asked = request.ipam.as_ref().and_then(|ipam| ipam.config.as_ref()?.first()).cloned().unwrap_or_default();
+        let taken: Vec<Subnet> =
+            map.values().filter_map(|record| Some(record.bridge.as_ref()?.subnet)).collect();
+        let asked =
+            request.ipam.as_ref().and_then(|ipam| ipam.config.as_ref()?.first()).cloned().unwrap_or_default();
         let bridge = bridge_of(&self.inner.network, &id, &request, &asked, &taken)?;
         let record = NetworkRecord {
             id: id.clone(),
@@ -320,12 +341,17 @@ impl Engine {
     pub async fn network_remove(&self, reference: &str) -> Result<()> {
         let record = self.inner.networks.find(reference)?;
         if PREDEFINED.contains(&record.name.as_str()) {
-            return Err(EngineError::forbidden(format!("{} is a pre-defined network and cannot be removed", record.name)));
+            return Err(EngineError::forbidden(format!(
+                "{} is a pre-defined network and cannot be removed",
+                record.name
+            )));
         }
         let endpoints = self.endpoints_of(&record.name);
         if !endpoints.is_empty() {
-            let users: Vec<String> =
-                endpoints.iter().map(|(id, endpoint)| format!("name:\"{}\" id:\"{}\"", endpoint.name, id::short(id))).collect();
+            let users: Vec<String> = endpoints
+                .iter()
+                .map(|(id, endpoint)| format!("name:\"{}\" id:\"{}\"", endpoint.name, id::short(id)))
+                .collect();
             return Err(EngineError::forbidden(format!(
                 "error while removing network: network {} has active endpoints ({})",
                 record.name,
@@ -376,7 +402,8 @@ impl Engine {
         let records: Vec<_> = self.inner.networks.lock().values().cloned().collect();
         let mut report = PruneReport::default();
         for record in records {
-            let wanted = !PREDEFINED.contains(&record.name.as_str()) && filters.matches_label_keys(&record.labels);
+            let wanted =
+                !PREDEFINED.contains(&record.name.as_str()) && filters.matches_label_keys(&record.labels);
             if !wanted || self.network_has_containers(&record.name) {
                 continue;
             }
@@ -388,7 +415,11 @@ impl Engine {
 
     /// Whether a container, running or not, is to join this network.
     fn network_has_containers(&self, name: &str) -> bool {
-        self.inner.containers.all().iter().any(|container| container.view().record.networks.contains_key(name))
+        self.inner
+            .containers
+            .all()
+            .iter()
+            .any(|container| container.view().record.networks.contains_key(name))
     }
 
     /// Running containers of a network by full id.
@@ -396,7 +427,9 @@ impl Engine {
         let mut endpoints = BTreeMap::new();
         for container in self.inner.containers.all() {
             let view = container.view();
-            let Some(endpoint) = view.network.as_ref().and_then(|network| network.endpoints.get(name)) else { continue };
+            let Some(endpoint) = view.network.as_ref().and_then(|network| network.endpoints.get(name)) else {
+                continue;
+            };
             let cidr = |address: &str, prefix: i64| {
                 if address.is_empty() { String::new() } else { format!("{address}/{prefix}") }
             };
@@ -430,30 +463,42 @@ fn bridge_of(
     taken: &[Subnet],
 ) -> Result<BridgeNetwork> {
     let parse = |text: &str, what: &str| -> Result<Subnet> {
-        text.parse().map_err(|_| EngineError::invalid(format!("invalid network config:\ninvalid {what} {text}: invalid CIDR block notation")))
+        text.parse().map_err(|_| {
+            EngineError::invalid(format!(
+                "invalid network config:\ninvalid {what} {text}: invalid CIDR block notation"
+            ))
+        })
     };
     let subnet = if asked.subnet.is_empty() {
         free_subnet(manager, taken)?
     } else {
         let subnet = parse(&asked.subnet, "subnet")?;
         if taken.iter().any(|other| other.overlaps(subnet)) {
-            return Err(EngineError::forbidden("invalid pool request: Pool overlaps with other one on this address space"));
+            return Err(EngineError::forbidden(
+                "invalid pool request: Pool overlaps with other one on this address space",
+            ));
         }
         subnet
     };
     let options = &request.options;
-    let bridge_name = options.get("com.docker.network.bridge.name").cloned().unwrap_or_else(|| format!("br-{}", id::short(id)));
+    let bridge_name = options
+        .get("com.docker.network.bridge.name")
+        .cloned()
+        .unwrap_or_else(|| format!("br-{}", id::short(id)));
     if bridge_name.is_empty() || bridge_name.len() > 15 || bridge_name.contains(['/', ' ']) {
-        return Err(EngineError::invalid(format!("invalid bridge name `{bridge_name}`: 1 to 15 characters, none of them / or space")));
+        return Err(EngineError::invalid(format!(
+            "invalid bridge name `{bridge_name}`: 1 to 15 characters, none of them / or space"
+        )));
     }
     let mut bridge = BridgeNetwork::new(id, &request.name, &bridge_name, subnet);
     if !asked.gateway.is_empty() {
-        bridge.gateway = asked
-            .gateway
-            .parse()
-            .ok()
-            .filter(|gateway| subnet.contains(*gateway))
-            .ok_or_else(|| EngineError::invalid(format!("invalid network config:\ninvalid gateway {}: parent subnet doesn't contain this address", asked.gateway)))?;
+        bridge.gateway =
+            asked.gateway.parse().ok().filter(|gateway| subnet.contains(*gateway)).ok_or_else(|| {
+                EngineError::invalid(format!(
+                    "invalid network config:\ninvalid gateway {}: parent subnet doesn't contain this address",
+                    asked.gateway
+                ))
+            })?;
     }
     if !asked.ip_range.is_empty() {
         bridge.range = Some(parse(&asked.ip_range, "ip-range")?);
@@ -469,21 +514,26 @@ fn bridge_of(
         bridge.mtu = text.parse().map_err(|_| EngineError::invalid(format!("invalid MTU `{text}`")))?;
     }
     if let Some(text) = options.get("com.docker.network.bridge.host_binding_ipv4") {
-        bridge.default_host_address = Some(text.parse().map_err(|_| EngineError::invalid(format!("invalid host binding `{text}`")))?);
+        bridge.default_host_address =
+            Some(text.parse().map_err(|_| EngineError::invalid(format!("invalid host binding `{text}`")))?);
     }
     Ok(bridge)
 }
 
 fn check_name(name: &str) -> Result<()> {
     if PREDEFINED.contains(&name) || name == "default" {
-        return Err(EngineError::forbidden(format!("operation is not permitted on predefined {name} network")));
+        return Err(EngineError::forbidden(format!(
+            "operation is not permitted on predefined {name} network"
+        )));
     }
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if first && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')) {
         return Ok(());
     }
-    Err(EngineError::invalid(format!("invalid network name: \"{name}\" must begin with a letter or digit and hold only [a-zA-Z0-9_.-]")))
+    Err(EngineError::invalid(format!(
+        "invalid network name: \"{name}\" must begin with a letter or digit and hold only [a-zA-Z0-9_.-]"
+    )))
 }
 
 fn document(record: &NetworkRecord, containers: BTreeMap<String, EndpointResource>) -> Inspect {

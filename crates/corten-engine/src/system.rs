@@ -7,8 +7,8 @@ use crate::volume::{blocking, tree_size};
 use corten_api::container::{Summary, SummaryHostConfig};
 use corten_api::image;
 use corten_api::system::{
-    AddressPool, Commit, Component, DiskUsage, FirewallInfo, Info, PluginsInfo, RegistryConfig, Runtime, SwarmInfo, Version,
-    VersionPlatform,
+    AddressPool, Commit, Component, DiskUsage, FirewallInfo, Info, PluginsInfo, RegistryConfig, Runtime,
+    SwarmInfo, Version, VersionPlatform,
 };
 use corten_api::volume::UsageData;
 use corten_std::{Timestamp, file};
@@ -98,10 +98,12 @@ impl Engine {
             cpu_shares: true,
             cpu_set: true,
             pids_limit: true,
-            ipv4_forwarding: file::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1"),
+            ipv4_forwarding: file::read_to_string("/proc/sys/net/ipv4/ip_forward")
+                .is_ok_and(|text| text.trim() == "1"),
             nfd: file::list("/proc/self/fd").map_or(-1, |names| names.len() as i64),
             oom_kill_disable: !cgroup_v2,
-            n_goroutines: tokio::runtime::Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks() as i64),
+            n_goroutines: tokio::runtime::Handle::try_current()
+                .map_or(0, |handle| handle.metrics().num_alive_tasks() as i64),
             system_time: Timestamp::now().to_string(),
             logging_driver: settings.log_driver.clone(),
             cgroup_driver: "cgroupfs".to_owned(),
@@ -118,12 +120,16 @@ impl Engine {
                 ..RegistryConfig::default()
             }),
             ncpu: std::thread::available_parallelism().map_or(1, |count| count.get() as i64),
-            mem_total: i64::try_from(u128::from(memory.totalram) * u128::from(memory.mem_unit)).unwrap_or(i64::MAX),
+            mem_total: i64::try_from(u128::from(memory.totalram) * u128::from(memory.mem_unit))
+                .unwrap_or(i64::MAX),
             docker_root_dir: settings.paths.data_root.display().to_string(),
             name: host.nodename().to_string_lossy().into_owned(),
             labels: settings.labels.clone(),
             server_version: DOCKER_VERSION.to_owned(),
-            runtimes: BTreeMap::from([("corten".to_owned(), Runtime { path: "corten".to_owned(), ..Runtime::default() })]),
+            runtimes: BTreeMap::from([(
+                "corten".to_owned(),
+                Runtime { path: "corten".to_owned(), ..Runtime::default() },
+            )]),
             default_runtime: "corten".to_owned(),
             swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
             live_restore_enabled: true,
@@ -167,7 +173,8 @@ impl Engine {
 
     fn measure(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
         let mut usage = DiskUsage::default();
-        let containers: Vec<_> = self.inner.containers.all().iter().map(|container| container.view()).collect();
+        let containers: Vec<_> =
+            self.inner.containers.all().iter().map(|container| container.view()).collect();
         let images = self.stored_images()?;
         usage.layers_size = images.iter().map(|image| image.size as i64).sum();
         if parts.images {
@@ -191,7 +198,8 @@ impl Engine {
             let rows = containers.iter().map(|view| {
                 let key = view.record.snapshot.as_deref();
                 let size = key.and_then(|key| SnapshotKey::new(key).ok());
-                let size = size.map_or(0, |key| self.inner.store.snapshots().usage(&key).map_or(0, |usage| usage.size));
+                let size = size
+                    .map_or(0, |key| self.inner.store.snapshots().usage(&key).map_or(0, |usage| usage.size));
                 Summary {
                     id: view.record.id.clone(),
                     names: vec![format!("/{}", view.record.name)],
@@ -239,7 +247,9 @@ fn go_architecture() -> &'static str {
 
 /// Name and version of the host's system, from os-release(5).
 fn operating_system() -> (String, String) {
-    let text = file::read_to_string("/etc/os-release").or_else(|_| file::read_to_string("/usr/lib/os-release")).unwrap_or_default();
+    let text = file::read_to_string("/etc/os-release")
+        .or_else(|_| file::read_to_string("/usr/lib/os-release"))
+        .unwrap_or_default();
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches(['"', '\'']).to_owned())

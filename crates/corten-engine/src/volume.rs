@@ -93,7 +93,12 @@ impl Volumes {
         check_name(&name)?;
         check_options(&name, &wanted.options)?;
         let path = self.paths.volume_data(&name);
-        let found = |created| VolumeFound { name: name.clone(), driver: "local".to_owned(), path: path.clone(), created };
+        let found = |created| VolumeFound {
+            name: name.clone(),
+            driver: "local".to_owned(),
+            path: path.clone(),
+            created,
+        };
         let mut map = self.lock();
         if map.contains_key(&name) {
             return Ok(found(false));
@@ -138,7 +143,10 @@ impl Volumes {
     }
 
     fn get(&self, name: &str) -> Result<VolumeRecord> {
-        self.lock().get(name).cloned().ok_or_else(|| EngineError::not_found(format!("get {name}: no such volume")))
+        self.lock()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| EngineError::not_found(format!("get {name}: no such volume")))
     }
 
     fn all(&self) -> Vec<VolumeRecord> {
@@ -211,8 +219,11 @@ impl Engine {
             Err(error) => return Err(error),
         }
         if let Some(users) = self.used_volumes().get(name) {
-            return Err(EngineError::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", ")))
-                .with_hint("remove the containers first"));
+            return Err(EngineError::conflict(format!(
+                "remove {name}: volume is in use - [{}]",
+                users.join(", ")
+            ))
+            .with_hint("remove the containers first"));
         }
         let (engine, name) = (self.clone(), name.to_owned());
         blocking(move || engine.inner.volumes.discard(&engine.inner.events, &name)).await
@@ -262,7 +273,9 @@ impl Engine {
 }
 
 /// Runs something that waits for the disk where waiting is allowed.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(EngineError::from_error("the operation ended early", error)),
@@ -300,11 +313,16 @@ fn driver_attribute() -> BTreeMap<String, String> {
 /// Docker's rule for the names of local volumes.
 fn check_name(name: &str) -> Result<()> {
     if name.len() == 1 {
-        return Err(EngineError::invalid("volume name is too short, names should be at least two alphanumeric characters"));
+        return Err(EngineError::invalid(
+            "volume name is too short, names should be at least two alphanumeric characters",
+        ));
     }
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if first && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')) && name.len() <= 255 {
+    if first
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+        && name.len() <= 255
+    {
         return Ok(());
     }
     Err(EngineError::invalid(format!(
@@ -331,8 +349,11 @@ fn check_options(name: &str, options: &BTreeMap<String, String>) -> Result<()> {
     if options.is_empty() {
         return Ok(());
     }
-    Err(EngineError::new(ErrorClass::NotImplemented, format!("create {name}: volumes with mount options are not built yet"))
-        .with_hint("mount the folder on the host and use it as a bind mount"))
+    Err(EngineError::new(
+        ErrorClass::NotImplemented,
+        format!("create {name}: volumes with mount options are not built yet"),
+    )
+    .with_hint("mount the folder on the host and use it as a bind mount"))
 }
 
 #[cfg(test)]
@@ -352,7 +373,8 @@ mod tests {
     #[test]
     fn foreign_drivers_and_options_are_refused() {
         assert_eq!(check_driver("v", "nope").unwrap_err().class(), ErrorClass::NotFound);
-        let option = |key: &str| check_options("v", &BTreeMap::from([(key.to_owned(), String::new())])).unwrap_err();
+        let option =
+            |key: &str| check_options("v", &BTreeMap::from([(key.to_owned(), String::new())])).unwrap_err();
         assert_eq!(option("foo").to_string(), "create v: invalid option: \"foo\"");
         assert_eq!(option("type").class(), ErrorClass::NotImplemented);
     }

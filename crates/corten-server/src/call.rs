@@ -46,7 +46,9 @@ impl Call {
 
     /// The body as a document, which must be there.
     pub(crate) async fn required_json<T: DeserializeOwned + Default>(&mut self) -> Result<T, ApiError> {
-        self.json_if_any().await?.ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))
+        self.json_if_any()
+            .await?
+            .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))
     }
 
     async fn json_if_any<T: DeserializeOwned + Default>(&mut self) -> Result<Option<T>, ApiError> {
@@ -77,7 +79,9 @@ impl Call {
         }
         let kind = given.split(';').next().unwrap_or_default().trim();
         if kind.is_empty() {
-            return Err(ApiError::invalid(format!("malformed Content-Type header ({given}): mime: no media type")));
+            return Err(ApiError::invalid(format!(
+                "malformed Content-Type header ({given}): mime: no media type"
+            )));
         }
         if !kind.eq_ignore_ascii_case("application/json") {
             return Err(ApiError::invalid(format!(

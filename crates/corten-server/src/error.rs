@@ -72,7 +72,8 @@ impl ApiError {
 
     /// The answer for clients from before errors were documents.
     pub(crate) fn plain_response(&self) -> Response {
-        Response::full(self.status(), format!("{}\n", self.message)).header("Content-Type", "text/plain; charset=utf-8")
+        Response::full(self.status(), format!("{}\n", self.message))
+            .header("Content-Type", "text/plain; charset=utf-8")
     }
 
     pub(crate) fn of(error: &(impl Classified + 'static)) -> Self {

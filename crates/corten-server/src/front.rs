@@ -42,7 +42,8 @@ impl<A: Api> Front<A> {
             Err(error) => return ApiError::from(error).response(),
         };
         let (asked, path) = split_version(&path);
-        let found = Method::from_name(&request.head.method).and_then(|method| route::find(method, path, ApiVersion::NEWEST));
+        let found = Method::from_name(&request.head.method)
+            .and_then(|method| route::find(method, path, ApiVersion::NEWEST));
         let Some(found) = found else { return ApiError::page_not_found().response() };
         let version = match asked.map_or(Ok(ApiVersion::NEWEST), ApiVersion::check) {
             Ok(version) => version,
@@ -132,10 +133,13 @@ mod tests {
                         return Ok(reply::json(201, &document));
                     }
                     Operation::ContainerCreate => {
-                        let document: serde_json::Map<String, serde_json::Value> = call.required_json().await?;
+                        let document: serde_json::Map<String, serde_json::Value> =
+                            call.required_json().await?;
                         return Ok(reply::json(201, &document));
                     }
-                    _ => return Ok(reply::json(200, &format!("{operation:?} {} {}", call.version, call.name))),
+                    _ => {
+                        return Ok(reply::json(200, &format!("{operation:?} {} {}", call.version, call.name)));
+                    }
                 };
                 Err(ApiError::new(class, "why"))
             })
@@ -144,11 +148,18 @@ mod tests {
 
     /// Sends requests, each a request line, a header and a body; gives status and body of each answer.
     fn ask(requests: &[&str]) -> Vec<String> {
-        let path = std::env::temp_dir().join(format!("corten-front-{}-{:p}.sock", std::process::id(), requests));
+        let path =
+            std::env::temp_dir().join(format!("corten-front-{}-{:p}.sock", std::process::id(), requests));
         let _ = std::fs::remove_file(&path);
         let listener = Listener::Unix(UnixListener::bind(&path).unwrap());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.spawn(serve(vec![listener], Arc::new(Front::new(Fake)), Settings::default(), std::future::pending()));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(serve(
+            vec![listener],
+            Arc::new(Front::new(Fake)),
+            Settings::default(),
+            std::future::pending(),
+        ));
         let answers = requests.iter().map(|request| {
             let (line, rest) = request.split_once('|').unwrap_or((request, ""));
             let (header, body) = rest.split_once('|').unwrap_or((rest, ""));
@@ -163,7 +174,9 @@ mod tests {
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-            for header in ["Api-Version: 1.51", "Docker-Experimental: false", "Ostype: linux", "Server: Docker/"] {
+            for header in
+                ["Api-Version: 1.51", "Docker-Experimental: false", "Ostype: linux", "Server: Docker/"]
+            {
                 assert!(head.contains(header), "{header} is missing in {head}");
             }
             format!("{} {}", &head[9..12], body.trim_end())
@@ -187,7 +200,8 @@ mod tests {
             "GET /info?x=%zz",
             "GET /v1.51/networks/",
         ]);
-        let too_new = r#"400 {"message":"client version 1.99 is too new. Maximum supported API version is 1.51"}"#;
+        let too_new =
+            r#"400 {"message":"client version 1.99 is too new. Maximum supported API version is 1.51"}"#;
         assert_eq!(
             answers,
             [

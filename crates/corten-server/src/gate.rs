@@ -107,8 +107,14 @@ fn for_each_endpoint(container: &mut Map<String, Value>, change: Change) {
 }
 
 /// The answer with a document in the shape of that version.
-pub(crate) fn json(status: u16, operation: Operation, version: ApiVersion, document: &impl Serialize) -> Response {
-    let mut gates = GATES.iter().filter(|gate| gate.operation == operation && version < gate.until).peekable();
+pub(crate) fn json(
+    status: u16,
+    operation: Operation,
+    version: ApiVersion,
+    document: &impl Serialize,
+) -> Response {
+    let mut gates =
+        GATES.iter().filter(|gate| gate.operation == operation && version < gate.until).peekable();
     if gates.peek().is_none() {
         return reply::json(status, document);
     }
@@ -139,7 +145,8 @@ mod tests {
 
     #[test]
     fn older_versions_get_their_shapes() {
-        let image = json!({"Size": 5, "Descriptor": {}, "Config": {"Cmd": ["a"]}, "RepoTags": [], "RepoDigests": []});
+        let image =
+            json!({"Size": 5, "Descriptor": {}, "Config": {"Cmd": ["a"]}, "RepoTags": [], "RepoDigests": []});
         assert_eq!(shaped(Operation::ImageInspect, 51, &image), image);
         let old = shaped(Operation::ImageInspect, 43, &image);
         assert_eq!((&old["VirtualSize"], old.get("Descriptor")), (&json!(5), None));

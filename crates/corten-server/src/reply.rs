@@ -22,7 +22,8 @@ pub(crate) fn json(status: u16, document: &impl Serialize) -> Response {
         }
         Err(error) => {
             tracing::error!(%error, "a document cannot be written");
-            Response::full(500, "{\"message\":\"a document cannot be written\"}\n").header("Content-Type", JSON)
+            Response::full(500, "{\"message\":\"a document cannot be written\"}\n")
+                .header("Content-Type", JSON)
         }
     }
 }

@@ -56,7 +56,9 @@ pub(crate) fn written(
     let (mut writer, body) = BlockingWriter::channel();
     tokio::task::spawn_blocking(move || match write(&mut writer) {
         Ok(()) => drop(writer.finish()),
-        Err(error) if writer.is_abandoned() => tracing::debug!(error = chain(&error), "{what} is not wanted any more"),
+        Err(error) if writer.is_abandoned() => {
+            tracing::debug!(error = chain(&error), "{what} is not wanted any more")
+        }
         Err(error) => tracing::warn!(error = chain(&error), "{what} ended early"),
     });
     body

@@ -88,13 +88,18 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
 /// Makes one folder with the given mode (less the umask); fails where something is there already.
 pub fn create_dir(path: impl AsRef<Path>, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().mode(mode).create(&path).map_err(|source| PathError::new("create folder", path, source))
+    fs::DirBuilder::new()
+        .mode(mode)
+        .create(&path)
+        .map_err(|source| PathError::new("create folder", path, source))
 }
 
 /// Removes a file; a missing one is fine.
 pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
     match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(PathError::new("remove", path, source)),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(PathError::new("remove", path, source))
+        }
         _ => Ok(()),
     }
 }
@@ -102,7 +107,9 @@ pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
 /// Removes a folder with everything in it, never following a symbolic link; a missing one is fine.
 pub fn remove_tree(path: impl AsRef<Path>) -> Result<()> {
     match fs::remove_dir_all(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(PathError::new("remove", path, source)),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(PathError::new("remove", path, source))
+        }
         _ => Ok(()),
     }
 }
@@ -129,7 +136,9 @@ pub fn list(path: impl AsRef<Path>) -> Result<Vec<std::ffi::OsString>> {
 
 /// Makes the names in a folder durable (fsync of the folder).
 pub fn sync_dir(path: impl AsRef<Path>) -> Result<()> {
-    File::open(&path).and_then(|folder| folder.sync_all()).map_err(|source| PathError::new("sync", path, source))
+    File::open(&path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| PathError::new("sync", path, source))
 }
 
 #[cfg(test)]

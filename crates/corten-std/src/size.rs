@@ -33,7 +33,8 @@ fn significant(value: f64, digits: usize) -> String {
     let scientific = format!("{:.*e}", digits - 1, value);
     let exponent: i32 = scientific.split('e').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
     if exponent >= digits as i32 {
-        let mantissa = scientific.split('e').next().unwrap_or("0").trim_end_matches('0').trim_end_matches('.');
+        let mantissa =
+            scientific.split('e').next().unwrap_or("0").trim_end_matches('0').trim_end_matches('.');
         return format!("{mantissa}e+{exponent:02}");
     }
     let decimals = (digits as i32 - 1 - exponent).max(0) as usize;

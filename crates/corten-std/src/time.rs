@@ -87,7 +87,8 @@ impl Timestamp {
             if part.bytes().all(|byte| byte.is_ascii_digit()) { part.parse().ok() } else { None }
         };
         let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-        if separators.iter().any(|&(at, byte)| bytes[at] != byte) || !matches!(bytes[10], b'T' | b't' | b' ') {
+        if separators.iter().any(|&(at, byte)| bytes[at] != byte) || !matches!(bytes[10], b'T' | b't' | b' ')
+        {
             return None;
         }
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
@@ -124,7 +125,10 @@ impl Timestamp {
     /// With all nine digits of the fraction, as log lines carry it (fixed width sorts).
     pub fn fixed_width(self) -> String {
         let (year, month, day, hour, minute, second) = self.civil();
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", self.subsecond_nanos())
+        format!(
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z",
+            self.subsecond_nanos()
+        )
     }
 }
 
@@ -159,7 +163,8 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an RFC 3339 time")))
+        Self::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an RFC 3339 time")))
     }
 }
 
@@ -205,11 +210,10 @@ mod tests {
             assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Timestamp::parse("0001-01-01T00:00:00Z"), Some(Timestamp::ZERO));
-        assert_eq!(
-            Timestamp::parse("2026-11-21T13:34:56+01:00"),
-            Timestamp::parse("2026-11-21T12:34:56Z"),
-        );
-        for wrong in ["", "2026-11-21", "2026-13-01T00:00:00Z", "2026-11-21T12:34:56", "2026-11-21T12:34:56.Z"] {
+        assert_eq!(Timestamp::parse("2026-11-21T13:34:56+01:00"), Timestamp::parse("2026-11-21T12:34:56Z"),);
+        for wrong in
+            ["", "2026-11-21", "2026-13-01T00:00:00Z", "2026-11-21T12:34:56", "2026-11-21T12:34:56.Z"]
+        {
             assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
         }
     }

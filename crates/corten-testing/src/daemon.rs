@@ -81,7 +81,9 @@ impl ScratchDaemon {
 
     fn wait_until_it_answers(&mut self) {
         let start = Instant::now();
-        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() || self.corten(&["version"]).code != 0 {
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err()
+            || self.corten(&["version"]).code != 0
+        {
             let ended = self.keeper.try_wait().ok().flatten();
             assert!(
                 ended.is_none() && start.elapsed() < Duration::from_secs(20),
@@ -130,7 +132,10 @@ impl ScratchDaemon {
 
     /// The daemon's process id, found among the machine's processes by its arguments; none while it is dead.
     pub fn daemon(&self) -> Option<u32> {
-        self.processes().into_iter().find(|(_, words)| words.iter().any(|word| word == "daemon-main")).map(|(pid, _)| pid)
+        self.processes()
+            .into_iter()
+            .find(|(_, words)| words.iter().any(|word| word == "daemon-main"))
+            .map(|(pid, _)| pid)
     }
 
     /// Every process whose arguments name this daemon's exec root, with its arguments.
@@ -138,9 +143,14 @@ impl ScratchDaemon {
         let root = self.exec_root().display().to_string();
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
             let bytes = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let words: Vec<String> = bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            let words: Vec<String> = bytes
+                .split(|byte| *byte == 0)
+                .map(|word| String::from_utf8_lossy(word).into_owned())
+                .collect();
             if words.iter().any(|word| word.contains(&root)) {
                 found.push((pid, words));
             }
@@ -265,7 +275,11 @@ impl Drop for ScratchDaemon {
 }
 
 fn spawn(folder: &Path, bridge: &str, extra: &[String]) -> Child {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("daemon.log")).expect("a log file");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("daemon.log"))
+        .expect("a log file");
     Command::new(program())
         .arg("daemon")
         .arg("--data-root")

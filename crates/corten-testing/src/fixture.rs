@@ -11,9 +11,10 @@ pub fn busybox() -> Option<PathBuf> {
 
 /// Commands of busybox that the fixture image links.
 const APPLETS: &[&str] = &[
-    "cat", "chmod", "cp", "date", "dd", "df", "echo", "env", "false", "find", "grep", "head", "hostname", "id", "ifconfig", "ip",
-    "kill", "ls", "mkdir", "mount", "mv", "nc", "pwd", "readlink", "rm", "seq", "sh", "sleep", "sort", "stat", "stty", "tail", "test",
-    "top", "touch", "tr", "true", "tty", "umask", "uname", "vi", "wc", "wget", "yes",
+    "cat", "chmod", "cp", "date", "dd", "df", "echo", "env", "false", "find", "grep", "head", "hostname",
+    "id", "ifconfig", "ip", "kill", "ls", "mkdir", "mount", "mv", "nc", "pwd", "readlink", "rm", "seq", "sh",
+    "sleep", "sort", "stat", "stty", "tail", "test", "top", "touch", "tr", "true", "tty", "umask", "uname",
+    "vi", "wc", "wget", "yes",
 ];
 
 /// One entry of an archive.
@@ -103,6 +104,7 @@ pub fn busybox_image() -> Option<Vec<u8>> {
         Entry::Folder("var/", 0o755),
     ];
     entries.extend(links.iter().map(|link| Entry::Link(link, "busybox")));
-    let config = json!({"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]});
+    let config =
+        json!({"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]});
     Some(docker_archive("busybox:latest", &tar(&entries), &config))
 }

@@ -50,7 +50,10 @@ impl Settings {
                 "--image" => settings.image = value,
                 "--archive" => settings.archive = Some(value.into()),
                 "--load" => settings.load = Some(value.into()),
-                "--runs" => settings.runs = value.parse().map_err(|_| format!("--runs {value}: a number is wanted"))?,
+                "--runs" => {
+                    settings.runs =
+                        value.parse().map_err(|_| format!("--runs {value}: a number is wanted"))?
+                }
                 "--rows" => settings.rows = value.split(',').map(str::to_owned).collect(),
                 "--json" => settings.json = Some(value.into()),
                 _ => return Err(format!("unknown flag {flag}")),
@@ -101,7 +104,12 @@ impl Engine {
         if output.status.success() {
             Ok(elapsed)
         } else {
-            Err(format!("{} {}: {}", self.program, words.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+            Err(format!(
+                "{} {}: {}",
+                self.program,
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            ))
         }
     }
 
@@ -110,7 +118,12 @@ impl Engine {
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         } else {
-            Err(format!("{} {}: {}", self.program, words.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+            Err(format!(
+                "{} {}: {}",
+                self.program,
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            ))
         }
     }
 
@@ -144,7 +157,10 @@ impl Scratch {
     }
 
     fn engine(&self) -> Engine {
-        Engine { program: self.corten.display().to_string(), host: format!("unix://{}", self.socket().display()) }
+        Engine {
+            program: self.corten.display().to_string(),
+            host: format!("unix://{}", self.socket().display()),
+        }
     }
 
     /// Starts the daemon; gives the time from its start to its first answer, in milliseconds.
@@ -299,7 +315,14 @@ impl Bench<'_> {
             }
         }
         let other = (!theirs.is_empty()).then(|| median(&mut theirs));
-        self.push(Row { name: name.into(), unit: "ms", corten: median(&mut ours), other, rate: false, wanted });
+        self.push(Row {
+            name: name.into(),
+            unit: "ms",
+            corten: median(&mut ours),
+            other,
+            rate: false,
+            wanted,
+        });
         Ok(())
     }
 
@@ -312,14 +335,26 @@ impl Bench<'_> {
     fn both(&self) -> Vec<(bool, Engine)> {
         let mut engines = vec![(true, self.scratch.engine())];
         engines.extend(
-            self.other.as_ref().map(|other| (false, Engine { program: other.program.clone(), host: other.host.clone() })),
+            self.other
+                .as_ref()
+                .map(|other| (false, Engine { program: other.program.clone(), host: other.host.clone() })),
         );
         engines
     }
 
     fn in_a_running_container(&mut self, image: &str) -> Result<()> {
         for (_, engine) in self.both() {
-            engine.output(&["run", "-d", "--label", "bench", "--name", "bench-idle", image, "sleep", "3600"])?;
+            engine.output(&[
+                "run",
+                "-d",
+                "--label",
+                "bench",
+                "--name",
+                "bench-idle",
+                image,
+                "sleep",
+                "3600",
+            ])?;
         }
         let words = |line: &[&str]| line.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         self.pair("exec true", ">= 25x", &words(&["exec", "bench-idle", "true"]))?;
@@ -365,7 +400,14 @@ impl Bench<'_> {
             }
         }
         let other = (!theirs.is_empty()).then(|| median(&mut theirs));
-        self.push(Row { name: name.into(), unit: "/s", corten: median(&mut ours), other, rate: true, wanted: ">= 20x" });
+        self.push(Row {
+            name: name.into(),
+            unit: "/s",
+            corten: median(&mut ours),
+            other,
+            rate: true,
+            wanted: ">= 20x",
+        });
         Ok(())
     }
 
@@ -385,19 +427,29 @@ impl Bench<'_> {
             times[usize::from(!own)] = Some(engine.time(&words)?);
         }
         let corten = times[0].unwrap_or(f64::NAN);
-        self.push(Row { name: name.into(), unit: "ms", corten, other: times[1], rate: false, wanted: ">= 10x" });
+        self.push(Row {
+            name: name.into(),
+            unit: "ms",
+            corten,
+            other: times[1],
+            rate: false,
+            wanted: ">= 10x",
+        });
         Ok(())
     }
 
     fn load(&mut self) -> Result<()> {
         let name = "load of an image";
-        let Some(archive) = self.settings.load.as_ref().filter(|_| self.settings.wants(name)) else { return Ok(()) };
+        let Some(archive) = self.settings.load.as_ref().filter(|_| self.settings.wants(name)) else {
+            return Ok(());
+        };
         let archive = archive.display().to_string();
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             for (own, engine) in self.both() {
                 let loaded = engine.output(&["load", "-q", "-i", &archive])?;
-                let names: Vec<&str> = loaded.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).collect();
+                let names: Vec<&str> =
+                    loaded.lines().filter_map(|line| line.strip_prefix("Loaded image: ")).collect();
                 for image in &names {
                     engine.output(&["rmi", "-f", image])?;
                 }
@@ -409,7 +461,14 @@ impl Bench<'_> {
             }
         }
         let other = (!theirs.is_empty()).then(|| median(&mut theirs));
-        self.push(Row { name: name.into(), unit: "ms", corten: median(&mut ours), other, rate: false, wanted: ">= 3x" });
+        self.push(Row {
+            name: name.into(),
+            unit: "ms",
+            corten: median(&mut ours),
+            other,
+            rate: false,
+            wanted: ">= 3x",
+        });
         Ok(())
     }
 
@@ -436,7 +495,14 @@ impl Bench<'_> {
         }
         engine.clean();
         let shim = median(&mut shims);
-        let row = |name: &str, corten: f64, wanted| Row { name: name.into(), unit: "MiB", corten, other: None, rate: false, wanted };
+        let row = |name: &str, corten: f64, wanted| Row {
+            name: name.into(),
+            unit: "MiB",
+            corten,
+            other: None,
+            rate: false,
+            wanted,
+        };
         self.push(row("memory of an idle container's shim, private", shim, "<= 1 MiB"));
         self.push(row("memory of the idle daemon, private", daemon.unwrap_or(f64::NAN), "<= 15 MiB"));
         Ok(())
@@ -450,7 +516,8 @@ impl Bench<'_> {
             let mut scratch = Scratch::new(&self.settings.corten, &format!("start{count}"))?;
             scratch.start()?;
             if count > 0 {
-                let archive = self.settings.archive.as_ref().ok_or("the row of 500 containers needs --archive")?;
+                let archive =
+                    self.settings.archive.as_ref().ok_or("the row of 500 containers needs --archive")?;
                 let engine = scratch.engine();
                 engine.output(&["load", "-q", "-i", &archive.display().to_string()])?;
                 for _ in 0..count {
@@ -474,7 +541,8 @@ impl Bench<'_> {
         }
         let engine = self.scratch.engine();
         let measure = |words: &[&str]| -> Result<f64> {
-            let mut times = (0..self.settings.runs).map(|_| engine.time(words)).collect::<Result<Vec<_>>>()?;
+            let mut times =
+                (0..self.settings.runs).map(|_| engine.time(words)).collect::<Result<Vec<_>>>()?;
             Ok(median(&mut times))
         };
         let start = ["run", "--rm", "--label", "bench", image, "true"];
@@ -483,7 +551,14 @@ impl Bench<'_> {
             engine.output(&["create", "--label", "bench", image, "true"])?;
         }
         let (start_after, list_after) = (measure(&start)?, measure(&["ps"])?);
-        let row = |name: &str, corten| Row { name: name.into(), unit: "x empty", corten, other: None, rate: false, wanted: "<= 1.5x" };
+        let row = |name: &str, corten| Row {
+            name: name.into(),
+            unit: "x empty",
+            corten,
+            other: None,
+            rate: false,
+            wanted: "<= 1.5x",
+        };
         self.push(row("start with 1,000 containers in the store", start_after / start_before));
         self.push(row("ps with 1,000 containers in the store", list_after / list_before));
         engine.clean();
@@ -521,7 +596,10 @@ impl Bench<'_> {
         for row in &self.rows {
             let other = row.other.map(|other| format!("{other:.1} {}", row.unit)).unwrap_or_default();
             let ratio = row.ratio().map(|ratio| format!("{ratio:.1}x")).unwrap_or_default();
-            println!("| {} | {:.2} {} | {other} | {ratio} | {} |", row.name, row.corten, row.unit, row.wanted);
+            println!(
+                "| {} | {:.2} {} | {other} | {ratio} | {} |",
+                row.name, row.corten, row.unit, row.wanted
+            );
             rows.push(json!({"row": row.name, "unit": row.unit, "corten": row.corten, "other": row.other, "ratio": row.ratio(), "wanted": row.wanted}));
         }
         if let Some(path) = &self.settings.json {
@@ -548,6 +626,7 @@ fn children_of(parent: u32) -> Vec<u32> {
 /// Private_Clean + Private_Dirty in kB.
 fn private_kilobytes(pid: u32) -> Option<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let lines = text.lines().filter(|line| line.starts_with("Private_Clean") || line.starts_with("Private_Dirty"));
+    let lines =
+        text.lines().filter(|line| line.starts_with("Private_Clean") || line.starts_with("Private_Dirty"));
     Some(lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum())
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use corten_api::container::{
-    ContainerConfig, CreateRequest, CreateResponse, HostConfig, Inspect, Port, PruneReport, RestartPolicy, State,
-    Summary, WaitError, WaitResponse,
+    ContainerConfig, CreateRequest, CreateResponse, HostConfig, Inspect, Port, PruneReport, RestartPolicy,
+    State, Summary, WaitError, WaitResponse,
 };
 use corten_api::event::{Actor, Event};
 use corten_api::null::Empty;
@@ -74,7 +74,10 @@ fn every_key_may_be_null_or_missing_or_unknown() {
 #[test]
 fn a_command_may_be_one_string_and_empty_is_not_none() {
     let config: ContainerConfig = read(r#"{"Cmd":"ls","Entrypoint":[],"Shell":null}"#);
-    assert_eq!((config.cmd, config.entrypoint, config.shell), (Some(vec!["ls".to_owned()]), Some(vec![]), None));
+    assert_eq!(
+        (config.cmd, config.entrypoint, config.shell),
+        (Some(vec!["ls".to_owned()]), Some(vec![]), None)
+    );
     let request: exec::CreateRequest = read(r#"{"Cmd":["a","b"],"ConsoleSize":[24,80]}"#);
     assert_eq!(request.console_size, Some([24, 80]));
 }
@@ -127,8 +130,13 @@ fn keys_stand_in_dockers_order() {
 #[test]
 fn null_and_empty_are_dockers() {
     let host_config = serde_json::to_value(HostConfig::default()).unwrap();
-    let null: Vec<&str> =
-        host_config.as_object().unwrap().iter().filter(|(_, value)| value.is_null()).map(|(key, _)| key.as_str()).collect();
+    let null: Vec<&str> = host_config
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, value)| value.is_null())
+        .map(|(key, _)| key.as_str())
+        .collect();
     assert_eq!(
         null.join(" "),
         "Binds PortBindings VolumesFrom CapAdd CapDrop Dns DnsOptions DnsSearch ExtraHosts GroupAdd Links SecurityOpt \
@@ -156,7 +164,10 @@ fn small_documents() {
     let event = Event {
         kind: "volume".to_owned(),
         action: "create".to_owned(),
-        actor: Actor { id: "v".to_owned(), attributes: BTreeMap::from([("driver".to_owned(), "local".to_owned())]) },
+        actor: Actor {
+            id: "v".to_owned(),
+            attributes: BTreeMap::from([("driver".to_owned(), "local".to_owned())]),
+        },
         scope: "local".to_owned(),
         time: 1,
         time_nano: 1_000_000_000,

@@ -4,6 +4,7 @@
 //! command line (see [`become_the_command_line`]).
 
 mod daemon;
+mod reference;
 mod stories;
 
 use std::process::{Command, ExitCode, Stdio};

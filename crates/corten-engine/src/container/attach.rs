@@ -66,7 +66,9 @@ impl Engine {
                     "container {reference} is restarting, wait until the container is running"
                 )));
             }
-            Phase::Removing | Phase::Removed | Phase::Dead => return Err(EngineError::no_such_container(reference)),
+            Phase::Removing | Phase::Removed | Phase::Dead => {
+                return Err(EngineError::no_such_container(reference));
+            }
             Phase::Created | Phase::Running | Phase::Exited => {}
         }
         let config = &view.record.config;

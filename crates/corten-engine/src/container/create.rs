@@ -140,10 +140,13 @@ impl Engine {
     fn image_for(&self, reference: &str, platform: Option<&str>) -> Result<Arc<Image>> {
         let image = self.image_for_container(reference)?;
         if !image.runnable {
-            return Err(EngineError::invalid(format!("image {reference} holds nothing that can be run here")));
+            return Err(EngineError::invalid(format!(
+                "image {reference} holds nothing that can be run here"
+            )));
         }
         if let Some(wanted) = platform.filter(|platform| !platform.is_empty()) {
-            let wanted = corten_oci::Platform::parse(wanted).map_err(|error| EngineError::because("", error))?;
+            let wanted =
+                corten_oci::Platform::parse(wanted).map_err(|error| EngineError::because("", error))?;
             let has = image.platform();
             if wanted.os != has.os || wanted.architecture != has.architecture {
                 return Err(EngineError::not_found(format!(
@@ -180,13 +183,18 @@ impl Engine {
         warnings: &mut Vec<String>,
     ) -> Result<BTreeMap<String, EndpointSettings>> {
         let mode = host.network_mode.clone();
-        let publishes = host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) || host.publish_all_ports;
+        let publishes =
+            host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) || host.publish_all_ports;
         if let Some(other) = mode.strip_prefix("container:") {
             if other.is_empty() {
-                return Err(EngineError::invalid("Container mode: invalid container format container:<name|id>"));
+                return Err(EngineError::invalid(
+                    "Container mode: invalid container format container:<name|id>",
+                ));
             }
             let refuse = |what: &str| {
-                Err(EngineError::invalid(format!("conflicting options: {what} and the container type network mode")))
+                Err(EngineError::invalid(format!(
+                    "conflicting options: {what} and the container type network mode"
+                )))
             };
             if !config.hostname.is_empty() {
                 return Err(EngineError::invalid("conflicting options: hostname and the network mode"));
@@ -205,7 +213,8 @@ impl Engine {
             // to a client "not found" at a create means the image.
             if let Ok(other) = self.find(other) {
                 let mode = other.view().record.host_config.network_mode.clone();
-                host.network_mode = if mode.starts_with("container:") { mode } else { format!("container:{}", other.id) };
+                host.network_mode =
+                    if mode.starts_with("container:") { mode } else { format!("container:{}", other.id) };
             }
         }
         for mode in [&mut host.pid_mode, &mut host.ipc_mode] {
@@ -241,7 +250,9 @@ impl Engine {
             && network.name == "bridge"
             && !(ipam.ipv4_address.is_empty() && ipam.ipv6_address.is_empty())
         {
-            return Err(EngineError::invalid("user specified IP address is supported on user defined networks only"));
+            return Err(EngineError::invalid(
+                "user specified IP address is supported on user defined networks only",
+            ));
         }
         if endpoint.mac_address.is_empty() {
             endpoint.mac_address.clone_from(&config.mac_address);
@@ -294,12 +305,21 @@ impl Engine {
                 Source::Taken(kind) => kind,
                 Source::Volume { name, driver, options, labels, subpath, copy } => {
                     let anonymous = name.is_none();
-                    let found = engine.volumes.obtain(&engine.events, &VolumeWanted { name, driver, options, labels })?;
+                    let found = engine
+                        .volumes
+                        .obtain(&engine.events, &VolumeWanted { name, driver, options, labels })?;
                     if found.created {
                         let name = found.name.clone();
                         undo.push("volume", move || engine.volumes.discard(&engine.events, &name));
                     }
-                    MountKind::Volume { name: found.name, driver: found.driver, source: found.path, subpath, anonymous, copy }
+                    MountKind::Volume {
+                        name: found.name,
+                        driver: found.driver,
+                        source: found.path,
+                        subpath,
+                        anonymous,
+                        copy,
+                    }
                 }
             };
             all.push(Mounted { kind, destination, read_only, propagation, mode, recursive });
@@ -314,7 +334,9 @@ fn check_rootfs(folder: &str) -> Result<()> {
         return Err(EngineError::invalid(format!("the root folder `{folder}` is not an absolute path")));
     }
     if !path.is_dir() {
-        return Err(EngineError::invalid(format!("the root folder `{folder}` does not exist or is not a folder")));
+        return Err(EngineError::invalid(format!(
+            "the root folder `{folder}` does not exist or is not a folder"
+        )));
     }
     Ok(())
 }

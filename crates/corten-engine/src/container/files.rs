@@ -1,9 +1,9 @@
 //! The files of a container that the engine writes: `hosts`, `hostname`, `resolv.conf`. They lie in its folder and are
 //! bound over the image's.
 
+use crate::container::record::Record;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
-use crate::container::record::Record;
 use corten_network::{HostEntry, ResolvSettings, resolv_conf_source};
 use corten_std::file;
 use std::fmt::Write;
@@ -52,9 +52,9 @@ fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
         let (name, address) = parse_extra_host(entry)?;
         let address = match address {
             Some(address) => address,
-            None => addresses.gateway.ok_or_else(|| {
-                EngineError::invalid("unable to derive the IP value for host-gateway")
-            })?,
+            None => addresses
+                .gateway
+                .ok_or_else(|| EngineError::invalid("unable to derive the IP value for host-gateway"))?,
         };
         extra.push(HostEntry::new(address, name));
     }
@@ -79,7 +79,9 @@ fn resolv_conf(engine: &EngineInner, record: &Record, addresses: &Addresses) -> 
     };
     let servers = or(&host.dns, &settings.dns)
         .iter()
-        .map(|server| server.parse().map_err(|_| EngineError::invalid(format!("{server} is not an ip address"))))
+        .map(|server| {
+            server.parse().map_err(|_| EngineError::invalid(format!("{server} is not an ip address")))
+        })
         .collect::<Result<Vec<IpAddr>>>()?;
     let etc = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let source = resolv_conf_source(&etc);
@@ -110,8 +112,9 @@ pub(super) fn parse_extra_host(entry: &str) -> Result<(&str, Option<IpAddr>)> {
         return Ok((name, None));
     }
     let plain = address.trim_start_matches('[').trim_end_matches(']');
-    let address =
-        plain.parse().map_err(|_| EngineError::invalid(format!("invalid IP address in add-host: {address:?}")))?;
+    let address = plain
+        .parse()
+        .map_err(|_| EngineError::invalid(format!("invalid IP address in add-host: {address:?}")))?;
     Ok((name, Some(address)))
 }
 
@@ -121,11 +124,17 @@ mod tests {
 
     #[test]
     fn extra_hosts() {
-        assert_eq!(parse_extra_host("db.test:10.1.2.3").unwrap(), ("db.test", Some(IpAddr::from([10, 1, 2, 3]))));
+        assert_eq!(
+            parse_extra_host("db.test:10.1.2.3").unwrap(),
+            ("db.test", Some(IpAddr::from([10, 1, 2, 3])))
+        );
         assert_eq!(parse_extra_host("v6:::1").unwrap().1, Some("::1".parse().unwrap()));
         assert_eq!(parse_extra_host("v6=[::1]").unwrap().1, Some("::1".parse().unwrap()));
         assert_eq!(parse_extra_host("gw:host-gateway").unwrap(), ("gw", None));
-        assert_eq!(parse_extra_host("nocolon").unwrap_err().to_string(), "bad format for add-host: \"nocolon\"");
+        assert_eq!(
+            parse_extra_host("nocolon").unwrap_err().to_string(),
+            "bad format for add-host: \"nocolon\""
+        );
         assert!(parse_extra_host("db:x").is_err());
     }
 }

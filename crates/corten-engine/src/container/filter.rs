@@ -11,8 +11,21 @@ use std::collections::BTreeSet;
 
 /// The keys that a list takes.
 pub const LIST_KEYS: [&str; 15] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 /// Filters with their values read and looked up; decides without asking anybody.
@@ -46,7 +59,8 @@ impl ListFilter {
     /// Checks keys and values and looks up what they name.
     pub(super) fn new(filters: &Filters, lookup: &dyn Lookup) -> Result<Self> {
         filters.validate(&LIST_KEYS).map_err(|error| EngineError::because("", error))?;
-        let invalid = |key: &str, value: &str| EngineError::invalid(format!("invalid filter '{key}={value}'"));
+        let invalid =
+            |key: &str, value: &str| EngineError::invalid(format!("invalid filter '{key}={value}'"));
         if let Some(value) = filters.get("status").find(|value| !Phase::WORDS.contains(value)) {
             return Err(invalid("status", value));
         }
@@ -62,21 +76,32 @@ impl ListFilter {
         let moments = |key: &str| {
             filters
                 .get(key)
-                .map(|container| lookup.created(container).ok_or_else(|| EngineError::no_such_container(container)))
+                .map(|container| {
+                    lookup.created(container).ok_or_else(|| EngineError::no_such_container(container))
+                })
                 .collect::<Result<Vec<Timestamp>>>()
         };
         let ports = |key: &str| {
-            filters.get(key).map(|value| parse_range(value).ok_or_else(|| invalid(key, value))).collect::<Result<Vec<_>>>()
+            filters
+                .get(key)
+                .map(|value| parse_range(value).ok_or_else(|| invalid(key, value)))
+                .collect::<Result<Vec<_>>>()
         };
         Ok(Self {
             before: moments("before")?.into_iter().min(),
             since: moments("since")?.into_iter().max(),
             exit_codes,
             ancestors: filters.contains("ancestor").then(|| {
-                filters.get("ancestor").map(|name| lookup.image(name).unwrap_or_else(|| name.to_owned())).collect()
+                filters
+                    .get("ancestor")
+                    .map(|name| lookup.image(name).unwrap_or_else(|| name.to_owned()))
+                    .collect()
             }),
             networks: filters.contains("network").then(|| {
-                filters.get("network").map(|name| lookup.network(name).unwrap_or_else(|| name.to_owned())).collect()
+                filters
+                    .get("network")
+                    .map(|name| lookup.network(name).unwrap_or_else(|| name.to_owned()))
+                    .collect()
             }),
             publish: ports("publish")?,
             expose: ports("expose")?,

@@ -47,7 +47,8 @@ impl Check {
             "CMD" => words[1..].to_vec(),
             "CMD-SHELL" => {
                 let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
-                let mut shell = config.shell.clone().filter(|shell| !shell.is_empty()).unwrap_or_else(default);
+                let mut shell =
+                    config.shell.clone().filter(|shell| !shell.is_empty()).unwrap_or_else(default);
                 shell.extend(words.get(1).cloned());
                 shell
             }
@@ -105,7 +106,11 @@ async fn watch(engine: Engine, handle: Arc<Handle>, check: Check, mut health: He
     let is_over = |view: &Arc<View>| !view.life.phase.has_process() || view.life.started_at != run;
     loop {
         let in_start_period = Timestamp::now().since(run) < check.start_period;
-        let pause = if in_start_period && health.status == "starting" { check.start_interval } else { check.interval };
+        let pause = if in_start_period && health.status == "starting" {
+            check.start_interval
+        } else {
+            check.interval
+        };
         if tokio::time::timeout(pause, view.wait_for(is_over)).await.is_ok() {
             return;
         }
@@ -114,9 +119,12 @@ async fn watch(engine: Engine, handle: Arc<Handle>, check: Check, mut health: He
         }
         let start = Timestamp::now();
         let result = match probe(&engine, &handle, &check).await {
-            Ok((exit_code, output)) => {
-                HealthcheckResult { start: start.to_string(), end: Timestamp::now().to_string(), exit_code, output }
-            }
+            Ok((exit_code, output)) => HealthcheckResult {
+                start: start.to_string(),
+                end: Timestamp::now().to_string(),
+                exit_code,
+                output,
+            },
             Err(_) if is_over(&handle.view()) => return,
             Err(error) => HealthcheckResult {
                 start: start.to_string(),
@@ -179,7 +187,11 @@ async fn probe(engine: &Engine, handle: &Handle, check: &Check) -> Result<(i64, 
 
 /// `30s`, `200ms`, as Go prints them.
 fn seconds(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 { format!("{}s", duration.as_secs()) } else { format!("{}ms", duration.as_millis()) }
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
 }
 
 /// The text of a framed stream, as much as is kept.
@@ -215,7 +227,10 @@ mod tests {
         assert_eq!(check.command, ["/bin/sh", "-c", "true"]);
         assert_eq!((check.interval, check.retries), (Duration::from_secs(30), 2));
         let none = Healthcheck { test: Some(vec!["NONE".to_owned()]), ..Healthcheck::default() };
-        assert_eq!(Check::of(&ContainerConfig { healthcheck: Some(none), ..ContainerConfig::default() }), None);
+        assert_eq!(
+            Check::of(&ContainerConfig { healthcheck: Some(none), ..ContainerConfig::default() }),
+            None
+        );
         assert_eq!(Check::of(&ContainerConfig::default()), None);
     }
 

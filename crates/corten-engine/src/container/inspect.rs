@@ -66,8 +66,14 @@ impl Engine {
         let engine = self.clone();
         let image = record.image.clone();
         crate::volume::blocking(move || {
-            let key = corten_store::SnapshotKey::new(&key).map_err(|error| EngineError::because("", error))?;
-            let usage = engine.inner.store.snapshots().usage(&key).map_err(|error| EngineError::because("", error))?;
+            let key =
+                corten_store::SnapshotKey::new(&key).map_err(|error| EngineError::because("", error))?;
+            let usage = engine
+                .inner
+                .store
+                .snapshots()
+                .usage(&key)
+                .map_err(|error| EngineError::because("", error))?;
             let below = engine.inner.store.images().resolve(&image).map_or(0, |image| image.unpacked_size);
             Ok((usage.size as i64, (usage.size + below) as i64))
         })
@@ -141,7 +147,8 @@ impl View {
 impl Record {
     /// Its mounts as inspect and list show them: what came by `--tmpfs` stands in `HostConfig.Tmpfs` alone.
     pub(crate) fn shown_mounts(&self) -> Vec<MountPoint> {
-        let shown = self.mounts.iter().filter(|mounted| !self.host_config.tmpfs.contains_key(&mounted.destination));
+        let shown =
+            self.mounts.iter().filter(|mounted| !self.host_config.tmpfs.contains_key(&mounted.destination));
         shown
             .map(|mounted| {
                 let mut point = MountPoint {
@@ -182,7 +189,7 @@ mod tests {
             record: Arc::new(record("aa", "a")),
             life: Lifecycle::default(),
             network: None,
-           
+
             health: None,
         };
         let state = state(&view);

@@ -30,7 +30,9 @@ impl Engine {
         let all = options.all || options.limit > 0 || filter.wants_all();
         let mut views = self.views();
         views.retain(|view| (all || view.life.phase.is_running()) && filter.matches(view));
-        views.sort_by(|one, other| other.record.created.cmp(&one.record.created).then_with(|| one.record.id.cmp(&other.record.id)));
+        views.sort_by(|one, other| {
+            other.record.created.cmp(&one.record.created).then_with(|| one.record.id.cmp(&other.record.id))
+        });
         if options.limit > 0 {
             views.truncate(options.limit as usize);
         }

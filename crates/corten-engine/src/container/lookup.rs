@@ -13,7 +13,13 @@ impl Engine {
 
     /// What every container looks like now. Gone ones are left out.
     pub(crate) fn views(&self) -> Vec<Arc<View>> {
-        self.inner.containers.all().iter().filter(|handle| !handle.is_gone()).map(|handle| handle.view()).collect()
+        self.inner
+            .containers
+            .all()
+            .iter()
+            .filter(|handle| !handle.is_gone())
+            .map(|handle| handle.view())
+            .collect()
     }
 
     /// The full id of the container that a reference names.

@@ -79,8 +79,14 @@ pub(super) fn command(config: &mut ContainerConfig) -> Result<(String, Vec<Strin
     if config.entrypoint.as_ref().is_some_and(|words| words.len() == 1 && words[0].is_empty()) {
         config.entrypoint = None;
     }
-    let mut words =
-        config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect::<Vec<String>>().into_iter();
+    let mut words = config
+        .entrypoint
+        .iter()
+        .flatten()
+        .chain(config.cmd.iter().flatten())
+        .cloned()
+        .collect::<Vec<String>>()
+        .into_iter();
     match words.next() {
         Some(path) => Ok((path, words.collect())),
         None => Err(EngineError::invalid("no command specified")),
@@ -101,7 +107,9 @@ mod tests {
             env: strings(&["PATH=/bin", "A=image"]),
             entrypoint: strings(&["echo", "entry"]),
             cmd: strings(&["cmd"]),
-            labels: Some([("over", "image"), ("from", "image")].map(|(a, b)| (a.to_owned(), b.to_owned())).into()),
+            labels: Some(
+                [("over", "image"), ("from", "image")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+            ),
             volumes: Some([("/data".to_owned(), corten_oci::image::Empty {})].into()),
             working_dir: "/w".to_owned(),
             stop_signal: "SIGINT".to_owned(),

@@ -46,7 +46,8 @@ impl Owner {
         if let Err(error) = save::state(&self.engine.inner, &self.record, &self.life) {
             tracing::warn!(container = self.record.id, %error, "cannot save the state of a container");
         }
-        let (engine, record, connected) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record), Arc::clone(network));
+        let (engine, record, connected) =
+            (Arc::clone(&self.engine.inner), Arc::clone(&self.record), Arc::clone(network));
         let taken_down = blocking(move || take_down(&engine, &record, &connected.sandbox_id)).await;
         if let Err(error) = taken_down {
             tracing::warn!(container = self.record.id, %error, "something of a container's run could not be removed");
@@ -136,7 +137,10 @@ pub(super) fn read_exit(engine: &EngineInner, id: &str) -> Option<ExitRecord> {
 pub(super) fn take_down(engine: &EngineInner, record: &Record, sandbox: &str) -> Result<()> {
     let mut failures = Vec::new();
     if !sandbox.is_empty() && owns_sandbox(record) {
-        keep(&mut failures, engine.network.remove_sandbox(sandbox).map_err(|error| EngineError::because("", error)));
+        keep(
+            &mut failures,
+            engine.network.remove_sandbox(sandbox).map_err(|error| EngineError::because("", error)),
+        );
     }
     let cgroup = engine.cgroups.open(&record.id).and_then(|cgroup| cgroup.remove());
     keep(&mut failures, cgroup.map_err(|error| EngineError::because("", error)));
@@ -171,13 +175,17 @@ pub(super) fn owns_sandbox(record: &Record) -> bool {
 fn delete(engine: &EngineInner, record: &Record, volumes: bool) -> Result<()> {
     let mut failures = Vec::new();
     if let Some(key) = &record.snapshot {
-        let removed = corten_store::SnapshotKey::new(key).and_then(|key| engine.store.snapshots().remove(&key));
+        let removed =
+            corten_store::SnapshotKey::new(key).and_then(|key| engine.store.snapshots().remove(&key));
         match removed {
             Ok(()) | Err(corten_store::StoreError::NoSuchSnapshot(_)) => {}
             Err(error) => failures.push(EngineError::because("", error)),
         }
     }
-    keep(&mut failures, file::remove_tree(engine.settings.paths.container(&record.id)).map_err(EngineError::from));
+    keep(
+        &mut failures,
+        file::remove_tree(engine.settings.paths.container(&record.id)).map_err(EngineError::from),
+    );
     if volumes {
         for name in record.anonymous_volumes() {
             if !is_used(engine, name, &record.id) {
@@ -188,13 +196,16 @@ fn delete(engine: &EngineInner, record: &Record, volumes: bool) -> Result<()> {
     if failures.is_empty() {
         keep(&mut failures, save::forget(engine, &record.id, record.auto_remove()));
     }
-    all_told(failures).map_err(|error| EngineError::because(&format!("removing container {}", record.id), error))
+    all_told(failures)
+        .map_err(|error| EngineError::because(&format!("removing container {}", record.id), error))
 }
 
 /// Whether another container has this volume.
 fn is_used(engine: &EngineInner, volume: &str, except: &str) -> bool {
     let others = engine.containers.all();
-    others.iter().any(|handle| handle.id != except && handle.view().record.volumes().any(|name| name == volume))
+    others
+        .iter()
+        .any(|handle| handle.id != except && handle.view().record.volumes().any(|name| name == volume))
 }
 
 fn keep(failures: &mut Vec<EngineError>, result: Result<()>) {

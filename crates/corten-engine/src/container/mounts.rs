@@ -127,7 +127,9 @@ fn parse_bind(text: &str) -> Result<Wanted> {
     let parts: Vec<&str> = text.splitn(4, ':').collect();
     let (source, destination, mode) = match parts[..] {
         [destination] if !destination.is_empty() => (None, destination, ""),
-        [source, destination] if !source.is_empty() && !is_mode(destination) => (Some(source), destination, ""),
+        [source, destination] if !source.is_empty() && !is_mode(destination) => {
+            (Some(source), destination, "")
+        }
         [source, destination, mode] if !source.is_empty() => (Some(source), destination, mode),
         _ => return Err(wrong()),
     };
@@ -135,9 +137,8 @@ fn parse_bind(text: &str) -> Result<Wanted> {
         return Err(EngineError::invalid(format!("invalid mode: {mode}")));
     }
     let is_bind = source.is_some_and(|source| source.starts_with('/'));
-    let destination = clean(destination, if is_bind { "bind" } else { "volume" }).map_err(|error| {
-        EngineError::invalid(format!("invalid volume specification: '{text}': {error}"))
-    })?;
+    let destination = clean(destination, if is_bind { "bind" } else { "volume" })
+        .map_err(|error| EngineError::invalid(format!("invalid volume specification: '{text}': {error}")))?;
     let words: Vec<&str> = mode.split(',').collect();
     let propagation = words.iter().copied().find(|word| MODES[3].contains(word));
     let read_only = words.contains(&"ro");
@@ -173,14 +174,18 @@ fn parse_bind(text: &str) -> Result<Wanted> {
 fn is_mode(text: &str) -> bool {
     let mut used = [false; MODES.len()];
     text.split(',').all(|word| {
-        MODES.iter().position(|group| group.contains(&word)).is_some_and(|group| !std::mem::replace(&mut used[group], true))
+        MODES
+            .iter()
+            .position(|group| group.contains(&word))
+            .is_some_and(|group| !std::mem::replace(&mut used[group], true))
     })
 }
 
 /// One entry of `HostConfig.Mounts`.
 fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> {
     let kind = mount.kind.as_str();
-    let wrong = |text: &str| EngineError::invalid(format!("invalid mount config for type \"{kind}\": {text}"));
+    let wrong =
+        |text: &str| EngineError::invalid(format!("invalid mount config for type \"{kind}\": {text}"));
     if mount.target.is_empty() {
         return Err(wrong("field Target must not be empty"));
     }
@@ -204,7 +209,10 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
             not_for(mount.volume_options.is_some(), "VolumeOptions")?;
             not_for(mount.tmpfs_options.is_some(), "TmpfsOptions")?;
             if !mount.source.starts_with('/') {
-                return Err(wrong(&format!("invalid mount path: '{}' mount path must be absolute", mount.source)));
+                return Err(wrong(&format!(
+                    "invalid mount path: '{}' mount path must be absolute",
+                    mount.source
+                )));
             }
             let options = mount.bind_options.clone().unwrap_or_default();
             let path = clean_path(&mount.source);
@@ -291,13 +299,14 @@ fn clean_path(path: &str) -> PathBuf {
 pub(crate) fn parse_volumes_from(text: &str) -> Result<(&str, Option<bool>)> {
     match text.split_once(':') {
         None => Ok((text, None)),
-        Some((name, mode)) if is_mode(mode) => {
-            Ok((name, mode.split(',').find_map(|word| match word {
+        Some((name, mode)) if is_mode(mode) => Ok((
+            name,
+            mode.split(',').find_map(|word| match word {
                 "ro" => Some(true),
                 "rw" => Some(false),
                 _ => None,
-            })))
-        }
+            }),
+        )),
         Some((_, mode)) => Err(EngineError::invalid(format!("invalid mode for volumes-from: {mode}"))),
     }
 }

@@ -280,7 +280,9 @@ impl Owner {
                 self.publish_and_save();
                 self.tell("unpause", []);
             }
-            (Phase::Paused, true) => return Err(EngineError::conflict(format!("Container {id} is already paused"))),
+            (Phase::Paused, true) => {
+                return Err(EngineError::conflict(format!("Container {id} is already paused")));
+            }
             (Phase::Restarting, true) => {
                 return Err(EngineError::conflict(format!(
                     "Container {id} is restarting, wait until the container is running"

@@ -23,8 +23,9 @@ pub(super) fn fill_volumes(engine: &EngineInner, snapshot: &SnapshotKey, mounts:
             Some(root) => root,
             None => root.insert(rootfs::mount_snapshot(engine, snapshot.as_str(), true)?),
         };
-        fill(root.as_fd(), &mounted.destination, source)
-            .map_err(|error| EngineError::from_error(&format!("filling volume {name} from the image"), error))?;
+        fill(root.as_fd(), &mounted.destination, source).map_err(|error| {
+            EngineError::from_error(&format!("filling volume {name} from the image"), error)
+        })?;
     }
     // The mount has set the mark that a later one, which is not volatile, would be refused for.
     if root.take().is_some()
@@ -60,7 +61,8 @@ fn fill(root: BorrowedFd<'_>, place: &str, volume: &Path) -> std::io::Result<()>
                 .map_err(std::io::Error::other)?;
             std::io::Write::flush(&mut writer)
         });
-        let unpacked = corten_layer::unpack(reader, target.as_fd(), Path::new("/"), &UnpackOptions::default());
+        let unpacked =
+            corten_layer::unpack(reader, target.as_fd(), Path::new("/"), &UnpackOptions::default());
         let packed = packing.join().unwrap_or_else(|_| Err(std::io::Error::other("the copy broke off")));
         unpacked.map_err(std::io::Error::other)?;
         packed

@@ -112,7 +112,7 @@ mod tests {
             record: Arc::new(crate::container::record::tests_support::record(id, id)),
             life: crate::container::state::Lifecycle::default(),
             network: None,
-           
+
             health: None,
         };
         let (_, view) = tokio::sync::watch::channel(Arc::new(view));
@@ -126,7 +126,9 @@ mod tests {
             registry.reserve_name(name, id).unwrap();
             registry.insert(handle(id));
         }
-        for (reference, id) in [("abc1", "abc1"), ("abc", "abd2"), ("/two", "ff00"), ("f", "ff00"), ("abd", "abd2")] {
+        for (reference, id) in
+            [("abc1", "abc1"), ("abc", "abd2"), ("/two", "ff00"), ("f", "ff00"), ("abd", "abd2")]
+        {
             assert_eq!(registry.find(reference).unwrap().id, id, "{reference}");
         }
         assert_eq!(registry.find("ab").unwrap_err().class(), ErrorClass::InvalidParameter);
@@ -139,7 +141,11 @@ mod tests {
         registry.reserve_name("x1", "aa").unwrap();
         let error = registry.reserve_name("x1", "bb").unwrap_err();
         assert_eq!(error.class(), ErrorClass::Conflict);
-        assert!(error.to_string().starts_with("Conflict. The container name \"/x1\" is already in use by container \"aa\"."));
+        assert!(
+            error
+                .to_string()
+                .starts_with("Conflict. The container name \"/x1\" is already in use by container \"aa\".")
+        );
         registry.release_name("x1", "bb");
         assert!(registry.reserve_name("x1", "bb").is_err());
         registry.release_name("x1", "aa");

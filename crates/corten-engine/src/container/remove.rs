@@ -2,8 +2,8 @@
 
 use crate::Engine;
 use crate::container::handle::{Purpose, Request};
-use crate::container::stop::{StopOptions, stop_handle};
 use crate::container::state::Phase;
+use crate::container::stop::{StopOptions, stop_handle};
 use crate::error::{EngineError, Result};
 use corten_std::ErrorClass;
 
@@ -31,7 +31,9 @@ impl Engine {
         };
         match view.life.phase {
             Phase::Removing => {
-                return Err(EngineError::conflict(format!("removal of container {reference} is already in progress")));
+                return Err(EngineError::conflict(format!(
+                    "removal of container {reference} is already in progress"
+                )));
             }
             Phase::Removed => return Err(EngineError::no_such_container(reference)),
             phase if !phase.is_running() => {}
@@ -40,7 +42,9 @@ impl Engine {
                 stop_handle(&handle, &kill, Purpose::Stop).await?;
             }
             Phase::Paused => return refuse("paused and must be unpaused first"),
-            Phase::Restarting => return refuse("restarting: stop the container before removing or force remove"),
+            Phase::Restarting => {
+                return refuse("restarting: stop the container before removing or force remove");
+            }
             _ => return refuse("running: stop the container before removing or force remove"),
         }
         match handle.ask(|reply| Request::Remove { options, reply }).await {

@@ -74,7 +74,10 @@ impl Engine {
         let known: HashSet<String> = all.iter().map(|found| found.record.id.clone()).collect();
         let inner = Arc::clone(&self.inner);
         blocking(move || {
-            inner.network.restore(&sandboxes, reserved).map_err(|error| EngineError::because("restoring the networks", error))?;
+            inner
+                .network
+                .restore(&sandboxes, reserved)
+                .map_err(|error| EngineError::because("restoring the networks", error))?;
             sweep(&inner, &known, &live, &strays)
         })
         .await?;
@@ -174,14 +177,20 @@ async fn find(engine: &EngineInner, record: Record) -> Found {
         return found(life, FoundState::Ended(exit.exit));
     }
     if life.phase.has_process() {
-        let exit = protocol::Exit { code: super::monitor::UNKNOWN_EXIT, signal: None, oom_killed: false, at: Timestamp::now() };
+        let exit = protocol::Exit {
+            code: super::monitor::UNKNOWN_EXIT,
+            signal: None,
+            oom_killed: false,
+            at: Timestamp::now(),
+        };
         return found(life, FoundState::Ended(exit));
     }
     if life.phase == Phase::Restarting {
         // Its policy decides once more.
         life.restart_cancelled();
     }
-    let leftover = run_dir.is_dir() && (!record.auto_remove() || !network.sandbox_id.is_empty() || run_dir.join(SOCKET_NAME).exists());
+    let leftover = run_dir.is_dir()
+        && (!record.auto_remove() || !network.sandbox_id.is_empty() || run_dir.join(SOCKET_NAME).exists());
     found(life, if leftover { FoundState::Leftover } else { FoundState::Still })
 }
 
@@ -200,7 +209,12 @@ async fn reach(run_dir: &std::path::Path) -> Option<(Shim, Events, Status)> {
 }
 
 /// Removes what belongs to no container. Goes on where a step fails. Blocking.
-fn sweep(engine: &EngineInner, known: &HashSet<String>, live: &HashSet<String>, strays: &[PathBuf]) -> Result<()> {
+fn sweep(
+    engine: &EngineInner,
+    known: &HashSet<String>,
+    live: &HashSet<String>,
+    strays: &[PathBuf],
+) -> Result<()> {
     let log = |what: &str, result: Result<()>| {
         if let Err(error) = result {
             tracing::warn!(%error, what, "cannot remove what an earlier daemon left");
@@ -234,7 +248,10 @@ fn sweep(engine: &EngineInner, known: &HashSet<String>, live: &HashSet<String>, 
     });
     log("writable layer", walked.map_err(|error| EngineError::because("", error)));
     for key in unused {
-        log("writable layer", engine.store.snapshots().remove(&key).map_err(|error| EngineError::because("", error)));
+        log(
+            "writable layer",
+            engine.store.snapshots().remove(&key).map_err(|error| EngineError::because("", error)),
+        );
     }
     Ok(())
 }

@@ -26,8 +26,11 @@ pub(crate) fn mount(engine: &EngineInner, record: &Record) -> Result<OwnedFd> {
 /// Mounts an active snapshot; `volatile` leaves every sync out, for what is gone with its container anyway.
 pub(super) fn mount_snapshot(engine: &EngineInner, key: &str, volatile: bool) -> Result<OwnedFd> {
     let key = SnapshotKey::new(key).map_err(|error| EngineError::because("", error))?;
-    let mounts =
-        engine.store.snapshots().mounts(&key).map_err(|error| EngineError::because("looking up the root", error))?;
+    let mounts = engine
+        .store
+        .snapshots()
+        .mounts(&key)
+        .map_err(|error| EngineError::because("looking up the root", error))?;
     let made = match &mounts {
         Mounts::Overlay { lowers, upper, work } => {
             if volatile {
@@ -48,7 +51,12 @@ pub(super) fn mount_snapshot(engine: &EngineInner, key: &str, volatile: bool) ->
     made.map_err(|error| EngineError::from_error("mounting the root", error))
 }
 
-fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, volatile: bool) -> Result<OwnedFd, mount::MountError> {
+fn overlay(
+    lowers: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    volatile: bool,
+) -> Result<OwnedFd, mount::MountError> {
     let (upper, work) = (Some(upper), Some(work));
     mount::overlay(&OverlayMount { lowers, upper, work, volatile, userxattr: false, read_only: false })
 }
@@ -62,9 +70,9 @@ fn allow_again(work: &Path) -> Result<()> {
 /// Any folder of the host, copy-on-write. The writes go to the container's own folder, or to memory where overlayfs
 /// cannot have it so: the folder contains it (`/`), or its file system cannot be an upper layer.
 fn mount_folder(engine: &EngineInner, record: &Record, folder: &Path) -> Result<OwnedFd> {
-    let lower = folder
-        .canonicalize()
-        .map_err(|error| EngineError::from_error(&format!("looking up the root folder `{}`", folder.display()), error))?;
+    let lower = folder.canonicalize().map_err(|error| {
+        EngineError::from_error(&format!("looking up the root folder `{}`", folder.display()), error)
+    })?;
     if !lower.is_dir() {
         return Err(EngineError::invalid(format!("the root folder `{}` is not a folder", folder.display())));
     }
@@ -90,7 +98,8 @@ fn mount_folder(engine: &EngineInner, record: &Record, folder: &Path) -> Result<
         .map_err(|error| EngineError::from_error("mounting memory for the writes", error))?;
     let (upper, work) = (place.join(UPPER), place.join(WORK));
     let made = make_upper(&upper, &work, &lower).and_then(|()| {
-        overlay(&lowers, &upper, &work, false).map_err(|error| EngineError::from_error("mounting the root", error))
+        overlay(&lowers, &upper, &work, false)
+            .map_err(|error| EngineError::from_error("mounting the root", error))
     });
     mount::detach(&place).map_err(|error| EngineError::from_error("mounting the root", error))?;
     file::remove_tree(&place)?;
@@ -105,7 +114,8 @@ fn make_upper(upper: &Path, work: &Path, lower: &Path) -> Result<()> {
             file::create_dir(folder, 0o700)?;
         }
     }
-    let about = std::fs::metadata(lower).map_err(|error| corten_std::PathError::new("look at", lower, error))?;
+    let about =
+        std::fs::metadata(lower).map_err(|error| corten_std::PathError::new("look at", lower, error))?;
     let prepare = || {
         std::os::unix::fs::chown(upper, Some(about.uid()), Some(about.gid()))?;
         std::fs::set_permissions(upper, std::fs::Permissions::from_mode(about.mode() & 0o7777))

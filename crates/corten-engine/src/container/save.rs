@@ -29,7 +29,8 @@ pub(super) fn record(engine: &EngineInner, record: &Record) -> Result<()> {
     }
     let folder = engine.settings.paths.running_container(&record.id);
     file::create_dir_all(&folder)?;
-    let bytes = serde_json::to_vec(record).map_err(|error| EngineError::from_error("writing the container's record", error))?;
+    let bytes = serde_json::to_vec(record)
+        .map_err(|error| EngineError::from_error("writing the container's record", error))?;
     file::write_atomic(folder.join(RECORD), &bytes, Durability::Kernel)?;
     Ok(())
 }
@@ -76,7 +77,8 @@ pub(super) fn state(engine: &EngineInner, record: &Record, life: &Lifecycle) -> 
     if record.auto_remove() {
         return Ok(());
     }
-    let bytes = serde_json::to_vec(life).map_err(|error| EngineError::from_error("writing the container's state", error))?;
+    let bytes = serde_json::to_vec(life)
+        .map_err(|error| EngineError::from_error("writing the container's state", error))?;
     let path = engine.settings.paths.container(&record.id).join(STATE);
     file::write_atomic(path, &bytes, Durability::Kernel)?;
     Ok(())
@@ -90,7 +92,8 @@ pub(super) fn read_state(engine: &EngineInner, id: &str) -> Option<Lifecycle> {
 
 /// Saves how a container is connected, so that a daemon started anew finds its sandbox.
 pub(super) fn network(engine: &EngineInner, record: &Record, network: &NetworkView) -> Result<()> {
-    let bytes = serde_json::to_vec(network).map_err(|error| EngineError::from_error("writing the network's state", error))?;
+    let bytes = serde_json::to_vec(network)
+        .map_err(|error| EngineError::from_error("writing the network's state", error))?;
     let path = engine.settings.paths.running_container(&record.id).join(NETWORK);
     file::write_atomic(path, &bytes, Durability::Kernel)?;
     Ok(())

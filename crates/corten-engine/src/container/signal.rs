@@ -3,10 +3,39 @@
 use crate::error::{EngineError, Result};
 
 const NAMES: [(&str, i32); 34] = [
-    ("HUP", 1), ("INT", 2), ("QUIT", 3), ("ILL", 4), ("TRAP", 5), ("ABRT", 6), ("IOT", 6), ("BUS", 7), ("FPE", 8),
-    ("KILL", 9), ("USR1", 10), ("SEGV", 11), ("USR2", 12), ("PIPE", 13), ("ALRM", 14), ("TERM", 15), ("STKFLT", 16),
-    ("CHLD", 17), ("CLD", 17), ("CONT", 18), ("STOP", 19), ("TSTP", 20), ("TTIN", 21), ("TTOU", 22), ("URG", 23),
-    ("XCPU", 24), ("XFSZ", 25), ("VTALRM", 26), ("PROF", 27), ("WINCH", 28), ("IO", 29), ("POLL", 29), ("PWR", 30),
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("IOT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("POLL", 29),
+    ("PWR", 30),
     ("SYS", 31),
 ];
 
@@ -28,9 +57,13 @@ pub(super) fn parse(text: &str) -> Result<i32> {
     }
     let real_time = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
         (Some(""), _) => Some(34),
-        (Some(rest), _) => rest.strip_prefix('+').and_then(|offset| offset.parse::<i32>().ok()).map(|offset| 34 + offset),
+        (Some(rest), _) => {
+            rest.strip_prefix('+').and_then(|offset| offset.parse::<i32>().ok()).map(|offset| 34 + offset)
+        }
         (_, Some("")) => Some(64),
-        (_, Some(rest)) => rest.strip_prefix('-').and_then(|offset| offset.parse::<i32>().ok()).map(|offset| 64 - offset),
+        (_, Some(rest)) => {
+            rest.strip_prefix('-').and_then(|offset| offset.parse::<i32>().ok()).map(|offset| 64 - offset)
+        }
         _ => None,
     };
     real_time.filter(|number| (34..=64).contains(number)).ok_or_else(invalid)
@@ -42,7 +75,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        for (text, number) in [("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("10", 10), ("RTMIN+3", 37), ("RTMAX", 64)] {
+        for (text, number) in
+            [("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("10", 10), ("RTMIN+3", 37), ("RTMAX", 64)]
+        {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
         for text in ["NOSUCH", "", "0", "65", "-1", "RTMIN+99"] {

@@ -1,8 +1,8 @@
 //! Start: everything that the container needs is made and sent to a shim. The steps stand in one function in their
 //! order; whichever fails, those before are undone in reverse, and the container is as it was, with the reason.
 
-use crate::container::files::{self, Addresses};
 use crate::container::Outcome;
+use crate::container::files::{self, Addresses};
 use crate::container::handle::{NetworkView, Request, View};
 use crate::container::monitor::{clear_run_folder, owns_sandbox, take_down, tell_connected};
 use crate::container::owner::{Owner, Running};
@@ -56,7 +56,8 @@ impl Owner {
         let others = self.others()?;
         let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
         let clients = std::mem::take(&mut self.waiting_clients);
-        let Forked { shim, events, network } = blocking(move || fork(&engine, &record, others, clients)).await?;
+        let Forked { shim, events, network } =
+            blocking(move || fork(&engine, &record, others, clients)).await?;
         let points = &self.engine.inner.settings.failpoints;
         let started = match points.check("start.started") {
             Ok(()) => shim.started().await.map_err(launch_error),
@@ -96,7 +97,9 @@ impl Owner {
             let Some(id) = mode.strip_prefix("container:") else { return Ok(None) };
             let view = self.engine.find(id)?.view();
             if !view.life.phase.has_process() {
-                return Err(EngineError::conflict(format!("cannot join network namespace of a non running container: {id}")));
+                return Err(EngineError::conflict(format!(
+                    "cannot join network namespace of a non running container: {id}"
+                )));
             }
             Ok(Some(view))
         };
@@ -190,8 +193,8 @@ fn fork(
         keep: Vec::new(),
     };
     let request = start_request(engine, record, spec, run_dir)?;
-    let (prepared, shim, events) =
-        client::prepare(request, descriptors).map_err(|error| EngineError::from_error("preparing the shim", error))?;
+    let (prepared, shim, events) = client::prepare(request, descriptors)
+        .map_err(|error| EngineError::from_error("preparing the shim", error))?;
     points.check("start.fork")?;
     engine
         .spawner
@@ -281,7 +284,9 @@ fn connect(
 ) -> Result<(NetworkView, Option<OwnedFd>, Addresses)> {
     let failed = |error| EngineError::because("failed to set up container networking", error);
     if let Some(other) = other {
-        let Some(network) = &other.network else { return Ok((NetworkView::default(), None, Addresses::default())) };
+        let Some(network) = &other.network else {
+            return Ok((NetworkView::default(), None, Addresses::default()));
+        };
         let namespace = if owns_sandbox(&other.record) {
             Some(engine.network.sandbox(&network.sandbox_id).map_err(failed)?.namespace)
         } else {
@@ -408,7 +413,9 @@ fn without_network_namespace(spec: &mut Spec) {
 /// there is none.
 fn settle_modes(root: BorrowedFd<'_>, spec: &mut Spec) {
     for mount in &mut spec.mounts {
-        if mount.kind.as_deref() != Some("tmpfs") || mount.options.iter().any(|option| option.starts_with("mode=")) {
+        if mount.kind.as_deref() != Some("tmpfs")
+            || mount.options.iter().any(|option| option.starts_with("mode="))
+        {
             continue;
         }
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -478,7 +485,10 @@ fn kernel_words(error: rustix::io::Errno) -> String {
 /// A folder below a volume; links in it do not lead out.
 fn open_below(volume: &Path, subpath: &str, name: &str) -> Result<OwnedFd> {
     let failed = |error: rustix::io::Errno| {
-        EngineError::invalid(format!("cannot access path {subpath} of volume {name}: {}", kernel_words(error)))
+        EngineError::invalid(format!(
+            "cannot access path {subpath} of volume {name}: {}",
+            kernel_words(error)
+        ))
     };
     let path = OFlags::PATH | OFlags::CLOEXEC;
     let folder = rustix::fs::open(volume, path, Mode::empty()).map_err(failed)?;

@@ -61,7 +61,8 @@ impl Phase {
     }
 
     /// Every word that a filter may name.
-    pub const WORDS: [&'static str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+    pub const WORDS: [&'static str; 7] =
+        ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 
     /// What Docker calls running: running, paused, or about to be started again.
     pub fn is_running(self) -> bool {
@@ -176,12 +177,18 @@ impl Lifecycle {
             Phase::Running => format!("Up {}", duration::human(now.since(self.started_at))),
             Phase::Paused => format!("Up {} (Paused)", duration::human(now.since(self.started_at))),
             Phase::Restarting => {
-                format!("Restarting ({}) {} ago", self.exit_code, duration::human(now.since(self.finished_at)))
+                format!(
+                    "Restarting ({}) {} ago",
+                    self.exit_code,
+                    duration::human(now.since(self.finished_at))
+                )
             }
             Phase::Removing | Phase::Removed => "Removal In Progress".to_owned(),
             Phase::Dead => "Dead".to_owned(),
             Phase::Exited if self.finished_at.is_zero() => String::new(),
-            Phase::Exited => format!("Exited ({}) {} ago", self.exit_code, duration::human(now.since(self.finished_at))),
+            Phase::Exited => {
+                format!("Exited ({}) {} ago", self.exit_code, duration::human(now.since(self.finished_at)))
+            }
         }
     }
 }

@@ -41,7 +41,10 @@ impl Engine {
         let number = if signal.is_empty() { signal::KILL } else { signal::parse(signal)? };
         let mut view = handle.watch();
         if !view.borrow().life.phase.is_running() {
-            return Err(EngineError::conflict(format!("cannot kill container: {reference}: container {} is not running", handle.id)));
+            return Err(EngineError::conflict(format!(
+                "cannot kill container: {reference}: container {} is not running",
+                handle.id
+            )));
         }
         let exits = view.borrow().life.exits;
         let purpose = if number == signal::KILL { Purpose::Stop } else { Purpose::Tell };
@@ -68,7 +71,11 @@ impl Engine {
 }
 
 /// Ends a container's program; also for removal by force.
-pub(super) async fn stop_handle(handle: &Arc<Handle>, options: &StopOptions, purpose: Purpose) -> Result<Outcome> {
+pub(super) async fn stop_handle(
+    handle: &Arc<Handle>,
+    options: &StopOptions,
+    purpose: Purpose,
+) -> Result<Outcome> {
     let view = handle.view();
     if !view.life.phase.is_running() {
         return Ok(Outcome::Unchanged);
@@ -88,7 +95,10 @@ pub(super) async fn stop_handle(handle: &Arc<Handle>, options: &StopOptions, pur
     if wait_ended(handle, Some(KILL_TIMEOUT)).await {
         return Ok(Outcome::Changed);
     }
-    Err(EngineError::system(format!("cannot stop container: {}: tried to kill container, but did not receive an exit event", handle.id)))
+    Err(EngineError::system(format!(
+        "cannot stop container: {}: tried to kill container, but did not receive an exit event",
+        handle.id
+    )))
 }
 
 /// Sends a signal as a part of a stop. That it does not run any more is what was wanted.
@@ -102,7 +112,12 @@ async fn send(handle: &Arc<Handle>, signal: i32, purpose: Purpose) -> Result<()>
 /// Whether it stands still before the time is over; no time: for ever.
 async fn wait_ended(handle: &Arc<Handle>, time: Option<Duration>) -> bool {
     let mut view = handle.watch();
-    let ended = view.wait_for(|view| matches!(view.life.phase, Phase::Exited | Phase::Removed | Phase::Removing | Phase::Dead | Phase::Created));
+    let ended = view.wait_for(|view| {
+        matches!(
+            view.life.phase,
+            Phase::Exited | Phase::Removed | Phase::Removing | Phase::Dead | Phase::Created
+        )
+    });
     match time {
         None => ended.await.is_ok(),
         Some(time) => tokio::time::timeout(time, ended).await.is_ok(),

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// The columns of `ps -ef`, which Docker shows where nothing else is asked for.
 const FULL: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
 /// The columns of `ps aux`.
-const USER: [&str; 11] = ["USER", "PID", "%CPU", "%MEM", "VSZ", "RSS", "TTY", "STAT", "START", "TIME", "COMMAND"];
+const USER: [&str; 11] =
+    ["USER", "PID", "%CPU", "%MEM", "VSZ", "RSS", "TTY", "STAT", "START", "TIME", "COMMAND"];
 
 /// One process, from `/proc/PID`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,7 +54,10 @@ impl Engine {
         let handle = self.find(reference)?;
         let view = handle.view();
         if view.life.phase == Phase::Restarting {
-            return Err(EngineError::conflict(format!("Container {} is restarting, wait until the container is running", handle.id)));
+            return Err(EngineError::conflict(format!(
+                "Container {} is restarting, wait until the container is running",
+                handle.id
+            )));
         }
         if !view.life.phase.has_process() {
             return Err(EngineError::conflict(format!("container {} is not running", handle.id)));
@@ -68,9 +72,9 @@ impl Engine {
             let users = users();
             let mut processes: Vec<Process> = pids.into_iter().filter_map(read_process).collect();
             processes.sort_by_key(|process| process.pid);
-            let rows = processes.iter().map(|process| {
-                columns.iter().map(|(key, _)| cell(key, process, &clock, &users)).collect()
-            });
+            let rows = processes
+                .iter()
+                .map(|process| columns.iter().map(|(key, _)| cell(key, process, &clock, &users)).collect());
             Ok(TopResponse {
                 processes: rows.collect(),
                 titles: columns.iter().map(|(_, title)| title.clone()).collect(),
@@ -82,7 +86,9 @@ impl Engine {
 
 /// Keys and titles of the columns that `ps` shows for these arguments.
 fn columns(ps_args: &str) -> Result<Vec<(String, String)>> {
-    let titled = |titles: &[&str]| titles.iter().map(|title| ((*title).to_owned(), (*title).to_owned())).collect::<Vec<_>>();
+    let titled = |titles: &[&str]| {
+        titles.iter().map(|title| ((*title).to_owned(), (*title).to_owned())).collect::<Vec<_>>()
+    };
     let mut list: Vec<(String, String)> = Vec::new();
     let mut words = ps_args.split_ascii_whitespace().peekable();
     let mut user_format = false;
@@ -181,7 +187,8 @@ fn cell(key: &str, process: &Process, clock: &Clock, users: &BTreeMap<u32, Strin
 }
 
 fn start_text(started: i64, now: i64) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, month, day, hour, minute, _) = corten_std::Timestamp::from_unix(started, 0).civil();
     if now - started < 86_400 {
         format!("{hour:02}:{minute:02}")
@@ -257,7 +264,8 @@ fn users() -> BTreeMap<u32, String> {
 impl Clock {
     fn read() -> Self {
         let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-        let boot = stat.lines().find_map(|line| line.strip_prefix("btime ")).and_then(|text| text.parse().ok());
+        let boot =
+            stat.lines().find_map(|line| line.strip_prefix("btime ")).and_then(|text| text.parse().ok());
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let memory = memory.and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok());
@@ -278,7 +286,10 @@ mod tests {
     fn a_stat_line_with_a_name_of_odd_letters() {
         let line = "42 (a) b (c) S 7 42 42 34816 42 0 1 2 3 4 150 50 0 0 20 0 3 0 1000 4096 2 rest";
         let process = parse_stat(line).unwrap();
-        assert_eq!((process.pid, process.parent, process.name.as_str(), process.state), (42, 7, "a) b (c", 'S'));
+        assert_eq!(
+            (process.pid, process.parent, process.name.as_str(), process.state),
+            (42, 7, "a) b (c", 'S')
+        );
         assert_eq!((process.ticks, process.threads, process.started), (200, 3, 1000));
         assert_eq!(terminal_name(process.terminal), "pts/0");
         let clock = Clock { per_second: 100, boot: 0, now: 60, memory: 0 };
@@ -288,7 +299,8 @@ mod tests {
 
     #[test]
     fn columns_as_asked() {
-        let titles = |args: &str| columns(args).unwrap().into_iter().map(|(_, title)| title).collect::<Vec<_>>();
+        let titles =
+            |args: &str| columns(args).unwrap().into_iter().map(|(_, title)| title).collect::<Vec<_>>();
         assert_eq!(titles(""), FULL);
         assert_eq!(titles("-ef"), FULL);
         assert_eq!(titles("aux"), USER);

@@ -15,7 +15,9 @@ impl Engine {
         apply(&mut merged, &changes);
         validate::resources(&merged)?;
         if merged.auto_remove && !matches!(merged.restart_policy.name.as_str(), "" | "no") {
-            return Err(EngineError::invalid("Restart policy cannot be updated because AutoRemove is enabled for the container"));
+            return Err(EngineError::invalid(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container",
+            ));
         }
         let changes = Box::new(changes);
         let warnings = handle.ask(|reply| Request::Update { changes, reply }).await?;
@@ -37,8 +39,19 @@ pub(super) fn apply(host: &mut HostConfig, changes: &HostConfig) {
         };
     }
     take!(
-        cpu_shares, memory, memory_reservation, memory_swap, cpu_period, cpu_quota, cpu_realtime_period,
-        cpu_realtime_runtime, cpuset_cpus, cpuset_mems, nano_cpus, blkio_weight, pids_limit
+        cpu_shares,
+        memory,
+        memory_reservation,
+        memory_swap,
+        cpu_period,
+        cpu_quota,
+        cpu_realtime_period,
+        cpu_realtime_runtime,
+        cpuset_cpus,
+        cpuset_mems,
+        nano_cpus,
+        blkio_weight,
+        pids_limit
     );
     if changes.nano_cpus != 0 {
         host.cpu_period = 0;

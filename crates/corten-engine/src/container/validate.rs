@@ -53,13 +53,16 @@ pub(super) fn config(config: &ContainerConfig) -> Result<()> {
             "the working directory '{directory}' is invalid, it needs to be an absolute path"
         )));
     }
-    if let Some(entry) = config.env.iter().flatten().find(|entry| entry.is_empty() || entry.starts_with('=')) {
+    if let Some(entry) = config.env.iter().flatten().find(|entry| entry.is_empty() || entry.starts_with('='))
+    {
         return Err(EngineError::invalid(format!("invalid environment variable: {entry}")));
     }
     if !config.stop_signal.is_empty() {
         signal::parse(&config.stop_signal)?;
     }
-    if config.hostname.len() > 64 || config.hostname.bytes().any(|byte| byte == 0 || byte == b'\n' || byte == b' ') {
+    if config.hostname.len() > 64
+        || config.hostname.bytes().any(|byte| byte == 0 || byte == b'\n' || byte == b' ')
+    {
         return Err(EngineError::invalid(format!("invalid hostname format: {}", config.hostname)));
     }
     for port in config.exposed_ports.keys() {
@@ -117,11 +120,15 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
         )));
     }
     if !host.storage_opt.is_empty() {
-        return Err(EngineError::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
+        return Err(EngineError::invalid(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+        ));
     }
     if !host.volume_driver.is_empty() && host.volume_driver != "local" {
         let driver = &host.volume_driver;
-        return Err(EngineError::not_found(format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found")));
+        return Err(EngineError::not_found(format!(
+            "error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+        )));
     }
     if !matches!(host.runtime.as_str(), "" | "corten" | "runc" | "io.containerd.runc.v2") {
         return Err(EngineError::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
@@ -141,12 +148,16 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
     if !(matches!(host.pid_mode.as_str(), "" | "host") || named(&host.pid_mode)) {
         return Err(EngineError::invalid(format!("invalid PID mode: {}", host.pid_mode)));
     }
-    if !(matches!(host.ipc_mode.as_str(), "" | "none" | "private" | "shareable" | "host") || named(&host.ipc_mode)) {
+    if !(matches!(host.ipc_mode.as_str(), "" | "none" | "private" | "shareable" | "host")
+        || named(&host.ipc_mode))
+    {
         return Err(EngineError::invalid(format!("invalid IPC mode: {}", host.ipc_mode)));
     }
     if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
         return Err(EngineError::not_implemented("links between containers (--link) are not supported")
-            .with_hint("put both containers on one network made with `network create`, where names are resolved"));
+            .with_hint(
+                "put both containers on one network made with `network create`, where names are resolved",
+            ));
     }
     if let Some(request) = host.device_requests.iter().flatten().next() {
         return Err(EngineError::system(format!(
@@ -170,9 +181,13 @@ pub(super) fn restart_policy(policy: &RestartPolicy) -> Result<()> {
             let negative = if policy.maximum_retry_count < 0 { " and cannot be negative" } else { "" };
             refuse(format!("maximum retry count can only be used with 'on-failure'{negative}"))
         }
-        "on-failure" if policy.maximum_retry_count < 0 => refuse("maximum retry count cannot be negative".to_owned()),
+        "on-failure" if policy.maximum_retry_count < 0 => {
+            refuse("maximum retry count cannot be negative".to_owned())
+        }
         "" | "no" | "always" | "unless-stopped" | "on-failure" => Ok(()),
-        other => refuse(format!("unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'")),
+        other => refuse(format!(
+            "unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )),
     }
 }
 
@@ -187,7 +202,9 @@ pub(super) fn resources(host: &HostConfig) -> Result<()> {
         return refuse("Minimum memoryswap limit should be larger than memory limit, see usage".to_owned());
     }
     if memory == 0 && memory_swap > 0 {
-        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage".to_owned());
+        return refuse(
+            "You should always set the Memory limit when using Memoryswap limit, see usage".to_owned(),
+        );
     }
     if let Some(swappiness) = host.memory_swappiness
         && !(-1..=100).contains(&swappiness)
@@ -198,7 +215,9 @@ pub(super) fn resources(host: &HostConfig) -> Result<()> {
         return refuse("Minimum memory reservation allowed is 6MB".to_owned());
     }
     if memory > 0 && memory_reservation > 0 && memory < memory_reservation {
-        return refuse("Minimum memory limit can not be less than memory reservation limit, see usage".to_owned());
+        return refuse(
+            "Minimum memory limit can not be less than memory reservation limit, see usage".to_owned(),
+        );
     }
     if host.nano_cpus != 0 {
         if host.cpu_period > 0 {
@@ -209,11 +228,15 @@ pub(super) fn resources(host: &HostConfig) -> Result<()> {
         }
         let count = std::thread::available_parallelism().map_or(1, usize::from) as i64;
         if host.nano_cpus < 0 || host.nano_cpus > count * 1_000_000_000 {
-            return refuse(format!("range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"));
+            return refuse(format!(
+                "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
+            ));
         }
     }
     if host.cpu_period != 0 && !(1000..=1_000_000).contains(&host.cpu_period) {
-        return refuse("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned());
+        return refuse(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned(),
+        );
     }
     if host.cpu_quota > 0 && host.cpu_quota < 1000 {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned());
@@ -344,7 +367,10 @@ mod tests {
     fn host_configurations_that_cannot_be() {
         host_config(&HostConfig::default()).unwrap();
         check_refused(|host| host.memory = 1024 * 1024, "Minimum memory limit allowed is 6MB");
-        check_refused(|host| host.cap_add = Some(vec!["NOSUCH".to_owned()]), "unknown capability: \"CAP_NOSUCH\"");
+        check_refused(
+            |host| host.cap_add = Some(vec!["NOSUCH".to_owned()]),
+            "unknown capability: \"CAP_NOSUCH\"",
+        );
         check_refused(|host| host.restart_policy.name = "often".to_owned(), "unknown policy 'often'");
         check_refused(
             |host| {
@@ -353,16 +379,23 @@ mod tests {
             },
             "can't create 'AutoRemove' container with restart policy",
         );
-        check_refused(|host| host.restart_policy.maximum_retry_count = 3, "can only be used with 'on-failure'");
+        check_refused(
+            |host| host.restart_policy.maximum_retry_count = 3,
+            "can only be used with 'on-failure'",
+        );
         check_refused(|host| host.cpuset_cpus = "1-x".to_owned(), "Invalid value 1-x for cpuset cpus");
-        check_refused(|host| host.extra_hosts = Some(vec!["nocolon".to_owned()]), "bad format for add-host: \"nocolon\"");
+        check_refused(
+            |host| host.extra_hosts = Some(vec!["nocolon".to_owned()]),
+            "bad format for add-host: \"nocolon\"",
+        );
         check_refused(|host| host.nano_cpus = i64::MAX, "CPUs available");
     }
 
     #[test]
     fn defaults_are_dockers() {
         let settings = EngineSettings::new(corten_std::Paths::default());
-        let mut host = HostConfig { memory: 64, cap_drop: Some(vec!["chown".to_owned()]), ..HostConfig::default() };
+        let mut host =
+            HostConfig { memory: 64, cap_drop: Some(vec!["chown".to_owned()]), ..HostConfig::default() };
         fill_defaults(&mut ContainerConfig::default(), &mut host, &settings);
         assert_eq!(host.network_mode, "bridge");
         assert_eq!((host.shm_size, host.memory_swap), (SHM_SIZE, 128));

@@ -61,7 +61,8 @@ impl Source {
             Framing::Length(length) => Left::Bytes(length),
             Framing::Chunked => Left::Chunks(Decoder::default()),
         };
-        let waiting = (head.expects_continue && head.has_body()).then(|| Arc::new(Mutex::new(Waiting::ForContinue)));
+        let waiting =
+            (head.expects_continue && head.has_body()).then(|| Arc::new(Mutex::new(Waiting::ForContinue)));
         Self { stream, buffer, left, waiting }
     }
 

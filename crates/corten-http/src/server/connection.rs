@@ -31,7 +31,12 @@ enum Then {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn run(stream: Stream, handler: Arc<dyn Handler>, settings: Settings, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run(
+    stream: Stream,
+    handler: Arc<dyn Handler>,
+    settings: Settings,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut stream = Arc::new(stream);
     let mut buffer = Vec::new();
     loop {
@@ -40,7 +45,8 @@ pub(crate) async fn run(stream: Stream, handler: Arc<dyn Handler>, settings: Set
             Ok(None) => return,
             Err(error) => {
                 let text = format!("{} {error}", error.status());
-                let response = Response::full(error.status(), text).header("Content-Type", "text/plain; charset=utf-8");
+                let response =
+                    Response::full(error.status(), text).header("Content-Type", "text/plain; charset=utf-8");
                 let _ = write_full(&stream, response, true, true).await;
                 return linger(&stream).await;
             }
@@ -136,7 +142,11 @@ async fn answer(
             }
             drop(body);
             let Some(mut source) = client.into_source().await else { return Then::Gone };
-            if !last && drain(&mut source).await { Then::Next(source.buffer, stream) } else { Then::Close(stream) }
+            if !last && drain(&mut source).await {
+                Then::Next(source.buffer, stream)
+            } else {
+                Then::Close(stream)
+            }
         }
         Response { body: Body::Hijack { .. }, .. } => {
             let head = response.head_bytes(false, true);

@@ -102,7 +102,9 @@ pub fn parse(received: &[u8]) -> Result<Option<(RequestHead, usize)>, HeadError>
             return Ok(None);
         }
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
-        Err(httparse::Error::Version) if received.starts_with(b"PRI * HTTP/2.0") => return Err(HeadError::Version),
+        Err(httparse::Error::Version) if received.starts_with(b"PRI * HTTP/2.0") => {
+            return Err(HeadError::Version);
+        }
         Err(httparse::Error::Version) => return Err(HeadError::Malformed("version")),
         Err(httparse::Error::HeaderName) => return Err(HeadError::Malformed("header name")),
         Err(httparse::Error::HeaderValue) => return Err(HeadError::Malformed("header value")),
@@ -118,12 +120,18 @@ pub fn parse(received: &[u8]) -> Result<Option<(RequestHead, usize)>, HeadError>
     let (path, query) = split_target(request.path.unwrap_or_default())?;
     let hosts = values(&headers, "host").count();
     if hosts > 1 || (hosts == 0 && minor == 1) {
-        return Err(HeadError::Malformed(if hosts == 0 { "missing required Host header" } else { "several Host headers" }));
+        return Err(HeadError::Malformed(if hosts == 0 {
+            "missing required Host header"
+        } else {
+            "several Host headers"
+        }));
     }
     let framing = framing(&headers, minor)?;
     let expects_continue = expects_continue(&headers, minor)?;
     let connection = |word: &str| {
-        values(&headers, "connection").flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
+        values(&headers, "connection")
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(word))
     };
     let keep_alive = minor == 1 && !connection("close");
     let method = request.method.unwrap_or_default().to_owned();
@@ -165,7 +173,9 @@ fn framing(headers: &[(String, String)], minor: u8) -> Result<Framing, HeadError
         (None, None) => Ok(Framing::Length(0)),
         (Some(_), Some(_)) => Err(HeadError::Malformed("both Content-Length and Transfer-Encoding")),
         (Some(_), None) if minor == 0 => Err(HeadError::Malformed("Transfer-Encoding in HTTP/1.0")),
-        (Some(encoding), None) if encodings.next().is_none() && encoding.trim().eq_ignore_ascii_case("chunked") => {
+        (Some(encoding), None)
+            if encodings.next().is_none() && encoding.trim().eq_ignore_ascii_case("chunked") =>
+        {
             Ok(Framing::Chunked)
         }
         (Some(_), None) => Err(HeadError::TransferEncoding),
@@ -208,7 +218,10 @@ mod tests {
         let text = "POST /v1.51/a%20b?x=1&y HTTP/1.1\r\nHost: d\r\nContent-Length: 5\r\nX-A: b \r\n\r\nhello";
         let (head, length) = parsed(text).unwrap().unwrap();
         assert_eq!(&text[length..], "hello");
-        assert_eq!((head.method.as_str(), head.path.as_str(), head.query.as_str()), ("POST", "/v1.51/a%20b", "x=1&y"));
+        assert_eq!(
+            (head.method.as_str(), head.path.as_str(), head.query.as_str()),
+            ("POST", "/v1.51/a%20b", "x=1&y")
+        );
         assert_eq!(head.framing, Framing::Length(5));
         assert_eq!(head.header("x-a"), Some("b"));
         assert!(head.keep_alive);
@@ -238,7 +251,11 @@ mod tests {
             ("Host: again\r\n", 400),
         ];
         for (headers, status) in cases {
-            assert_eq!(refused(&format!("POST / HTTP/1.1\r\nHost: d\r\n{headers}\r\n")), status, "{headers:?}");
+            assert_eq!(
+                refused(&format!("POST / HTTP/1.1\r\nHost: d\r\n{headers}\r\n")),
+                status,
+                "{headers:?}"
+            );
         }
         for line in ["GET x HTTP/1.1", "GET  / HTTP/1.1", "GET / HTTP/3.1", "GET /", "\u{1}ET / HTTP/1.1"] {
             assert_eq!(refused(&format!("{line}\r\nHost: d\r\n\r\n")), 400, "{line:?}");
@@ -253,7 +270,13 @@ mod tests {
     #[test]
     fn http_1_0_and_close_end_the_connection() {
         assert!(!parsed("GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().0.keep_alive);
-        assert!(!parsed("GET / HTTP/1.1\r\nHost: d\r\nConnection: x, Close\r\n\r\n").unwrap().unwrap().0.keep_alive);
+        assert!(
+            !parsed("GET / HTTP/1.1\r\nHost: d\r\nConnection: x, Close\r\n\r\n")
+                .unwrap()
+                .unwrap()
+                .0
+                .keep_alive
+        );
         assert_eq!(parsed("GET http://h:1/p?q HTTP/1.1\r\nHost: d\r\n\r\n").unwrap().unwrap().0.path, "/p");
         assert_eq!(parsed("GET / HTTP/1.1\r\nHos"), Ok(None));
     }

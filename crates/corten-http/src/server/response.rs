@@ -99,7 +99,8 @@ impl Response {
     /// With a further header. The value must have no line ends; they are cut out.
     pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         let value = value.into();
-        let value = if value.contains(['\r', '\n']) { value.replace(['\r', '\n'], " ").into() } else { value };
+        let value =
+            if value.contains(['\r', '\n']) { value.replace(['\r', '\n'], " ").into() } else { value };
         self.headers.push((name.into(), value));
         self
     }

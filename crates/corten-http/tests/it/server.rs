@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corten_http::server::{Answer, BlockingWriter, Handler, Listener, NextPiece, Request, Response, Settings, serve};
+use corten_http::server::{
+    Answer, BlockingWriter, Handler, Listener, NextPiece, Request, Response, Settings, serve,
+};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -64,7 +66,9 @@ impl Handler for Echo {
                 }
                 "/broken" => {
                     let (mut writer, stream) = BlockingWriter::channel();
-                    tokio::task::spawn_blocking(move || writer.write_all(b"some").and_then(|()| writer.flush()));
+                    tokio::task::spawn_blocking(move || {
+                        writer.write_all(b"some").and_then(|()| writer.flush())
+                    });
                     Response::stream(200, stream)
                 }
                 "/hijack" => Response::hijack(head.upgrade().map(str::to_owned), |hijacked| async {
@@ -98,7 +102,8 @@ impl Server {
         let _ = std::fs::remove_file(&path);
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let (sender, dropped) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let listener = Listener::from_descriptor(listener.into()).unwrap();
         let served = runtime.spawn(serve(
@@ -141,7 +146,11 @@ fn a_connection_serves_many_requests_pipelined_or_not() {
     assert_eq!(client.head().0, 200);
     let none = client.answer();
     assert_eq!(none.status, 204);
-    assert!(none.head.contains("X-Split: a  b: c\r\n") && !none.head.contains("Content-Length"), "{}", none.head);
+    assert!(
+        none.head.contains("X-Split: a  b: c\r\n") && !none.head.contains("Content-Length"),
+        "{}",
+        none.head
+    );
     let last = client.answer();
     assert_eq!((last.status, last.text()), (404, "nothing"));
     assert!(last.head.contains("Connection: close"));
@@ -153,7 +162,10 @@ fn a_refused_head_ends_the_connection() {
     let server = Server::start("refused");
     let cases = [
         ("GET / HTTP/1.1\r\n\r\n", 400),
-        ("POST /echo HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            "POST /echo HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         ("GET / HTTP/1.1\r\nHost: d\r\nA: b\r\n c\r\n\r\n", 400),
         ("GET / HTTP/1.1\nHost: d\n\n", 400),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
@@ -256,10 +268,15 @@ fn a_connection_is_handed_over_with_what_came_early() {
         // On a connection that was used before, with input right behind the head.
         client.send("GET /ignore HTTP/1.1\r\nHost: d\r\n\r\n");
         assert_eq!(client.answer().status, 200);
-        client.send(format!("POST /hijack HTTP/1.1\r\nHost: d\r\n{upgrade}Content-Length: 2\r\n\r\n{{}}early"));
+        client
+            .send(format!("POST /hijack HTTP/1.1\r\nHost: d\r\n{upgrade}Content-Length: 2\r\n\r\n{{}}early"));
         let (got, head) = client.head();
         assert_eq!(got, status);
-        assert!(head.contains("Content-Type: raw\r\n") && !head.contains("Content-Length") && !head.contains("chunked"));
+        assert!(
+            head.contains("Content-Type: raw\r\n")
+                && !head.contains("Content-Length")
+                && !head.contains("chunked")
+        );
         assert_eq!(head.contains("Upgrade: tcp\r\n"), status == 101);
         assert_eq!(head.starts_with("HTTP/1.1 101 UPGRADED\r\n"), status == 101);
         client.send(" late");

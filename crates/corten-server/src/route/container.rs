@@ -172,7 +172,9 @@ pub(crate) async fn resize(engine: &Engine, call: Call) -> Result {
 pub(crate) fn terminal_size(query: &Query) -> Result<(u16, u16)> {
     let side = |name, what| {
         let text = query.get(name);
-        text.parse().map_err(|_| ApiError::invalid(format!("invalid resize {what} \"{text}\": not a number of cells")))
+        text.parse().map_err(|_| {
+            ApiError::invalid(format!("invalid resize {what} \"{text}\": not a number of cells"))
+        })
     };
     Ok((side("h", "height")?, side("w", "width")?))
 }
@@ -221,7 +223,10 @@ pub(crate) async fn logs(engine: &Engine, call: Call) -> Result {
 const LOG_PIECE: usize = 32 << 10;
 
 /// What there is of a log, up to a bound. An error is the last thing sent, in a frame of its own.
-async fn log_step(log: Option<LogStream>, framed: bool) -> Option<(Option<LogStream>, std::io::Result<Vec<u8>>)> {
+async fn log_step(
+    log: Option<LogStream>,
+    framed: bool,
+) -> Option<(Option<LogStream>, std::io::Result<Vec<u8>>)> {
     let mut log = log?;
     let mut piece = Vec::new();
     loop {
@@ -270,7 +275,8 @@ pub(crate) async fn prune(engine: &Engine, call: Call) -> Result {
     let mut report = PruneReport::default();
     for row in engine.list(all).await? {
         let ended = matches!(row.state.as_str(), "created" | "exited" | "dead");
-        let wanted = until.is_none_or(|until| row.created < until.unix_seconds()) && filters.matches_label_keys(&row.labels);
+        let wanted = until.is_none_or(|until| row.created < until.unix_seconds())
+            && filters.matches_label_keys(&row.labels);
         if !ended || !wanted {
             continue;
         }

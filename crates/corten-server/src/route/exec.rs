@@ -37,7 +37,8 @@ pub(crate) async fn start(engine: &Engine, mut call: Call) -> Result {
         return Ok(Response::empty(200));
     }
     let upgrade = upgrade(&call);
-    let kind = if upgrade.is_some() { reply::stream_type(!ticket.terminal, call.version) } else { reply::RAW };
+    let kind =
+        if upgrade.is_some() { reply::stream_type(!ticket.terminal, call.version) } else { reply::RAW };
     let taker = async move |hijacked: Hijacked| {
         let Ok((socket, leftover)) = hijacked.accept().await else { return };
         if let Err(error) = ticket.connect(ClientSocket { socket, leftover }).await {

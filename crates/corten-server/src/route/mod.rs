@@ -104,9 +104,13 @@ impl Api for Routes {
             Op::ImageSearch => Box::pin(async move { Err(ApiError::not_built("searching a registry")) }),
             Op::ImagePush => Box::pin(async move { Err(ApiError::not_built("pushing to a registry")) }),
             Op::DistributionInspect => Box::pin(async move { Err(ApiError::not_built("asking a registry")) }),
-            Op::Commit => Box::pin(async move { Err(ApiError::not_built("making an image from a container")) }),
+            Op::Commit => {
+                Box::pin(async move { Err(ApiError::not_built("making an image from a container")) })
+            }
             Op::ContainerStats => Box::pin(async move { Err(ApiError::not_built("measuring a container")) }),
-            Op::ContainerAttachWebSocket => Box::pin(async move { Err(ApiError::not_built("attaching by WebSocket")) }),
+            Op::ContainerAttachWebSocket => {
+                Box::pin(async move { Err(ApiError::not_built("attaching by WebSocket")) })
+            }
             Op::Build | Op::BuildCancel | Op::Session | Op::Grpc => {
                 Box::pin(async move { Err(ApiError::not_built("building images")) })
             }

@@ -64,7 +64,9 @@ pub(crate) async fn events(engine: &Engine, call: Call) -> Result {
 
 pub(crate) async fn disk_usage(engine: &Engine, call: Call) -> Result {
     let wanted: Vec<&str> = call.query.all("type").collect();
-    if let Some(unknown) = wanted.iter().find(|kind| !matches!(**kind, "container" | "image" | "volume" | "build-cache")) {
+    if let Some(unknown) =
+        wanted.iter().find(|kind| !matches!(**kind, "container" | "image" | "volume" | "build-cache"))
+    {
         return Err(ApiError::invalid(format!("unknown object type: {unknown}")));
     }
     let wants = |kind| wanted.is_empty() || wanted.contains(&kind);

@@ -11,7 +11,11 @@ fn mistakes_are_told_in_one_line() {
         (&["run", "--name", "a/b", "busybox"], 125, "Invalid container name (a/b)"),
         (&["run", "--name", "taken", "busybox"], 125, "is already in use by container"),
         (&["run", "--rm", "-p", "127.0.0.1:18181:80", "busybox", "true"], 125, "port is already allocated"),
-        (&["run", "--rm", "--mount", "type=bind,src=/no/such/folder,dst=/x", "busybox", "true"], 125, "bind source path does not exist"),
+        (
+            &["run", "--rm", "--mount", "type=bind,src=/no/such/folder,dst=/x", "busybox", "true"],
+            125,
+            "bind source path does not exist",
+        ),
         (&["run", "--rm", "-u", "nobody-here", "busybox", "true"], 125, "unable to find user nobody-here"),
         (&["run", "--rm", "busybox", "no-such"], 127, "executable file not found"),
         (&["run", "--rm", "busybox", "/etc"], 126, "/etc"),
@@ -28,6 +32,10 @@ fn mistakes_are_told_in_one_line() {
         assert_eq!(said.code, *code, "{words:?}: {said:?}");
         assert!(said.err.contains(text), "{words:?}: {said:?}");
     }
-    assert_eq!(daemon.ok(&["ps", "-a", "--format", "{{.Names}}"]), "taken", "what could not be made is not there");
+    assert_eq!(
+        daemon.ok(&["ps", "-a", "--format", "{{.Names}}"]),
+        "taken",
+        "what could not be made is not there"
+    );
     daemon.ok(&["rm", "-f", "taken"]);
 }

@@ -13,7 +13,18 @@ fn each_step_that_fails_is_undone() {
     for point in points {
         let Some(daemon) = daemon_with("fail", &["--failpoint", &point]) else { return };
         let before = Leftovers::of(&daemon);
-        let said = daemon.corten(&["run", "--rm", "--name", "x1", "-v", "/anonymous", "-p", "127.0.0.1:18333:80", "busybox", "true"]);
+        let said = daemon.corten(&[
+            "run",
+            "--rm",
+            "--name",
+            "x1",
+            "-v",
+            "/anonymous",
+            "-p",
+            "127.0.0.1:18333:80",
+            "busybox",
+            "true",
+        ]);
         assert_eq!(said.code, 125, "{point}: {said:?}\n{}", daemon.log());
         assert!(said.err.contains(&point), "{point}: {said:?}");
         Leftovers::settle(&daemon, &before, &format!("after {point} failed"));

@@ -12,9 +12,13 @@ fn an_image_comes_out_as_it_went_in() {
     daemon.ok(&["save", "-o", &archive, "app/box:1.0"]);
     assert_eq!(daemon.ok(&["rmi", "app/box:1.0"]), "Untagged: app/box:1.0");
     let removed = daemon.ok(&["rmi", "busybox"]);
-    assert!(removed.contains("Untagged: busybox:latest") && removed.contains(&format!("Deleted: {id}")), "{removed}");
+    assert!(
+        removed.contains("Untagged: busybox:latest") && removed.contains(&format!("Deleted: {id}")),
+        "{removed}"
+    );
     assert_eq!(daemon.ok(&["images", "-q"]), "");
-    let left: Vec<_> = std::fs::read_dir(daemon.data_root().join("blobs/sha256")).into_iter().flatten().flatten().collect();
+    let left: Vec<_> =
+        std::fs::read_dir(daemon.data_root().join("blobs/sha256")).into_iter().flatten().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(daemon.ok(&["load", "-i", &archive]).lines().last(), Some("Loaded image: app/box:1.0"));
     assert_eq!(daemon.ok(&["images", "-q", "--no-trunc"]), id, "the same bytes have the same digest");

@@ -32,7 +32,8 @@ impl Leftovers {
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
                 if entry.path().is_dir() && !entry.path().is_symlink() {
                     let name = entry.file_name().to_string_lossy().into_owned();
-                    if corten_std::id::is_full(&name) && entry.path().display().to_string().contains("corten") {
+                    if corten_std::id::is_full(&name) && entry.path().display().to_string().contains("corten")
+                    {
                         cgroups.insert(entry.path().display().to_string());
                     }
                     folders_to_see.push(entry.path());
@@ -40,24 +41,46 @@ impl Leftovers {
             }
         }
         let table = format!("corten-{}", daemon.bridge());
-        let rules = Command::new("nft").args(["list", "table", "inet", &table]).output().map(|output| output.stdout).unwrap_or_default();
+        let rules = Command::new("nft")
+            .args(["list", "table", "inet", &table])
+            .output()
+            .map(|output| output.stdout)
+            .unwrap_or_default();
         let list = |path: std::path::PathBuf| -> Vec<String> {
-            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path().display().to_string()).collect()
+            std::fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path().display().to_string())
+                .collect()
         };
         let mut folders: BTreeSet<String> = list(daemon.data_root().join("containers")).into_iter().collect();
         folders.extend(list(daemon.exec_root().join("containers")));
         folders.extend(list(daemon.data_root().join("snapshots/active")));
         folders.extend(list(daemon.data_root().join("volumes")));
         folders.extend(list(daemon.data_root().join("tmp")));
-                let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
         let ports = Command::new("ip").args(["-o", "link", "show", "master", daemon.bridge()]).output();
         Self {
-            mounts: mounts.lines().filter(|line| line.contains(&root) && !line.contains("/netns/")).map(str::to_owned).collect(),
-            bridge_ports: ports.map_or(0, |output| output.stdout.iter().filter(|byte| **byte == b'\n').count()),
+            mounts: mounts
+                .lines()
+                .filter(|line| line.contains(&root) && !line.contains("/netns/"))
+                .map(str::to_owned)
+                .collect(),
+            bridge_ports: ports
+                .map_or(0, |output| output.stdout.iter().filter(|byte| **byte == b'\n').count()),
             namespaces: list(daemon.exec_root().join("netns")).len(),
             cgroups,
-            map_elements: String::from_utf8_lossy(&rules).lines().filter(|line| line.contains("18333")).map(str::to_owned).collect(),
-            shims: sockets.lines().filter(|line| line.contains(&root) && line.contains("shim.sock")).map(str::to_owned).collect(),
+            map_elements: String::from_utf8_lossy(&rules)
+                .lines()
+                .filter(|line| line.contains("18333"))
+                .map(str::to_owned)
+                .collect(),
+            shims: sockets
+                .lines()
+                .filter(|line| line.contains(&root) && line.contains("shim.sock"))
+                .map(str::to_owned)
+                .collect(),
             folders,
         }
     }
@@ -121,7 +144,16 @@ fn storm(daemon: &ScratchDaemon, kills: u64, seed: u64) -> Vec<String> {
                             wrong.push(format!("refused: {said:?}"));
                         }
                         // Any of these may be cut short by the kill; what counts is what is true afterwards.
-                        daemon.corten(&["run", "-d", "--name", &name, "busybox", "sh", "-c", "echo one; echo two; exit 5"]);
+                        daemon.corten(&[
+                            "run",
+                            "-d",
+                            "--name",
+                            &name,
+                            "busybox",
+                            "sh",
+                            "-c",
+                            "echo one; echo two; exit 5",
+                        ]);
                         daemon.corten(&["exec", "steady", "true"]);
                         daemon.corten(&["rm", "-f", &name]);
                         daemon.corten(&["run", "--rm", "busybox", "true"]);
@@ -160,15 +192,30 @@ fn remove_all(daemon: &ScratchDaemon) {
 fn a_killed_daemon_loses_nothing() {
     let Some(daemon) = daemon("kill") else { return };
     let before = Leftovers::of(&daemon);
-    daemon.ok(&["run", "-d", "--name", "steady", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "steady",
+        "busybox",
+        "sh",
+        "-c",
+        "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done",
+    ]);
     let pid = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "steady"]);
     let refused = storm(&daemon, 100 * rounds(), 0x9e37_79b9_7f4a_7c15);
     assert!(refused.is_empty(), "{refused:?}");
-    assert_eq!(daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]), format!("{pid} true"));
+    assert_eq!(
+        daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]),
+        format!("{pid} true")
+    );
     daemon.ok(&["stop", "-t", "0", "steady"]);
     let log = daemon.ok(&["logs", "steady"]);
     let numbers: Vec<u64> = log.lines().map(|line| line.parse().expect("a whole line")).collect();
-    assert!(numbers.len() > 100 && numbers.iter().zip(1..).all(|(found, wanted)| *found == wanted), "every line once, in order");
+    assert!(
+        numbers.len() > 100 && numbers.iter().zip(1..).all(|(found, wanted)| *found == wanted),
+        "every line once, in order"
+    );
     remove_all(&daemon);
     // No name stays taken.
     daemon.ok(&["run", "--rm", "--name", "steady", "busybox", "true"]);
@@ -180,7 +227,16 @@ fn exit_codes_survive_the_daemons_death() {
     let Some(daemon) = daemon("exits") else { return };
     for round in 0..10 {
         let name = format!("exit{round}");
-        daemon.ok(&["run", "-d", "--name", &name, "busybox", "sh", "-c", &format!("sleep 0.2; echo end; exit {}", 40 + round)]);
+        daemon.ok(&[
+            "run",
+            "-d",
+            "--name",
+            &name,
+            "busybox",
+            "sh",
+            "-c",
+            &format!("sleep 0.2; echo end; exit {}", 40 + round),
+        ]);
         kill(daemon.daemon().expect("a daemon"));
         assert_eq!(daemon.ok(&["wait", &name]), (40 + round).to_string());
         assert_eq!(daemon.ok(&["logs", &name]), "end");
@@ -196,12 +252,18 @@ fn a_killed_keeper_is_replaced() {
         kill(daemon.keeper());
         assert_eq!(daemon.ok(&["run", "--rm", "busybox", "echo", "works"]), "works");
     }
-    assert_eq!(daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]), format!("{pid} true"));
+    assert_eq!(
+        daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]),
+        format!("{pid} true")
+    );
     for _ in 0..20 * rounds() {
         kill(daemon.keeper());
         daemon.daemon().into_iter().for_each(kill);
         daemon.start_again();
-        assert_eq!(daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]), format!("{pid} true"));
+        assert_eq!(
+            daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]),
+            format!("{pid} true")
+        );
         assert_eq!(daemon.ok(&["run", "--rm", "busybox", "echo", "works"]), "works");
     }
 }

@@ -11,7 +11,10 @@ fn from_create_to_remove() {
     assert_eq!(daemon.ok(&["start", "one"]), "one");
     assert_eq!(daemon.ok(&["wait", "one"]), "3");
     assert_eq!(daemon.ok(&["logs", "one"]), "hi");
-    assert_eq!(daemon.ok(&["ps", "-a", "--format", "{{.Names}} {{.Image}} {{.Label \"a\"}}"]), "one busybox b");
+    assert_eq!(
+        daemon.ok(&["ps", "-a", "--format", "{{.Names}} {{.Image}} {{.Label \"a\"}}"]),
+        "one busybox b"
+    );
     assert_eq!(daemon.ok(&["rename", "one", "two"]), "");
     assert_eq!(daemon.corten(&["start", "-a", "two"]).code, 3);
     assert_eq!(daemon.ok(&["logs", "two"]), "hi\nhi");
@@ -22,7 +25,16 @@ fn from_create_to_remove() {
 #[test]
 fn stop_asks_and_then_kills() {
     let Some(daemon) = daemon("stop") else { return };
-    daemon.ok(&["run", "-d", "--name", "polite", "busybox", "sh", "-c", "trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "polite",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done",
+    ]);
     daemon.ok(&["stop", "polite"]);
     assert_eq!(daemon.ok(&["inspect", "-f", "{{.State.ExitCode}}", "polite"]), "5");
     assert_eq!(daemon.ok(&["logs", "polite"]), "bye");
@@ -39,7 +51,22 @@ fn stop_asks_and_then_kills() {
 fn exec_runs_beside() {
     let Some(daemon) = daemon("exec") else { return };
     daemon.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
-    assert_eq!(daemon.ok(&["exec", "-e", "A=1", "-w", "/tmp", "-u", "app", "box", "sh", "-c", "id -u; pwd; echo $A"]), "1000\n/tmp\n1");
+    assert_eq!(
+        daemon.ok(&[
+            "exec",
+            "-e",
+            "A=1",
+            "-w",
+            "/tmp",
+            "-u",
+            "app",
+            "box",
+            "sh",
+            "-c",
+            "id -u; pwd; echo $A"
+        ]),
+        "1000\n/tmp\n1"
+    );
     let said = daemon.corten(&["exec", "box", "sh", "-c", "echo out; echo err >&2; exit 4"]);
     assert_eq!((said.out.as_str(), said.err.as_str(), said.code), ("out\n", "err\n", 4));
     assert_eq!(daemon.corten(&["exec", "box", "no-such"]).code, 127);
@@ -50,7 +77,16 @@ fn exec_runs_beside() {
 #[test]
 fn logs_follow_until_the_end() {
     let Some(daemon) = daemon("logs") else { return };
-    daemon.ok(&["run", "-d", "--name", "talk", "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "talk",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done",
+    ]);
     assert_eq!(daemon.ok(&["logs", "-f", "talk"]), "1\n2\n3\n4\n5");
     assert_eq!(daemon.ok(&["logs", "--tail", "2", "talk"]), "4\n5");
 }
@@ -58,7 +94,18 @@ fn logs_follow_until_the_end() {
 #[test]
 fn restart_policy_starts_it_again() {
     let Some(daemon) = daemon("policy") else { return };
-    daemon.ok(&["run", "-d", "--name", "again", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo run; exit 1"]);
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "again",
+        "--restart",
+        "on-failure:2",
+        "busybox",
+        "sh",
+        "-c",
+        "echo run; exit 1",
+    ]);
     daemon.ok(&["wait", "again"]);
     let count = || daemon.ok(&["inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "again"]);
     for _ in 0..100 {
@@ -88,12 +135,24 @@ fn files_are_copied_both_ways() {
 #[test]
 fn everything_is_found_again_after_a_restart_of_the_daemon() {
     let Some(mut daemon) = daemon("restart") else { return };
-    let id = daemon.ok(&["run", "-d", "--name", "kept", "busybox", "sh", "-c", "echo before; sleep 2; echo after; sleep 1000"]);
+    let id = daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "kept",
+        "busybox",
+        "sh",
+        "-c",
+        "echo before; sleep 2; echo after; sleep 1000",
+    ]);
     daemon.ok(&["create", "--name", "idle", "busybox", "true"]);
     daemon.ok(&["volume", "create", "data"]);
     let pid = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "kept"]);
     daemon.restart();
-    assert_eq!(daemon.ok(&["inspect", "-f", "{{.Id}} {{.State.Pid}} {{.State.Running}}", "kept"]), format!("{id} {pid} true"));
+    assert_eq!(
+        daemon.ok(&["inspect", "-f", "{{.Id}} {{.State.Pid}} {{.State.Running}}", "kept"]),
+        format!("{id} {pid} true")
+    );
     assert_eq!(daemon.ok(&["exec", "kept", "echo", "reached"]), "reached");
     std::thread::sleep(std::time::Duration::from_millis(2500));
     assert_eq!(daemon.ok(&["logs", "kept"]), "before\nafter");

@@ -28,10 +28,12 @@ fn a_published_port_answers() {
     daemon.ok(&["run", "-d", "--name", "web", "-p", "127.0.0.1:18080:80", "busybox", "sh", "-c", server]);
     assert_eq!(fetch("127.0.0.1:18080"), "hello\n");
     assert_eq!(daemon.ok(&["port", "web"]), "80/tcp -> 127.0.0.1:18080");
-    let gateway = daemon.ok(&["network", "inspect", "-f", "{{range .IPAM.Config}}{{.Gateway}}{{end}}", "bridge"]);
+    let gateway =
+        daemon.ok(&["network", "inspect", "-f", "{{range .IPAM.Config}}{{.Gateway}}{{end}}", "bridge"]);
     let address = daemon.ok(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web"]);
     assert_ne!(address, "");
-    let neighbour = format!("ping -c 1 -W 2 {address} >/dev/null && ping -c 1 -W 2 {gateway} >/dev/null && echo reached");
+    let neighbour =
+        format!("ping -c 1 -W 2 {address} >/dev/null && ping -c 1 -W 2 {gateway} >/dev/null && echo reached");
     assert_eq!(daemon.ok(&["run", "--rm", "busybox", "sh", "-c", &neighbour]), "reached");
     daemon.ok(&["rm", "-f", "web"]);
     assert!(TcpStream::connect("127.0.0.1:18080").is_err(), "the port is closed with its container");
@@ -43,6 +45,21 @@ fn none_and_host() {
     assert_eq!(daemon.ok(&["run", "--rm", "--network", "none", "busybox", "ls", "/sys/class/net"]), "lo");
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
     assert_eq!(daemon.ok(&["run", "--rm", "--network", "host", "busybox", "hostname"]), host.trim());
-    let hosts = daemon.ok(&["run", "--rm", "-h", "box", "--add-host", "other:10.1.2.3", "busybox", "cat", "/etc/hosts"]);
-    assert!(hosts.contains("127.0.0.1\tlocalhost") && hosts.contains("10.1.2.3\tother") && hosts.contains("\tbox"), "{hosts}");
+    let hosts = daemon.ok(&[
+        "run",
+        "--rm",
+        "-h",
+        "box",
+        "--add-host",
+        "other:10.1.2.3",
+        "busybox",
+        "cat",
+        "/etc/hosts",
+    ]);
+    assert!(
+        hosts.contains("127.0.0.1\tlocalhost")
+            && hosts.contains("10.1.2.3\tother")
+            && hosts.contains("\tbox"),
+        "{hosts}"
+    );
 }

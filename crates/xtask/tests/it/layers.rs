@@ -59,7 +59,10 @@ fn packages() -> BTreeMap<String, Package> {
 }
 
 fn height(layer: &str) -> Option<u32> {
-    ["ground", "parts", "whole", "edges", "beside"].iter().position(|known| *known == layer).map(|at| at as u32)
+    ["ground", "parts", "whole", "edges", "beside"]
+        .iter()
+        .position(|known| *known == layer)
+        .map(|at| at as u32)
 }
 
 #[test]
@@ -73,7 +76,9 @@ fn arrows_go_down_only() {
             continue;
         };
         for dependency in &package.normal {
-            let Some(other) = packages.get(dependency).and_then(|other| height(&other.layer)) else { continue };
+            let Some(other) = packages.get(dependency).and_then(|other| height(&other.layer)) else {
+                continue;
+            };
             let drawn = DRAWN.contains(&(name.as_str(), dependency.as_str()));
             let allowed = match package.layer.as_str() {
                 "ground" => other == 0,
@@ -89,7 +94,9 @@ fn arrows_go_down_only() {
     // The command line reaches the daemon only through the client; the client knows nothing of the engine.
     for name in ["corten-cli", "corten-client"] {
         for dependency in packages.get(name).map(|package| package.normal.clone()).unwrap_or_default() {
-            if ["corten-engine", "corten-server", "corten-daemon", "corten-store"].contains(&dependency.as_str()) {
+            if ["corten-engine", "corten-server", "corten-daemon", "corten-store"]
+                .contains(&dependency.as_str())
+            {
                 wrong.push(format!("{name} must not use {dependency}"));
             }
         }
@@ -102,7 +109,9 @@ fn a_reserved_dependency_has_one_home() {
     let mut wrong = Vec::new();
     for (name, package) in packages() {
         for (reserved, homes) in RESERVED {
-            if package.normal.iter().any(|dependency| dependency == reserved) && !homes.contains(&name.as_str()) {
+            if package.normal.iter().any(|dependency| dependency == reserved)
+                && !homes.contains(&name.as_str())
+            {
                 wrong.push(format!("{name} must not use {reserved}: its home is {homes:?}"));
             }
         }

@@ -14,11 +14,13 @@ fn pages_name_crates_and_paths_that_exist() {
     for page in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/run.md"] {
         let text = fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
         for word in quoted(&text) {
-            let is_crate = word.starts_with("corten-") && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            let is_crate = word.starts_with("corten-")
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
             if is_crate && !root().join("crates").join(word).is_dir() {
                 wrong.push(format!("{page}: no crate {word}"));
             }
-            let is_path = ["crates/", "docs/", "bench/", "fuzz/", ".ci/"].iter().any(|start| word.starts_with(start));
+            let is_path =
+                ["crates/", "docs/", "bench/", "fuzz/", ".ci/"].iter().any(|start| word.starts_with(start));
             if is_path && !word.contains([' ', '*', '<']) && !root().join(word).exists() {
                 wrong.push(format!("{page}: no file {word}"));
             }
@@ -30,7 +32,8 @@ fn pages_name_crates_and_paths_that_exist() {
 #[test]
 fn the_path_of_a_run_names_functions_that_exist() {
     let text = fs::read_to_string(root().join("docs/run.md")).expect("docs/run.md");
-    let sources: String = files("rs").iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect();
+    let sources: String =
+        files("rs").iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect();
     let mut count = 0;
     let mut wrong = Vec::new();
     for word in quoted(&text).into_iter().filter(|word| word.ends_with("()")) {

@@ -8,14 +8,23 @@ fn each_file_begins_with_its_comment() {
     for path in files("rs") {
         let text = fs::read_to_string(&path).expect("readable");
         let head = text.trim_start_matches(|letter| letter != '/' && letter != '#');
-        assert!(head.starts_with("//!") || text.starts_with("//!"), "{} begins with no //! comment", path.display());
+        assert!(
+            head.starts_with("//!") || text.starts_with("//!"),
+            "{} begins with no //! comment",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn nothing_unfinished_is_left() {
     // Spelt in parts, so that this file does not find itself.
-    let marks = [["to", "do!("].concat(), ["unimple", "mented!("].concat(), ["TO", "DO"].concat(), ["FIX", "ME"].concat()];
+    let marks = [
+        ["to", "do!("].concat(),
+        ["unimple", "mented!("].concat(),
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+    ];
     for path in files("rs") {
         let text = fs::read_to_string(&path).expect("readable");
         for mark in &marks {
@@ -43,7 +52,8 @@ fn unsafe_code_has_one_home() {
 fn no_integration_test_file_is_forgotten() {
     for entry in fs::read_dir(root().join("crates")).expect("crates").flatten() {
         let tests = entry.path().join("tests");
-        let programs: Vec<_> = fs::read_dir(&tests).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+        let programs: Vec<_> =
+            fs::read_dir(&tests).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
         assert!(
             programs.iter().all(|name| name == "it"),
             "{}: one integration program per crate, tests/it",
@@ -53,7 +63,11 @@ fn no_integration_test_file_is_forgotten() {
         for file in fs::read_dir(tests.join("it")).into_iter().flatten().flatten() {
             let name = file.file_name().into_string().expect("text");
             let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") else { continue };
-            assert!(main.contains(&format!("mod {module};")), "{}: {name} is not in main.rs", tests.display());
+            assert!(
+                main.contains(&format!("mod {module};")),
+                "{}: {name} is not in main.rs",
+                tests.display()
+            );
         }
     }
 }

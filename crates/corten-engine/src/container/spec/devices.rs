@@ -35,7 +35,8 @@ pub(super) fn given(host: &HostConfig) -> Result<(Vec<LinuxDevice>, Vec<LinuxDev
 /// A device, or every device below a folder.
 fn resolve(mapping: &DeviceMapping) -> Result<Vec<LinuxDevice>> {
     let host = Path::new(&mapping.path_on_host);
-    let inside = if mapping.path_in_container.is_empty() { &mapping.path_on_host } else { &mapping.path_in_container };
+    let inside =
+        if mapping.path_in_container.is_empty() { &mapping.path_on_host } else { &mapping.path_in_container };
     let failed = |why: String| {
         EngineError::invalid(format!(
             "error gathering device information while adding custom device \"{}\": {why}",
@@ -110,7 +111,10 @@ fn parse_rule(text: &str) -> Result<LinuxDeviceCgroup> {
     let [kind, numbers, access] = words[..] else { return Err(wrong()) };
     let number = |text: &str| if text == "*" { Some(None) } else { text.parse::<i64>().ok().map(Some) };
     let (first, second) = numbers.split_once(':').ok_or_else(wrong)?;
-    if !["a", "b", "c"].contains(&kind) || access.is_empty() || access.bytes().any(|byte| !b"rwm".contains(&byte)) {
+    if !["a", "b", "c"].contains(&kind)
+        || access.is_empty()
+        || access.bytes().any(|byte| !b"rwm".contains(&byte))
+    {
         return Err(wrong());
     }
     Ok(LinuxDeviceCgroup {
@@ -138,9 +142,11 @@ mod tests {
         assert_eq!((devices[0].path.as_str(), devices[0].major, devices[0].minor), ("/dev/other", 1, 3));
         assert_eq!(rules[0].access.as_deref(), Some("rm"));
         let error = resolve(&mapping("/dev/no-such")).unwrap_err();
-        assert!(error.to_string().starts_with(
-            "error gathering device information while adding custom device \"/dev/no-such\""
-        ));
+        assert!(
+            error.to_string().starts_with(
+                "error gathering device information while adding custom device \"/dev/no-such\""
+            )
+        );
         assert_eq!(parse_rule("c 42:* rw").unwrap().minor, None);
         for bad in ["c 42", "x 1:1 r", "c 1:1 q", "c a:b r"] {
             assert!(parse_rule(bad).is_err(), "{bad}");

@@ -13,8 +13,21 @@ const CPU_PERIOD: u64 = 100_000;
 /// `RLIMIT_NOFILE` for `nofile`.
 pub(crate) fn rlimit_name(name: &str) -> Option<String> {
     const NAMES: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-        "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     NAMES.contains(&name).then(|| format!("RLIMIT_{}", name.to_ascii_uppercase()))
 }
@@ -25,7 +38,11 @@ pub(crate) fn rlimits(ulimits: &[Ulimit]) -> Vec<PosixRlimit> {
     ulimits
         .iter()
         .filter_map(|ulimit| {
-            rlimit_name(&ulimit.name).map(|kind| PosixRlimit { kind, hard: number(ulimit.hard), soft: number(ulimit.soft) })
+            rlimit_name(&ulimit.name).map(|kind| PosixRlimit {
+                kind,
+                hard: number(ulimit.hard),
+                soft: number(ulimit.soft),
+            })
         })
         .collect()
 }
@@ -113,7 +130,10 @@ mod tests {
     #[test]
     fn ulimits_become_rlimits() {
         let limits = rlimits(&[Ulimit { name: "nofile".to_owned(), hard: -1, soft: 1024 }]);
-        assert_eq!((limits[0].kind.as_str(), limits[0].hard, limits[0].soft), ("RLIMIT_NOFILE", u64::MAX, 1024));
+        assert_eq!(
+            (limits[0].kind.as_str(), limits[0].hard, limits[0].soft),
+            ("RLIMIT_NOFILE", u64::MAX, 1024)
+        );
         assert_eq!(rlimit_name("odd"), None);
     }
 }

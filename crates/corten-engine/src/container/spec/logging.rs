@@ -46,7 +46,10 @@ pub(crate) fn settings(
             "compress" | "mode" | "max-buffer-size" | "labels-regex" | "env-regex" => {}
             name if ATTRIBUTE_OPTIONS.contains(&name) => {}
             _ => {
-                return Err(EngineError::invalid(format!("unknown log opt '{name}' for {} log driver", log.driver)));
+                return Err(EngineError::invalid(format!(
+                    "unknown log opt '{name}' for {} log driver",
+                    log.driver
+                )));
             }
         }
     }
@@ -58,7 +61,10 @@ pub(crate) fn attributes(record: &Record) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let Some(options) = &record.host_config.log_config.config else { return found };
     let names = |option: &str| {
-        options.get(option).map(|list| list.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
+        options
+            .get(option)
+            .map(|list| list.split(',').map(str::to_owned).collect::<Vec<_>>())
+            .unwrap_or_default()
     };
     for name in names("labels") {
         if let Some(value) = record.config.labels.get(&name) {
@@ -107,6 +113,9 @@ mod tests {
         record.config.env = Some(vec!["MODE=test".to_owned(), "OTHER=x".to_owned()]);
         record.host_config.log_config = log("json-file", &[("labels", "app"), ("env", "MODE")]);
         let found = attributes(&record);
-        assert_eq!(found.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(), ["MODE=test", "app=web"]);
+        assert_eq!(
+            found.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(),
+            ["MODE=test", "app=web"]
+        );
     }
 }

@@ -97,8 +97,10 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
     }
     if let Some(process) = &mut spec.process {
         if !host.privileged {
-            let names =
-                capabilities(host.cap_add.as_deref().unwrap_or_default(), host.cap_drop.as_deref().unwrap_or_default());
+            let names = capabilities(
+                host.cap_add.as_deref().unwrap_or_default(),
+                host.cap_drop.as_deref().unwrap_or_default(),
+            );
             process.capabilities = Some(LinuxCapabilities {
                 bounding: names.clone(),
                 effective: names.clone(),
@@ -175,7 +177,9 @@ fn namespaces(spec: &mut Spec, record: &Record, neighbours: &Neighbours) -> Resu
     if host.cgroupns_mode == "host" {
         drop(NamespaceKind::Cgroup);
     } else if !linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Cgroup) {
-        linux.namespaces.push(corten_oci::runtime::LinuxNamespace { kind: NamespaceKind::Cgroup, path: None });
+        linux
+            .namespaces
+            .push(corten_oci::runtime::LinuxNamespace { kind: NamespaceKind::Cgroup, path: None });
     }
     for (mode, kind, word, pid) in [
         (&host.pid_mode, NamespaceKind::Pid, "pid", neighbours.pid),
@@ -184,7 +188,9 @@ fn namespaces(spec: &mut Spec, record: &Record, neighbours: &Neighbours) -> Resu
         if !mode.starts_with("container:") {
             continue;
         }
-        let pid = pid.ok_or_else(|| EngineError::conflict(format!("cannot join the {word} namespace: {mode} is not running")))?;
+        let pid = pid.ok_or_else(|| {
+            EngineError::conflict(format!("cannot join the {word} namespace: {mode} is not running"))
+        })?;
         for namespace in &mut linux.namespaces {
             if namespace.kind == kind {
                 namespace.path = Some(format!("/proc/{pid}/ns/{word}"));
@@ -200,7 +206,13 @@ fn add_mounts(engine: &EngineInner, spec: &mut Spec, record: &Record) {
     for (name, destination) in FILES {
         if !record.mounts.iter().any(|mounted| mounted.destination == destination) {
             let source = files::path(engine, files::owner(record), name);
-            spec.mounts.push(bind(destination, &source, record.host_config.readonly_rootfs, "rprivate", false));
+            spec.mounts.push(bind(
+                destination,
+                &source,
+                record.host_config.readonly_rootfs,
+                "rprivate",
+                false,
+            ));
         }
     }
     spec.mounts.extend(record.mounts.iter().map(mount));
@@ -264,7 +276,10 @@ mod tests {
     #[test]
     fn capabilities_are_added_and_dropped() {
         assert_eq!(capabilities(&[], &[]), DEFAULT_CAPABILITIES);
-        assert_eq!(capabilities(&strings(&["CAP_NET_BIND_SERVICE"]), &strings(&["ALL"])), ["CAP_NET_BIND_SERVICE"]);
+        assert_eq!(
+            capabilities(&strings(&["CAP_NET_BIND_SERVICE"]), &strings(&["ALL"])),
+            ["CAP_NET_BIND_SERVICE"]
+        );
         assert!(!capabilities(&[], &strings(&["CAP_MKNOD"])).contains(&"CAP_MKNOD".to_owned()));
         let most = capabilities(&strings(&["ALL"]), &strings(&["CAP_SYS_ADMIN"]));
         assert!(most.contains(&"CAP_SYS_TIME".to_owned()) && !most.contains(&"CAP_SYS_ADMIN".to_owned()));

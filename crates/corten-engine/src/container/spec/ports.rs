@@ -10,7 +10,9 @@ use std::ops::RangeInclusive;
 /// Reads `80`, `80/tcp`, `53/udp`.
 pub(crate) fn parse_container_port(text: &str) -> Result<(u16, Protocol)> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = protocol.parse::<Protocol>().map_err(|_| EngineError::invalid(format!("Invalid proto: {protocol}")))?;
+    let protocol = protocol
+        .parse::<Protocol>()
+        .map_err(|_| EngineError::invalid(format!("Invalid proto: {protocol}")))?;
     match port.parse::<u16>() {
         Ok(port) if port != 0 => Ok((port, protocol)),
         _ => Err(EngineError::invalid(format!("invalid port specification: {text:?}"))),
@@ -34,7 +36,10 @@ pub(crate) fn mappings(exposed: &Set, host: &HostConfig) -> Result<Vec<PortMappi
     if host.publish_all_ports {
         for port in exposed.keys() {
             let (container_port, protocol) = parse_container_port(port)?;
-            if !all.iter().any(|mapping| mapping.container_port == container_port && mapping.protocol == protocol) {
+            if !all
+                .iter()
+                .any(|mapping| mapping.container_port == container_port && mapping.protocol == protocol)
+            {
                 all.push(PortMapping { container_port, protocol, host_address: None, host_ports: None });
             }
         }
@@ -47,7 +52,10 @@ fn parse_address(text: &str) -> Result<Option<IpAddr>> {
     if plain.is_empty() {
         return Ok(None);
     }
-    plain.parse().map(Some).map_err(|_| EngineError::invalid(format!("invalid IP address in port mapping: {text}")))
+    plain
+        .parse()
+        .map(Some)
+        .map_err(|_| EngineError::invalid(format!("invalid IP address in port mapping: {text}")))
 }
 
 fn parse_host_ports(text: &str) -> Result<Option<RangeInclusive<u16>>> {
@@ -96,7 +104,9 @@ pub(crate) fn summary(map: &PortMap) -> Vec<Port> {
         match bindings {
             None => ports.push(port("", 0)),
             Some(bindings) => ports.extend(
-                bindings.iter().map(|binding| port(&binding.host_ip, binding.host_port.parse().unwrap_or_default())),
+                bindings
+                    .iter()
+                    .map(|binding| port(&binding.host_ip, binding.host_port.parse().unwrap_or_default())),
             ),
         }
     }
@@ -124,7 +134,9 @@ mod tests {
         assert_eq!(mappings(&Set::new(), &host("80", "", "")).unwrap()[0].host_ports, None);
         assert_eq!(mappings(&Set::new(), &host("80", "", "0")).unwrap()[0].host_ports, None);
         assert_eq!(mappings(&Set::new(), &host("80", "[::1]", "1-3")).unwrap()[0].host_ports, Some(1..=3));
-        for (port, ip, host_port) in [("80/odd", "", ""), ("0", "", ""), ("80", "x", ""), ("80", "", "9-3"), ("x", "", "1")] {
+        for (port, ip, host_port) in
+            [("80/odd", "", ""), ("0", "", ""), ("80", "x", ""), ("80", "", "9-3"), ("x", "", "1")]
+        {
             assert!(mappings(&Set::new(), &host(port, ip, host_port)).is_err(), "{port} {ip} {host_port}");
         }
         let exposed: Set = [("53/udp".to_owned(), Empty)].into();
@@ -135,8 +147,12 @@ mod tests {
     #[test]
     fn what_is_published_is_shown_by_port() {
         let exposed: Set = [("81".to_owned(), Empty)].into();
-        let published =
-            PublishedPort { container_port: 80, protocol: Protocol::Tcp, host_address: [0, 0, 0, 0].into(), host_port: 8080 };
+        let published = PublishedPort {
+            container_port: 80,
+            protocol: Protocol::Tcp,
+            host_address: [0, 0, 0, 0].into(),
+            host_port: 8080,
+        };
         let map = port_map(&exposed, &[published]);
         assert_eq!(map["81/tcp"], None);
         assert_eq!(map["80/tcp"].as_ref().unwrap()[0].host_port, "8080");

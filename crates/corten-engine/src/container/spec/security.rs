@@ -80,7 +80,10 @@ mod tests {
         assert_eq!(settled(&[], false).unwrap(), (false, Seccomp::Default));
         assert_eq!(settled(&[], true).unwrap(), (false, Seccomp::Unconfined));
         assert_eq!(settled(&["no-new-privileges"], false).unwrap(), (true, Seccomp::Default));
-        assert_eq!(settled(&["no-new-privileges:false", "seccomp=unconfined"], false).unwrap(), (false, Seccomp::Unconfined));
+        assert_eq!(
+            settled(&["no-new-privileges:false", "seccomp=unconfined"], false).unwrap(),
+            (false, Seccomp::Unconfined)
+        );
         let profile = r#"seccomp={"defaultAction":"SCMP_ACT_ALLOW"}"#;
         assert!(matches!(settled(&[profile], true).unwrap().1, Seccomp::Profile(_)));
         for bad in ["nothing", "odd=x", "no-new-privileges=perhaps", "seccomp={"] {
