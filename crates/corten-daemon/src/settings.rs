@@ -85,7 +85,7 @@ impl Default for Settings {
 }
 
 /// The help text of `corten daemon --help`.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Usage:  corten daemon [OPTIONS]
 
 Start the daemon under its keeper. Containers go on when it stops.

@@ -69,10 +69,8 @@ impl Engine {
         }
         let path = self.inner.settings.paths.container_log(&record.id);
         // Watched before it is read: what comes between is a change, not a loss.
-        let watch = match options.follow {
-            true => Some(LogWatch::new(&path).map_err(EngineError::from)?),
-            false => None,
-        };
+        let watch =
+            if options.follow { Some(LogWatch::new(&path).map_err(EngineError::from)?) } else { None };
         let read = ReadOptions { tail: options.tail, since: options.since, until: options.until };
         let reader = LogReader::open(path, read).map_err(EngineError::from)?;
         Ok(LogStream { reader, watch, view, options, terminal: record.config.tty, inside_line: [false; 2] })
@@ -145,7 +143,7 @@ fn escape(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                escaped.push(char::from(byte))
+                escaped.push(char::from(byte));
             }
             b' ' => escaped.push('+'),
             _ => {

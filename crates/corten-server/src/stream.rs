@@ -57,7 +57,7 @@ pub(crate) fn written(
     tokio::task::spawn_blocking(move || match write(&mut writer) {
         Ok(()) => drop(writer.finish()),
         Err(error) if writer.is_abandoned() => {
-            tracing::debug!(error = chain(&error), "{what} is not wanted any more")
+            tracing::debug!(error = chain(&error), "{what} is not wanted any more");
         }
         Err(error) => tracing::warn!(error = chain(&error), "{what} ended early"),
     });

@@ -52,7 +52,7 @@ impl Settings {
                 "--load" => settings.load = Some(value.into()),
                 "--runs" => {
                     settings.runs =
-                        value.parse().map_err(|_| format!("--runs {value}: a number is wanted"))?
+                        value.parse().map_err(|_| format!("--runs {value}: a number is wanted"))?;
                 }
                 "--rows" => settings.rows = value.split(',').map(str::to_owned).collect(),
                 "--json" => settings.json = Some(value.into()),

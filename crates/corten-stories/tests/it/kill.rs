@@ -67,8 +67,7 @@ impl Leftovers {
                 .filter(|line| line.contains(&root) && !line.contains("/netns/"))
                 .map(str::to_owned)
                 .collect(),
-            bridge_ports: ports
-                .map_or(0, |output| output.stdout.iter().filter(|byte| **byte == b'\n').count()),
+            bridge_ports: ports.map_or(0, |output| String::from_utf8_lossy(&output.stdout).lines().count()),
             namespaces: list(daemon.exec_root().join("netns")).len(),
             cgroups,
             map_elements: String::from_utf8_lossy(&rules)

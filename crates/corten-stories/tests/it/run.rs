@@ -86,14 +86,11 @@ fn limits_are_the_kernels() {
         let line = cgroups.lines().find(|line| {
             line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == v1.0))
         });
-        let path = match line {
-            Some(line) => {
-                format!("/sys/fs/cgroup/{}{}/{}", v1.0, line.rsplit(':').next().unwrap_or_default(), v1.1)
-            }
-            None => {
-                let line = cgroups.lines().find(|line| line.starts_with("0::")).expect("a cgroup");
-                format!("/sys/fs/cgroup{}/{v2}", &line[3..])
-            }
+        let path = if let Some(line) = line {
+            format!("/sys/fs/cgroup/{}{}/{}", v1.0, line.rsplit(':').next().unwrap_or_default(), v1.1)
+        } else {
+            let line = cgroups.lines().find(|line| line.starts_with("0::")).expect("a cgroup");
+            format!("/sys/fs/cgroup{}/{v2}", &line[3..])
         };
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
     };
