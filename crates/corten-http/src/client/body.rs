@@ -298,7 +298,7 @@ mod tests {
             (
                 &[
                     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-                    "3;x=y\r\n th",
+                    "4;x=y\r\n th",
                     "e\r\n0\r\n\r\n",
                 ],
                 200,
