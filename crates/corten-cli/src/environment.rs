@@ -24,6 +24,8 @@ variables! {
     TLS_VERIFY = "DOCKER_TLS_VERIFY";
     /// Any value: TLS for TCP connections.
     TLS = "DOCKER_TLS";
+    /// The time zone of times that are printed, as in `Europe/Berlin`; `/etc/localtime` where it is not set.
+    ZONE = "TZ";
     /// The platform that is asked for where `--platform` is not given.
     DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM";
     /// Where our own daemon keeps what survives a power cut, instead of `/var/lib/corten`.

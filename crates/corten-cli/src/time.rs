@@ -1,7 +1,9 @@
 //! Times and durations as Docker's command line reads and writes them.
 
 use crate::error::{CliError, Result};
+use crate::zone::Zone;
 use corten_std::{Timestamp, duration};
+use std::sync::OnceLock;
 
 /// A point in time for `--since` and `--until`: a duration before now (`42m`), RFC 3339 in whole or part, or Unix
 /// seconds. Gives what the daemon takes: Unix seconds with a fraction.
@@ -10,7 +12,7 @@ pub(crate) fn point(text: &str, now: Timestamp) -> Result<String> {
         let at = now.unix_nanos() - ago.as_nanos() as i128;
         return Ok(unix(Timestamp::from_unix_nanos(at)));
     }
-    if let Some(at) = Timestamp::parse(text).or_else(|| partial(text)) {
+    if let Some(at) = Timestamp::parse(text).or_else(|| partial(text, zone())) {
         return Ok(unix(at));
     }
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -28,17 +30,33 @@ pub(crate) fn unix(at: Timestamp) -> String {
     format!("{}.{:09}", at.unix_seconds(), at.subsecond_nanos())
 }
 
-/// RFC 3339 with the end left out: a date, a date with hours, with minutes, without an offset. Taken as UTC.
-fn partial(text: &str) -> Option<Timestamp> {
-    let date = |rest: &str| Timestamp::parse(&format!("{text}{rest}"));
+/// RFC 3339 with the end left out: a date, a date with hours, with minutes, without an offset. Taken in the person's
+/// zone.
+fn partial(text: &str, zone: &Zone) -> Option<Timestamp> {
+    let local = |rest: &str| Timestamp::parse(&format!("{text}{rest}Z")).map(|at| from_local(at, zone));
     match text.len() {
-        10 => date("T00:00:00Z"),
+        10 => local("T00:00:00"),
         11 if text.ends_with('Z') => Timestamp::parse(&format!("{}T00:00:00Z", &text[..10])),
-        13 => date(":00:00Z"),
-        16 => date(":00Z"),
-        length if length >= 19 => date("Z"),
+        13 => local(":00:00"),
+        16 => local(":00"),
+        length if length >= 19 => local(""),
         _ => None,
     }
+}
+
+/// The moment at which the person's clock shows what a clock in Greenwich shows at `at`.
+fn from_local(at: Timestamp, zone: &Zone) -> Timestamp {
+    let shifted =
+        |offset: i64| Timestamp::from_unix_nanos(at.unix_nanos() - i128::from(offset) * 1_000_000_000);
+    // The offset that holds then, not the one that holds at the shifted moment.
+    let guess = shifted(zone.at(at).0);
+    shifted(zone.at(guess).0)
+}
+
+/// The person's zone; read once.
+fn zone() -> &'static Zone {
+    static ZONE: OnceLock<Zone> = OnceLock::new();
+    ZONE.get_or_init(Zone::local)
 }
 
 /// How long ago something was, as in `2 minutes ago`.
@@ -46,20 +64,48 @@ pub(crate) fn ago(seconds: i64, now: Timestamp) -> String {
     format!("{} ago", duration::human(now.since(Timestamp::from_unix(seconds, 0))))
 }
 
-/// As Go prints a time: `2026-11-21 12:57:01 +0000 UTC`.
+/// As Go prints a time, in the person's zone: `2026-11-21 12:57:01 +0000 UTC`.
 pub(crate) fn go_time(seconds: i64) -> String {
-    let (year, month, day, hour, minute, second) = Timestamp::from_unix(seconds, 0).civil();
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} +0000 UTC")
+    go_time_in(Timestamp::from_unix(seconds, 0), zone())
 }
 
-/// As [`go_time`], with the fraction.
+/// As [`go_time`], with the fraction, in UTC.
 pub(crate) fn go_timestamp(at: Timestamp) -> String {
-    let whole = go_time(at.unix_seconds());
+    let whole = go_time_in(at, &Zone::default());
     let fraction = match at.subsecond_nanos() {
         0 => String::new(),
         nanos => format!(".{}", format!("{nanos:09}").trim_end_matches('0')),
     };
     whole.replacen(" +0000", &format!("{fraction} +0000"), 1)
+}
+
+fn go_time_in(at: Timestamp, zone: &Zone) -> String {
+    let (offset, name) = zone.at(at);
+    let (year, month, day, hour, minute, second) =
+        Timestamp::from_unix(at.unix_seconds() + offset, 0).civil();
+    let offset = offset_text(offset, "");
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} {offset} {name}")
+}
+
+/// RFC 3339 in the person's zone, with all nine digits of the fraction or with none.
+pub(crate) fn rfc3339(at: Timestamp, with_fraction: bool) -> String {
+    rfc3339_in(at, with_fraction, zone())
+}
+
+fn rfc3339_in(at: Timestamp, with_fraction: bool, zone: &Zone) -> String {
+    let (offset, _) = zone.at(at);
+    let (year, month, day, hour, minute, second) =
+        Timestamp::from_unix(at.unix_seconds() + offset, 0).civil();
+    let fraction = if with_fraction { format!(".{:09}", at.subsecond_nanos()) } else { String::new() };
+    let offset = if offset == 0 { "Z".to_owned() } else { offset_text(offset, ":") };
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{offset}")
+}
+
+/// `+0100` or `+01:00`.
+fn offset_text(offset: i64, colon: &str) -> String {
+    let sign = if offset < 0 { '-' } else { '+' };
+    let minutes = offset.abs() / 60;
+    format!("{sign}{:02}{colon}{:02}", minutes / 60, minutes % 60)
 }
 
 /// As Go prints a duration: `1h30m0s`, `1.5s`, `300ms`, `0s`.
@@ -115,9 +161,7 @@ mod tests {
         for (text, expected) in [
             ("10s", "990.000000005"),
             ("1970-01-01T00:00:07Z", "7.000000000"),
-            ("1970-01-01T00:00:07.5", "7.500000000"),
-            ("1970-01-02", "86400.000000000"),
-            ("1970-01-01T01:00", "3600.000000000"),
+            ("1970-01-01T00:00:07.5Z", "7.500000000"),
             ("1700000000", "1700000000"),
             ("1700000000.25", "1700000000.25"),
         ] {
@@ -128,6 +172,13 @@ mod tests {
 
     #[test]
     fn times_print_as_in_go() {
-        assert_eq!(go_time(1_795_265_821), "2026-11-21 12:57:01 +0000 UTC");
+        let at = Timestamp::from_unix(1_795_265_821, 500_000_000);
+        assert_eq!(go_time_in(at, &Zone::default()), "2026-11-21 12:57:01 +0000 UTC");
+        assert_eq!(go_timestamp(at), "2026-11-21 12:57:01.5 +0000 UTC");
+        assert_eq!(rfc3339_in(at, true, &Zone::default()), "2026-11-21T12:57:01.500000000Z");
+        let zone = Zone::fixed(-5400, "X");
+        assert_eq!(go_time_in(at, &zone), "2026-11-21 11:27:01 -0130 X");
+        assert_eq!(rfc3339_in(at, false, &zone), "2026-11-21T11:27:01-01:30");
+        assert_eq!(partial("2026-11-21T11:27", &zone).unwrap().to_string(), "2026-11-21T12:57:00Z");
     }
 }

@@ -79,7 +79,7 @@ fn row(item: &HistoryItem, arguments: &Arguments, now: Timestamp) -> Row {
     let since = if item.created <= 0 { String::new() } else { time::ago(item.created, now) };
     Row::new()
         .with("Comment", comment)
-        .with("CreatedAt", Timestamp::from_unix(item.created, 0).to_string())
+        .with("CreatedAt", time::rfc3339(Timestamp::from_unix(item.created, 0), false))
         .with("CreatedBy", created_by)
         .with("CreatedSince", if arguments.human { since } else { String::new() })
         .with("ID", id)

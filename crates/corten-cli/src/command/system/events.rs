@@ -73,7 +73,7 @@ fn plain(event: &serde_json::Value) -> String {
     } else {
         Timestamp::from_unix_nanos(event.time_nano.into())
     };
-    let mut text = format!("{} {} {} {}", at.fixed_width(), event.kind, event.action, event.actor.id);
+    let mut text = format!("{} {} {} {}", time::rfc3339(at, true), event.kind, event.action, event.actor.id);
     if !event.actor.attributes.is_empty() {
         let attributes: Vec<String> =
             event.actor.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
