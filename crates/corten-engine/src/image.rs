@@ -78,14 +78,17 @@ impl Engine {
             }
             let mut row = summary(image);
             if filters.contains("reference") {
-                let named = image
-                    .names
-                    .iter()
-                    .filter(|name| filters.get("reference").any(|pattern| matches_pattern(pattern, name)));
-                row.repo_tags = named.map(Reference::familiar).collect();
-                if row.repo_tags.is_empty() {
+                let wanted = |name: &&Reference| {
+                    filters.get("reference").any(|pattern| matches_pattern(pattern, name))
+                };
+                let named: Vec<&Reference> = image.names.iter().filter(wanted).collect();
+                if named.is_empty() {
                     return None;
                 }
+                row.repo_tags = named.iter().map(|name| name.familiar()).collect();
+                row.repo_digests = named.iter().map(|name| name.with_digest(image.id).familiar()).collect();
+                row.repo_digests.sort();
+                row.repo_digests.dedup();
             }
             Some(row)
         });
