@@ -158,6 +158,13 @@ impl ScratchDaemon {
         found
     }
 
+    /// SIGKILL for one of this daemon's processes; one that is gone already is fine.
+    pub fn kill(&self, pid: u32) {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+
     /// A command of the client against this daemon.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());

@@ -9,6 +9,7 @@ mod kill;
 mod lifecycle;
 mod network;
 mod run;
+mod socket;
 mod volumes;
 
 use corten_testing::daemon::ScratchDaemon;
