@@ -1,0 +1,172 @@
+//! The two sides of a bench: a client with its engine's socket, and a daemon of ours in a folder of its own.
+
+use super::Result;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// An engine as a client command and its socket.
+pub(crate) struct Engine {
+    pub(crate) program: String,
+    pub(crate) host: String,
+}
+
+impl Engine {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words).env("DOCKER_HOST", &self.host).stdin(Stdio::null());
+        command
+    }
+
+    /// Wall time of one command in milliseconds; a failure is an error with the command's own words.
+    pub(crate) fn time(&self, words: &[&str]) -> Result<f64> {
+        let mut command = self.command(words);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let start = Instant::now();
+        let child = command.spawn().map_err(|error| format!("{}: {error}", self.program))?;
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        let elapsed = start.elapsed().as_secs_f64() * 1000.0;
+        if output.status.success() {
+            Ok(elapsed)
+        } else {
+            Err(format!(
+                "{} {}: {}",
+                self.program,
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            ))
+        }
+    }
+
+    pub(crate) fn output(&self, words: &[&str]) -> Result<String> {
+        let output = self.command(words).output().map_err(|error| format!("{}: {error}", self.program))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(format!(
+                "{} {}: {}",
+                self.program,
+                words.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            ))
+        }
+    }
+
+    /// Removes what the bench made.
+    pub(crate) fn clean(&self) {
+        let Ok(ids) = self.output(&["ps", "-aq", "--filter", "label=bench"]) else { return };
+        for chunk in ids.split_whitespace().collect::<Vec<_>>().chunks(100) {
+            let mut words = vec!["rm", "-f"];
+            words.extend(chunk);
+            let _ = self.output(&words);
+        }
+    }
+}
+
+/// A daemon of ours in a folder of its own; stopped, with everything it left, when it is dropped.
+pub(crate) struct Scratch {
+    corten: PathBuf,
+    pub(crate) folder: PathBuf,
+    pub(crate) keeper: Option<Child>,
+}
+
+impl Scratch {
+    pub(crate) fn new(corten: &Path, name: &str) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("corten-bench-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        Ok(Self { corten: corten.to_owned(), folder, keeper: None })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("exec/corten.sock")
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        Engine {
+            program: self.corten.display().to_string(),
+            host: format!("unix://{}", self.socket().display()),
+        }
+    }
+
+    /// Starts the daemon; gives the time from its start to its first answer, in milliseconds.
+    pub(crate) fn start(&mut self) -> Result<f64> {
+        let log = fs::File::create(self.folder.join("daemon.log")).map_err(|error| error.to_string())?;
+        let start = Instant::now();
+        let keeper = Command::new(&self.corten)
+            .arg("daemon")
+            .arg("--data-root")
+            .arg(self.folder.join("data"))
+            .arg("--exec-root")
+            .arg(self.folder.join("exec"))
+            .args(["--bridge", &format!("ctb{}", std::process::id() % 100_000)])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(|error| error.to_string())?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", self.corten.display()))?;
+        self.keeper = Some(keeper);
+        while start.elapsed() < Duration::from_secs(20) {
+            if ping(&self.socket()) {
+                return Ok(start.elapsed().as_secs_f64() * 1000.0);
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        let said = fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default();
+        Err(format!("the daemon does not answer: {said}"))
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            let _ = Command::new("kill").arg(keeper.id().to_string()).status();
+            let _ = keeper.wait();
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.keeper.is_some() {
+            let engine = self.engine();
+            if let Ok(ids) = engine.output(&["ps", "-aq"]) {
+                for id in ids.split_whitespace() {
+                    let _ = engine.output(&["rm", "-f", id]);
+                }
+            }
+        }
+        self.stop();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// One `GET /_ping` by hand: the client's own time is not the daemon's.
+fn ping(socket: &Path) -> bool {
+    use std::io::{Read, Write};
+    let Ok(mut stream) = std::os::unix::net::UnixStream::connect(socket) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let mut answer = [0_u8; 15];
+    stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").is_ok()
+        && stream.read_exact(&mut answer).is_ok()
+        && answer.starts_with(b"HTTP/1.1 200")
+}
+
+/// Processes whose parent is `parent`.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Fields behind the name, which may itself hold spaces and brackets (proc_pid_stat(5)).
+        let after = stat.rsplit(") ").next().unwrap_or_default();
+        after.split(' ').nth(1).and_then(|text| text.parse().ok()) == Some(parent)
+    })
+    .collect()
+}
+
+/// Private_Clean + Private_Dirty in kB.
+pub(crate) fn private_kilobytes(pid: u32) -> Option<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let lines =
+        text.lines().filter(|line| line.starts_with("Private_Clean") || line.starts_with("Private_Dirty"));
+    Some(lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum())
+}
