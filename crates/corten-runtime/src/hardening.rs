@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HardeningStep {
-    /// Every descriptor above standard error is closed by the exec (CVE-2024-21626).
+    /// Every descriptor above standard error is closed before the exec looks for its program (CVE-2024-21626).
     NoHostDescriptors,
     /// Paths inside the root are resolved so that links cannot lead out of it.
     ResolveInRoot,

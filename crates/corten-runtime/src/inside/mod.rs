@@ -11,7 +11,7 @@ mod report;
 mod target;
 
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corten_oci::runtime::{NamespaceKind, Process};
@@ -159,7 +159,7 @@ fn finish(
     mut process: Process,
     filter: Option<&seccomp::Program>,
     hardening: &Hardening,
-    _report: &Report,
+    report: &Report,
 ) -> Result<Infallible> {
     if hardening.has(HardeningStep::NewKeyring) {
         match process::join_new_session_keyring() {
@@ -175,6 +175,11 @@ fn finish(
     rustix::process::umask(Mode::from_raw_mode(umask & 0o777));
     if process.no_new_privileges {
         process::set_no_new_privileges().at(Stage::Identity, "give up new privileges")?;
+    }
+    let closes = hardening.has(HardeningStep::NoHostDescriptors);
+    if closes {
+        // Before a filter is there that may know nothing of this call.
+        descriptor::close_on_exec_from(3).at(Stage::Identity, "close descriptors")?;
     }
     let filter = filter.filter(|_| hardening.has(HardeningStep::Seccomp));
     // Without no-new-privileges a filter can be loaded only while we are privileged.
@@ -198,23 +203,27 @@ fn finish(
     };
     let arguments = strings(process.args, "an argument")?;
     let environment = strings(process.env, "an environment variable")?;
-    let path = CString::new(program.clone()).map_err(|_| invalid("the command holds a zero byte"))?;
+    let path = CString::new(program).map_err(|_| invalid("the command holds a zero byte"))?;
     process::reset_signals().at(Stage::Execute, "reset signals")?;
     process::set_parent_death_signal(0).at(Stage::Execute, "clear the parent's death signal")?;
-    if hardening.has(HardeningStep::NoHostDescriptors) {
-        descriptor::close_on_exec_from(3).at(Stage::Execute, "close descriptors")?;
-    }
     if let Some(filter) = filter
         && process.no_new_privileges
     {
         filter.load().at(Stage::Identity, "load the system call filter")?;
     }
+    if closes {
+        process::execute_alone(report.as_fd(), &path, &arguments, &environment, tell_failed_exec);
+    }
     let error = process::execute(&path, &arguments, &environment);
-    // The command was found and may be executed, so the container counts as started; what is wrong with the
-    // program itself is told on its own standard error, as runc does.
-    let line = format!("exec {program}: {}\n", crate::error::reason(&error));
-    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    tell_failed_exec(&path, &error);
     process::exit_now(255)
+}
+
+/// The command was found and may be executed, so the container counts as started; what is wrong with the
+/// program itself is told on its own standard error, as runc does.
+fn tell_failed_exec(program: &CStr, error: &std::io::Error) {
+    let line = format!("exec {}: {}\n", program.to_string_lossy(), crate::error::reason(error));
+    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
 }
 
 /// Puts the three streams at 0, 1 and 2; with a terminal, opens it first and sends its master to the caller.

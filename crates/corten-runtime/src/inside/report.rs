@@ -23,6 +23,11 @@ impl Report {
         Self { socket }
     }
 
+    /// The socket, which the exec is to close.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// Sends the watcher's side of the terminal.
     pub(super) fn terminal(&self, master: BorrowedFd<'_>) -> io::Result<()> {
         socket::send_with_fds(self.socket.as_fd(), &[TERMINAL], &[master]).map(drop)

@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("proc_is_not_covered", proc_is_not_covered),
     ("a_false_null_device_is_refused", a_false_null_device_is_refused),
     ("kept_descriptors_reach_nothing", kept_descriptors_reach_nothing),
+    ("the_command_is_not_found_by_a_descriptor", the_command_is_not_found_by_a_descriptor),
     ("a_pipe_as_passwd_does_not_block", a_pipe_as_passwd_does_not_block),
     ("our_program_cannot_be_written", our_program_cannot_be_written),
     ("unmasked_paths_tell_about_the_host", unmasked_paths_tell_about_the_host),
@@ -114,6 +115,30 @@ fn kept_descriptors_reach_nothing() {
     let cwd = format!("/proc/self/fd/{number}");
     let error = Trial::new("cwd").process(|process| process.cwd.clone_from(&cwd)).refused();
     assert_eq!(error.kind, LaunchErrorKind::WorkingDirectory);
+}
+
+fn the_command_is_not_found_by_a_descriptor() {
+    // Close-on-exec is not enough: an exec looks for its program first.
+    let host = fs::File::open("/").unwrap();
+    let number = host.as_raw_fd();
+    let command = format!("/proc/self/fd/{number}{}", crate::support::own_program());
+    let script = format!("#!{command}\n");
+    let trial = || {
+        Trial::new("id").with(|trial| {
+            write_file(&trial.root, "script", script.as_bytes());
+        })
+    };
+    for program in [command.as_str(), "/script"] {
+        let outcome = trial().process(|process| process.args[0] = program.to_owned()).run();
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (255, ""), "{program}");
+        assert!(outcome.stderr.contains("no such file or directory"), "{}", outcome.stderr);
+    }
+    let outcome = trial()
+        .process(|process| process.args[0].clone_from(&command))
+        .with(|trial| trial.hardening = Hardening::all().without(HardeningStep::NoHostDescriptors))
+        .run();
+    // A program of the host ran inside, with whatever code.
+    assert!(!outcome.stderr.contains("no such file or directory"), "{}", outcome.stderr);
 }
 
 fn a_pipe_as_passwd_does_not_block() {

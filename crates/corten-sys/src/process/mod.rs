@@ -230,6 +230,37 @@ pub fn execute(path: &CStr, arguments: &StringVector, environment: &StringVector
     io::Error::last_os_error()
 }
 
+/// As [`execute`], after every descriptor from 3 up but one was really closed, and not only marked so: while an
+/// exec looks for its program, marked ones are still there, and `/proc/self/fd/7/../../bin/sh` as the command
+/// (or behind the `#!` of a script) would lead out of the container's root by any folder among them
+/// (CVE-2024-21626). `keep` closes with the exec.
+///
+/// Where the exec fails, `failed` is called, then the process ends with the code 255.
+pub fn execute_alone(
+    keep: BorrowedFd<'_>,
+    path: &CStr,
+    arguments: &StringVector,
+    environment: &StringVector,
+    failed: fn(&CStr, &io::Error),
+) -> ! {
+    /// More than any of our processes has open.
+    const LIMIT: RawFd = 1 << 16;
+    let keep = keep.as_raw_fd();
+    // SAFETY: nobody uses or drops an owner of a closed number: this function does not return, what it was
+    // given owns no descriptor, and `failed` captures nothing.
+    unsafe {
+        if crate::descriptor::close_all_but(&[keep]).is_err() {
+            // A filter may refuse that call; closing one by one it lets through, or no program would run.
+            for number in (3..LIMIT).filter(|number| *number != keep) {
+                libc::close(number);
+            }
+        }
+    }
+    let error = execute(path, arguments, environment);
+    failed(path, &error);
+    exit_now(255)
+}
+
 /// As [`execute`], with the program given by an open descriptor (`execveat`). A script cannot be run this way
 /// when the descriptor is close-on-exec.
 pub fn execute_descriptor(
