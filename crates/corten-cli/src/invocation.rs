@@ -117,7 +117,7 @@ fn global_options(program: &str, words: &[OsString]) -> Result<GlobalOptions, Cl
     static GLOBAL: Entry = Entry {
         name: "",
         aliases: &[],
-        usage: "[OPTIONS] COMMAND",
+        usage: "[OPTIONS] COMMAND [ARG...]",
         count: crate::entry::Count::None,
         mixed: true,
         command: <GlobalOptions as clap::CommandFactory>::command,
@@ -141,7 +141,9 @@ fn dispatch(context: &mut Context, words: &[OsString]) -> Result<u8, CliError> {
     let text = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
     let first = text(0);
     if first.is_empty() {
-        return Err(CliError::Said { text: help::of_program(&program), code: HELP });
+        // Nobody asked for the help: it is not data.
+        context.ui.note(help::of_program(&program));
+        return Ok(0);
     }
     if first == "help" {
         return dispatch_help(context, &words[1..]);
@@ -154,6 +156,10 @@ fn dispatch(context: &mut Context, words: &[OsString]) -> Result<u8, CliError> {
         let second = text(1);
         if second.is_empty() || second == "--help" || second == "-h" {
             let text = help::of_group(&program, first).unwrap_or_default();
+            if second.is_empty() {
+                context.ui.note(text);
+                return Ok(0);
+            }
             return Err(CliError::Said { text, code: HELP });
         }
         let name = format!("{first} {second}");

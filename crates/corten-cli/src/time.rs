@@ -20,9 +20,7 @@ pub(crate) fn point(text: &str, now: Timestamp) -> Result<String> {
     if digits(seconds.trim_start_matches('-')) && digits(fraction) {
         return Ok(text.to_owned());
     }
-    Err(CliError::said(format!(
-        "invalid value for a point in time: `{text}` (a duration as in 42m, RFC 3339 as in 2013-01-02T13:23:37Z, or Unix seconds)"
-    )))
+    Err(CliError::said(format!("failed to parse value as time or duration: {text:?}")))
 }
 
 /// Unix seconds with nine digits of fraction.

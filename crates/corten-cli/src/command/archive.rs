@@ -17,22 +17,24 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Opens the file, or makes sure that standard output is no terminal.
-    pub(crate) fn open(context: &Context, output: Option<&str>) -> Result<Self> {
+    /// Opens the file, or makes sure that standard output is no terminal; `purpose` is for the error, as in `save image`.
+    pub(crate) fn open(context: &Context, output: Option<&str>, purpose: &str) -> Result<Self> {
         match output {
             Some(output) => {
                 let path = PathBuf::from(output);
                 if path.is_dir() {
-                    return Err(CliError::said(format!("failed to write `{output}`: it is a folder")));
+                    return Err(CliError::said(format!(
+                        "failed to {purpose}: invalid output path: \"{output}\" is a directory"
+                    )));
                 }
                 let folder =
                     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
                 if !folder.is_dir() {
+                    let folder = folder.display();
                     return Err(CliError::said(format!(
-                        "invalid output path: directory \"{}\" does not exist",
-                        folder.display()
+                        "failed to {purpose}: invalid output path: stat {folder}: no such file or directory"
                     )));
                 }
                 let file = file::create(&temporary)?;

@@ -40,7 +40,11 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         "image" => &[Kind::Image],
         "network" => &[Kind::Network],
         "volume" => &[Kind::Volume],
-        other => return Err(CliError::said(format!("unknown type: {other:?}"))),
+        other => {
+            return Err(CliError::said(format!(
+                "unknown type: {other:?}: must be one of \"container\", \"image\", \"network\", \"volume\""
+            )));
+        }
     };
     let any = arguments.kind.is_empty();
     print(context, arguments.format.as_deref(), &arguments.names, |client, name| {

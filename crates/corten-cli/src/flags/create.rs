@@ -12,7 +12,7 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "map", value_parser = crate::flags::key_value::checked_pair)]
     pub(crate) annotation: Vec<String>,
     /// Attach to STDIN, STDOUT or STDERR
-    #[arg(short = 'a', long)]
+    #[arg(short = 'a', long, value_parser = crate::flags::request::stream_name)]
     pub(crate) attach: Vec<String>,
     /// Block IO (relative weight), between 10 and 1000, or 0 to disable
     #[arg(long, value_name = "uint16", default_value = "0", hide_default_value = true)]
@@ -96,7 +96,7 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "string")]
     pub(crate) entrypoint: Option<String>,
     /// Set environment variables
-    #[arg(short = 'e', long)]
+    #[arg(short = 'e', long, value_parser = crate::flags::key_value::variable)]
     pub(crate) env: Vec<String>,
     /// Read in a file of environment variables
     #[arg(long)]
@@ -105,7 +105,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) expose: Vec<String>,
     /// GPU devices to add to the container ('all' to pass all GPUs)
-    #[arg(long, value_name = "gpu-request")]
+    #[arg(long, value_name = "gpu-request", value_parser = crate::flags::device::checked_gpus)]
     pub(crate) gpus: Option<String>,
     /// Add additional groups to join
     #[arg(long)]
@@ -186,7 +186,7 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "int", value_parser = crate::flags::number::whole, default_value = "-1")]
     pub(crate) memory_swappiness: i64,
     /// Attach a filesystem mount to the container
-    #[arg(long, value_name = "mount")]
+    #[arg(long, value_name = "mount", value_parser = crate::flags::mount::checked)]
     pub(crate) mount: Vec<String>,
     /// Assign a name to the container
     #[arg(long, value_name = "string")]

@@ -73,7 +73,7 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
             return Ok(-1);
         }
         text.parse().map_err(|_| {
-            format!("invalid count ({text}): value must be either \"all\" or an integer: strconv.Atoi: parsing \"{text}\": invalid syntax")
+            format!("invalid count ({text}): value must be either \"all\" or an integer: invalid syntax")
         })
     };
     let mut counted = false;
@@ -111,6 +111,11 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
     }
     request.capabilities = Some(vec![capabilities]);
     Ok(request)
+}
+
+/// A `--gpus` that can be read.
+pub(crate) fn checked_gpus(text: &str) -> Result<String, String> {
+    gpus(text).map(|_| text.to_owned())
 }
 
 /// `path:weight`.

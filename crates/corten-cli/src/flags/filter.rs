@@ -1,26 +1,28 @@
 //! `--filter key=value`.
 
-use crate::error::{CliError, Result};
 use corten_client::Filters;
 
 /// Reads all of them.
-pub(crate) fn parse(flags: &[String]) -> Result<Filters> {
+pub(crate) fn parse(flags: &[String]) -> Filters {
     let mut filters = Filters::new();
-    for flag in flags {
-        let (key, value) = flag.split_once('=').ok_or_else(|| {
-            CliError::said(format!(
-                "invalid argument \"{flag}\" for \"--filter\" flag: invalid filter '{flag}'"
-            ))
-        })?;
+    for (key, value) in flags.iter().filter_map(|flag| flag.split_once('=')) {
         filters.add(key.trim().to_lowercase(), value.trim());
     }
-    Ok(filters)
+    filters
+}
+
+/// A filter as a flag: it must have a value.
+pub(crate) fn checked(text: &str) -> Result<String, String> {
+    if text.contains('=') {
+        return Ok(text.to_owned());
+    }
+    Err("bad format of filter (expected name=value)".to_owned())
 }
 
 /// As [`parse`], with the filters that the configuration adds to every prune; a label asked for on the command line
 /// outweighs its opposite there.
-pub(crate) fn for_prune(flags: &[String], configured: &[String]) -> Result<Filters> {
-    let mut filters = parse(flags)?;
+pub(crate) fn for_prune(flags: &[String], configured: &[String]) -> Filters {
+    let mut filters = parse(flags);
     for entry in configured {
         let Some((key, value)) = entry.split_once('=') else { continue };
         let opposite = match key {
@@ -32,5 +34,5 @@ pub(crate) fn for_prune(flags: &[String], configured: &[String]) -> Result<Filte
             filters.add(key, value);
         }
     }
-    Ok(filters)
+    filters
 }

@@ -19,9 +19,6 @@ pub(crate) fn variables(files: &[String], flags: &[String]) -> Result<Vec<String
         })?;
     }
     for flag in flags {
-        if flag.is_empty() || flag.starts_with('=') {
-            return Err(CliError::said(format!("invalid environment variable: {flag}")));
-        }
         variables.push(match std::env::var(flag) {
             Ok(value) if !flag.contains('=') => format!("{flag}={value}"),
             _ => flag.clone(),
@@ -46,6 +43,14 @@ pub(crate) fn labels(files: &[String], flags: &[String]) -> Result<BTreeMap<Stri
 /// A list of `NAME=value` as a map; a bare name has an empty value.
 pub(crate) fn map(list: &[String]) -> BTreeMap<String, String> {
     list.iter().map(|entry| pair(entry)).collect()
+}
+
+/// A variable as a flag: it must have a name.
+pub(crate) fn variable(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('=') {
+        return Err(format!("invalid environment variable: {text}"));
+    }
+    Ok(text.to_owned())
 }
 
 /// A value that must be `NAME=value`.
@@ -130,6 +135,6 @@ mod tests {
                 .text()
                 .contains("no such file or directory")
         );
-        assert!(variables(&[], &["=x".to_owned()]).is_err());
+        assert_eq!(variable("=x").unwrap_err(), "invalid environment variable: =x");
     }
 }

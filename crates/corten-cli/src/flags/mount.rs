@@ -45,6 +45,11 @@ pub(crate) fn tmpfs(flags: &[String], host: &mut HostConfig) {
     }
 }
 
+/// A `--mount` that can be read; the text is kept, because the folder it is read against is not known yet.
+pub(crate) fn checked(text: &str) -> Result<String, String> {
+    parse(text, Path::new("/")).map(|_| text.to_owned())
+}
+
 /// Reads one `--mount`.
 pub(crate) fn parse(text: &str, folder: &Path) -> Result<Mount, String> {
     let mut mount = Mount { kind: "volume".to_owned(), ..Mount::default() };

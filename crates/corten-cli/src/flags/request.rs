@@ -25,7 +25,7 @@ pub(crate) fn resolve(
     proxies: &[(String, String)],
 ) -> Result<CreateRequest> {
     let said = |why: String| CliError::said(why);
-    let (stdin, stdout, stderr) = attached(flags)?;
+    let (stdin, stdout, stderr) = attached(flags);
     let mut env = key_value::variables(&flags.env_file, &flags.env)?;
     for (name, value) in proxies {
         if !env.iter().any(|entry| entry.split('=').next() == Some(name)) {
@@ -70,25 +70,23 @@ pub(crate) fn resolve(
 }
 
 /// Which streams the client wants.
-fn attached(flags: &CreateFlags) -> Result<(bool, bool, bool)> {
+fn attached(flags: &CreateFlags) -> (bool, bool, bool) {
+    let names = |name| flags.attach.iter().any(|other| other == name);
     if flags.attach.is_empty() {
-        return Ok((flags.interactive, true, true));
+        (flags.interactive, true, true)
+    } else {
+        // An open stdin is attached whatever else is chosen.
+        (flags.interactive || names("stdin"), names("stdout"), names("stderr"))
     }
-    // An open stdin is attached whatever else is chosen.
-    let mut streams = (flags.interactive, false, false);
-    for name in &flags.attach {
-        match name.to_ascii_lowercase().as_str() {
-            "stdin" => streams.0 = true,
-            "stdout" => streams.1 = true,
-            "stderr" => streams.2 = true,
-            _ => {
-                return Err(CliError::said(format!(
-                    "invalid argument \"{name}\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"
-                )));
-            }
-        }
+}
+
+/// A stream's name, in lower case.
+pub(crate) fn stream_name(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    if matches!(name.as_str(), "stdin" | "stdout" | "stderr") {
+        return Ok(name);
     }
-    Ok(streams)
+    Err("valid streams are STDIN, STDOUT and STDERR".to_owned())
 }
 
 fn host_config(flags: &CreateFlags, folder: &Path) -> Result<HostConfig> {

@@ -86,7 +86,7 @@ impl List<'_> {
             return Self::lines(ui, &Template::compile("{{json .}}")?, rows);
         }
         if let Some(source) = source.strip_prefix("table") {
-            let template = Template::compile(&unescape(source.trim()))?;
+            let template = list_template(&unescape(source.trim()))?;
             let mut text = template.header(self.headers)?;
             text.push('\n');
             for row in rows {
@@ -95,7 +95,7 @@ impl List<'_> {
             }
             return ui.data(columns::align(&text, columns::TABLE).as_bytes());
         }
-        Self::lines(ui, &Template::compile(&unescape(source))?, rows)
+        Self::lines(ui, &list_template(&unescape(source))?, rows)
     }
 
     fn lines(ui: &mut Ui, template: &Template, rows: impl IntoIterator<Item = Row>) -> Result<()> {
@@ -119,6 +119,13 @@ pub(crate) fn align_top(text: &str) -> String {
     columns::align(text, columns::TOP)
 }
 
+/// Compiles a list's template; a mistake has its own text and code there.
+fn list_template(source: &str) -> Result<Template> {
+    Template::compile(source).map_err(|error| {
+        CliError::said(error.text().replacen("template parsing error", "failed to parse template", 1))
+    })
+}
+
 /// `\t` and `\n` as typed in a shell are meant as the characters.
 fn unescape(source: &str) -> String {
     source.replace("\\t", "\t").replace("\\n", "\n")
@@ -135,15 +142,25 @@ pub(crate) fn inspected(
             let all: Vec<&serde_json::Value> = objects.iter().map(|(_, object)| object).collect();
             ui.line(pretty(&all))
         }
-        Some("json") => objects.iter().try_for_each(|(_, object)| ui.line(object.to_string())),
+        Some("json") => {
+            let all: Vec<&serde_json::Value> = objects.iter().map(|(_, object)| object).collect();
+            ui.line(serde_json::json!(all).to_string())
+        }
         Some(source) => {
             let template = Template::compile(source)?;
             if objects.is_empty() {
                 return ui.line("");
             }
-            for (kind, object) in objects {
-                let text = inspected_text(&template, *kind, object)?;
-                ui.line(text)?;
+            for (at, (kind, object)) in objects.iter().enumerate() {
+                match inspected_text(&template, *kind, object) {
+                    Ok(text) => ui.line(text)?,
+                    Err(error) => {
+                        if at == 0 {
+                            ui.line("")?;
+                        }
+                        return Err(error);
+                    }
+                }
             }
             Ok(())
         }

@@ -3,7 +3,7 @@
 //! A template given to `inspect -f` is tried against Docker's structs first, whose fields have other names than the
 //! document (`.ID` for `Id`, `.HostConfig.NanoCPUs` for `NanoCpus`), always exist, and have a zero value; only where
 //! that fails it is tried against the document. So the structs have to be known. One line per struct: `Name=Key:type`,
-//! the key left out where it is the same. Types: `s` text, `n` number, `b` truth, `d` duration, `a` anything, `[]T`,
+//! the key left out where it is the same. Types: `s` text, `n` number, `b` truth, `d` duration, `t` time, `a` anything, `[]T`,
 //! `{}T` map, `*T` pointer to struct, `T` struct.
 
 use std::collections::HashMap;
@@ -76,7 +76,7 @@ const STRUCTS: &str = "
 container.InspectResponse ID=Id:s Created:s Path:s Args:[]s State:*container.State Image:s ResolvConfPath:s HostnamePath:s HostsPath:s LogPath:s Name:s RestartCount:n Driver:s Platform:s ImageManifestDescriptor:*v1.Descriptor MountLabel:s ProcessLabel:s AppArmorProfile:s ExecIDs:[]s HostConfig:*container.HostConfig GraphDriver:storage.DriverData SizeRw:*n SizeRootFs:*n Mounts:[]container.MountPoint Config:*container.Config NetworkSettings:*container.NetworkSettings
 container.State Status:s Running:b Paused:b Restarting:b OOMKilled:b Dead:b Pid:n ExitCode:n Error:s StartedAt:s FinishedAt:s Health:*container.Health
 container.Health Status:s FailingStreak:n Log:[]*container.HealthcheckResult
-container.HealthcheckResult Start:s End:s ExitCode:n Output:s
+container.HealthcheckResult Start:t End:t ExitCode:n Output:s
 container.MountPoint Type:s Name:s Source:s Destination:s Driver:s Mode:s RW:b Propagation:s
 container.Config Hostname:s Domainname:s User:s AttachStdin:b AttachStdout:b AttachStderr:b ExposedPorts:{}a Tty:b OpenStdin:b StdinOnce:b Env:[]s Cmd:[]s Healthcheck:*v1.HealthcheckConfig ArgsEscaped:b Image:s Volumes:{}a WorkingDir:s Entrypoint:[]s NetworkDisabled:b MacAddress:s OnBuild:[]s Labels:{}s StopSignal:s StopTimeout:*n Shell:[]s
 v1.HealthcheckConfig Test:[]s Interval:d Timeout:d StartPeriod:d StartInterval:d Retries:n
@@ -105,7 +105,7 @@ image.RootFS Type:s Layers:[]s
 image.Metadata LastTagTime:s
 v1.Descriptor MediaType=mediaType:s Digest=digest:s Size=size:n URLs=urls:[]s Annotations=annotations:{}s Data=data:s Platform=platform:*v1.Platform ArtifactType=artifactType:s
 v1.Platform Architecture=architecture:s OS=os:s OSVersion=os.version:s OSFeatures=os.features:[]s Variant=variant:s
-network.Inspect Name:s ID=Id:s Created:s Scope:s Driver:s EnableIPv4:b EnableIPv6:b IPAM:network.IPAM Internal:b Attachable:b Ingress:b ConfigFrom:network.ConfigReference ConfigOnly:b Containers:{}network.EndpointResource Options:{}s Labels:{}s Peers:[]a Services:{}a
+network.Inspect Name:s ID=Id:s Created:t Scope:s Driver:s EnableIPv4:b EnableIPv6:b IPAM:network.IPAM Internal:b Attachable:b Ingress:b ConfigFrom:network.ConfigReference ConfigOnly:b Containers:{}network.EndpointResource Options:{}s Labels:{}s Peers:[]a Services:{}a
 network.IPAM Driver:s Options:{}s Config:[]network.IPAMConfig
 network.IPAMConfig Subnet:s IPRange:s Gateway:s AuxAddress=AuxiliaryAddresses:{}s
 network.ConfigReference Network:s

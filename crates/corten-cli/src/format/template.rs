@@ -6,11 +6,14 @@
 //! identity of the shared map.
 
 use super::schema::{self, Kind};
-use super::{Cell, Row};
+use super::{Cell as RowCell, Row};
 use crate::error::{CliError, Result};
+use crate::time;
+use corten_std::Timestamp;
 use gotmpl::parse::{ActionNode, BranchNode, CommandNode, Expr, ListNode, Node, Parser, PipeNode, Pos};
 use gotmpl::{TemplateError, Value, ValueFunc};
 use serde_json::Value as Json;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
@@ -118,8 +121,7 @@ fn failed(error: String) -> CliError {
 /// The header over `.Label "com.example.name"`: the last part of the name.
 fn label_header(arguments: &[Value]) -> String {
     let name = arguments.first().and_then(Value::as_str).unwrap_or_default();
-    let last = name.rsplit(['.', '/']).next().unwrap_or(name);
-    last.replace(['-', '_'], " ").to_uppercase()
+    name.rsplit('.').next().unwrap_or(name).replace(['-', '_'], " ")
 }
 
 /// What a template is filled with.
@@ -154,14 +156,14 @@ impl Data {
         let mut json = BTreeMap::new();
         for (name, cell) in &row.cells {
             let value = match cell {
-                Cell::Text(text) => Value::String(Arc::from(text.as_str())),
-                Cell::Document(document) => data.of_json(document, false),
+                RowCell::Text(text) => Value::String(Arc::from(text.as_str())),
+                RowCell::Document(document) => data.of_json(document, false),
             };
             map.insert(Arc::from(*name), value);
             if with_json {
                 let value = match cell {
-                    Cell::Text(text) => Json::String(text.clone()),
-                    Cell::Document(document) => document.clone(),
+                    RowCell::Text(text) => Json::String(text.clone()),
+                    RowCell::Document(document) => document.clone(),
                 };
                 json.insert(*name, value);
             }
@@ -239,9 +241,14 @@ impl Data {
             "s" => Value::String(Arc::from(json.and_then(Json::as_str).unwrap_or_default())),
             "n" => json.and_then(Json::as_number).map_or(Value::Int(0), number_value),
             "b" => Value::Bool(json.and_then(Json::as_bool).unwrap_or(false)),
+            "t" => {
+                let text = json.and_then(Json::as_str).unwrap_or_default();
+                let at = Timestamp::parse(text);
+                Value::String(Arc::from(at.map_or_else(|| text.to_owned(), time::go_timestamp).as_str()))
+            }
             "d" => {
                 let nanos = json.and_then(Json::as_i64).unwrap_or(0);
-                Value::String(Arc::from(crate::time::go_duration(nanos).as_str()))
+                Value::String(Arc::from(time::go_duration(nanos).as_str()))
             }
             "a" => json.map_or(Value::Nil, |json| self.of_json(json, false)),
             _ => {
@@ -300,26 +307,37 @@ fn access(objects: &Objects, arguments: &[Value]) -> gotmpl::Result<Value> {
         return Err(TemplateError::Exec("a field of nothing".to_owned()));
     };
     let mut value = value.clone();
-    for name in path.as_str().unwrap_or_default().split('.') {
+    let path = path.as_str().unwrap_or_default();
+    NIL_POINTER.set(false);
+    for name in path.split('.') {
         let next = match &value {
             Value::Map(map) => match map.get(name) {
-                Some(next) => next.clone(),
+                Some(next) => {
+                    let is_struct =
+                        || known(objects, &value).is_some_and(|object| !object.type_name.is_empty());
+                    NIL_POINTER.set(matches!(next, Value::Nil) && is_struct());
+                    next.clone()
+                }
                 None => match known(objects, &value) {
                     Some(Object { strict: true, type_name, .. }) if !type_name.is_empty() => {
-                        let text = format!("can't evaluate field {name} in type {type_name}");
+                        let text = format!("at <.{path}>: can't evaluate field {name} in type {type_name}");
                         return Err(TemplateError::Exec(text));
                     }
                     Some(Object { strict: true, .. }) => {
-                        return Err(TemplateError::Exec(format!("map has no entry for key \"{name}\"")));
+                        return Err(TemplateError::Exec(format!(
+                            "at <.{path}>: map has no entry for key \"{name}\""
+                        )));
                     }
                     _ => Value::Nil,
                 },
             },
             Value::Nil => {
-                return Err(TemplateError::Exec(format!("nil pointer evaluating interface {{}}.{name}")));
+                return Err(TemplateError::Exec(format!(
+                    "at <.{path}>: nil pointer evaluating interface {{}}.{name}"
+                )));
             }
             other => {
-                let text = format!("can't evaluate field {name} in type {}", other.type_name());
+                let text = format!("at <.{path}>: can't evaluate field {name} in type {}", other.type_name());
                 return Err(TemplateError::Exec(text));
             }
         };
@@ -328,10 +346,7 @@ fn access(objects: &Objects, arguments: &[Value]) -> gotmpl::Result<Value> {
     match &value {
         Value::Function(function) => function(rest),
         _ if rest.is_empty() => Ok(value),
-        _ => {
-            let name = path.as_str().unwrap_or_default();
-            Err(TemplateError::Exec(format!("{name} has arguments but cannot be invoked as function")))
-        }
+        _ => Err(TemplateError::Exec(format!("{path} has arguments but cannot be invoked as function"))),
     }
 }
 
@@ -371,18 +386,41 @@ fn to_json(objects: &Objects, value: &Value) -> Json {
     }
 }
 
-/// A struct as Go prints it: `{a b c}`; all else is left as it is.
+/// What is printed: structs as Go prints them, `{a b c}`, also inside lists and maps; all else is left as it is.
 fn printed(objects: &Objects, value: &Value) -> Value {
-    let Some(Object { type_name, .. }) = known(objects, value) else { return value.clone() };
-    let (Some(fields), Value::Map(map)) = (schema::fields(type_name), value) else { return value.clone() };
-    let parts: Vec<String> = fields
-        .iter()
-        .map(|field| match map.get(field.name) {
-            None | Some(Value::Nil) => "<nil>".to_owned(),
-            Some(inner) => printed(objects, inner).to_string(),
-        })
-        .collect();
-    Value::String(Arc::from(format!("{{{}}}", parts.join(" ")).as_str()))
+    match value {
+        Value::Nil if NIL_POINTER.get() => Value::String(Arc::from("<nil>")),
+        Value::Map(_) | Value::List(_) => Value::String(Arc::from(text_of(objects, value).as_str())),
+        other => other.clone(),
+    }
+}
+
+fn text_of(objects: &Objects, value: &Value) -> String {
+    let join = |parts: Vec<String>| parts.join(" ");
+    match value {
+        Value::Nil => "<nil>".to_owned(),
+        Value::List(items) => {
+            format!("[{}]", join(items.iter().map(|item| text_of(objects, item)).collect()))
+        }
+        Value::Map(map) => {
+            let fields = known(objects, value).and_then(|object| schema::fields(object.type_name));
+            let Some(fields) = fields else {
+                let entries = map.iter().map(|(key, value)| format!("{key}:{}", text_of(objects, value)));
+                return format!("map[{}]", join(entries.collect()));
+            };
+            let values = fields
+                .iter()
+                .map(|field| map.get(field.name).map_or("<nil>".to_owned(), |value| text_of(objects, value)));
+            format!("{{{}}}", join(values.collect()))
+        }
+        other => other.to_string(),
+    }
+}
+
+thread_local! {
+    /// Whether the last field that was looked up is a pointer of a struct that points nowhere: printed, it is `<nil>`,
+    /// where a missing key is `<no value>`.
+    static NIL_POINTER: Cell<bool> = const { Cell::new(false) };
 }
 
 const FUNCTION_NAMES: &[&str] =
@@ -617,7 +655,7 @@ fn execution_message(error: &TemplateError) -> String {
         TemplateError::Exec(text) => text.clone(),
         other => other.to_string(),
     };
-    format!("template: :1:2: executing \"\": {text}")
+    format!("template: :1:2: executing \"\" {text}")
 }
 
 #[cfg(test)]
@@ -644,13 +682,13 @@ mod tests {
         for (template, expected) in [
             (
                 "{{.Id}} {{.ID}}",
-                "error: template parsing error: template: :1:2: executing \"\": map has no entry for key \"ID\"",
+                "error: template parsing error: template: :1:2: executing \"\" at <.ID>: map has no entry for key \"ID\"",
             ),
             ("{{.ID}} {{.HostConfig.NanoCPUs}}", "abc 5"),
             ("{{.Id}} {{.HostConfig.NanoCpus}}", "abc 5"),
             (
                 "{{.NoSuch}}",
-                "error: template parsing error: template: :1:2: executing \"\": map has no entry for key \"NoSuch\"",
+                "error: template parsing error: template: :1:2: executing \"\" at <.NoSuch>: map has no entry for key \"NoSuch\"",
             ),
             (
                 "{{.Config.Labels.a}} {{.Config.Labels.none}} [{{index .Config.Labels \"none\"}}]",
@@ -677,7 +715,8 @@ mod tests {
             ),
             ("{{pad .Path 1 2}}| {{truncate .Path 2}}", " echo  | ec"),
             ("{{range split \"a,b\" \",\"}}[{{.}}]{{end}}", "[a][b]"),
-            ("{{.HostConfig.RestartPolicy}}", "{no 0}"),
+            ("{{.HostConfig.RestartPolicy}} {{.State.Health}}", "{no 0} <nil>"),
+            ("{{.HostConfig.PortBindings}}", "map[80/tcp:[{ 8080}]]"),
         ] {
             check(&document, template, expected);
         }

@@ -74,7 +74,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
 
 /// Refuses a container that cannot be attached to.
 fn check_state(container: &Object) -> Result<()> {
-    let said = |what: &str| Err(CliError::said(format!("cannot attach to a {what}")));
+    let said = |what: &str| Err(CliError::said(format!("You cannot attach to a {what}")));
     if flag(container, "/State/Paused") {
         return said("paused container, unpause it first");
     }

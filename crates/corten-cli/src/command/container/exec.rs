@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
     detach_keys: String,
     /// Set environment variables
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = crate::flags::key_value::variable)]
     env: Vec<String>,
     /// Read in a file of environment variables
     #[arg(long)]

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
-    let mut target = Target::open(context, arguments.output.as_deref())?;
+    let mut target = Target::open(context, arguments.output.as_deref(), "export container")?;
     let reply = context.client()?.container_export(&arguments.container)?;
     target.receive(context, reply)?;
     Ok(0)

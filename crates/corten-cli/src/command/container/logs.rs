@@ -48,13 +48,16 @@ pub(crate) struct Arguments {
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let client = context.client()?;
     let now = Timestamp::now();
-    let point = |text: &Option<String>| text.as_deref().map(|text| time::point(text, now)).transpose();
+    let point = |name: &str, text: &Option<String>| {
+        let point = text.as_deref().map(|text| time::point(text, now)).transpose();
+        point.map_err(|error| CliError::said(format!("invalid value for {name:?}: {}", error.text())))
+    };
     // To go on after a daemon's restart where we were, the times have to be known.
     let follows = arguments.follow && client.target().own;
     let mut options = LogOptions {
         follow: arguments.follow,
-        since: point(&arguments.since)?,
-        until: point(&arguments.until)?,
+        since: point("since", &arguments.since)?,
+        until: point("until", &arguments.until)?,
         timestamps: arguments.timestamps || follows,
         tail: arguments.tail.clone(),
         details: arguments.details,

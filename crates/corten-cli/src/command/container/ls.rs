@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     all: bool,
     /// Filter output based on conditions provided
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
     #[arg(long, value_name = "string")]
@@ -88,9 +88,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let options = ListOptions {
         all: arguments.all,
         limit: (limit > 0).then_some(limit),
-        // `{{json .}}` does not count: it would make every list slow.
-        size: arguments.size || list.wants("Size"),
-        filters: filter::parse(&arguments.filter)?,
+        // Plain `json` does not count: it would make every list slow.
+        size: arguments.size || list.wants("Size") || format.contains("json ."),
+        filters: filter::parse(&arguments.filter),
     };
     let containers = client.container_list(&options)?;
     let now = Timestamp::now();

@@ -41,7 +41,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
         if number.parse::<u16>().is_err() {
             return Err(CliError::said(format!(
-                "Error: invalid port ({number}): it must be a number up to 65535"
+                "Error: invalid port ({number}): strconv.ParseUint: parsing \"{number}\": invalid syntax"
             )));
         }
         let key = format!("{number}/{protocol}");

@@ -28,6 +28,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     if old.is_empty() || new.is_empty() {
         return Err(CliError::said("Error: Neither old nor new names may be empty"));
     }
-    context.client()?.container_rename(old, new)?;
+    if let Err(error) = context.client()?.container_rename(old, new) {
+        context.ui.error(&error.into());
+        return Err(CliError::said(format!("Error: failed to rename container named {old}")));
+    }
     Ok(0)
 }

@@ -46,8 +46,7 @@ fn run(context: &mut Context, words: Words<'_>) -> Result<u8> {
         request_of(context, &arguments.flags, &arguments.words).map_err(|error| fail(error, 125))?;
     if arguments.detach {
         if !arguments.flags.attach.is_empty() {
-            let error = CliError::said("conflicting options: cannot specify both --attach and --detach");
-            return Err(fail(error, 125));
+            return Err(CliError::said("conflicting options: cannot specify both --attach and --detach"));
         }
         let config = &mut request.config;
         config.attach_stdin = false;

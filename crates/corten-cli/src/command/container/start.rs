@@ -46,7 +46,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
             client.container_start(name, None).inspect_err(|_| failed.push(name.to_owned()))
         })?;
         if !failed.is_empty() {
-            context.ui.note(format!("failed to start containers: {}", failed.join(", ")));
+            context.ui.note(format!("Error: failed to start containers: {}", failed.join(", ")));
         }
         return Ok(code);
     }

@@ -89,8 +89,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         ..UpdateRequest::default()
     };
     if request == UpdateRequest::default() {
-        let text = format!("{}: you must provide one or more flags when using this command", context.program);
-        return Err(CliError::said(text));
+        return Err(CliError::said("you must provide one or more flags when using this command"));
     }
     let mut warnings = Vec::new();
     let code = each(context, &arguments.containers, |client, name| {

@@ -4,7 +4,6 @@ use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
 use corten_client::Query;
-use corten_std::file;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "image import",
@@ -50,7 +49,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     } else if arguments.source == "-" {
         client.image_import(&query, Some(&mut std::io::stdin()))?
     } else {
-        client.image_import(&query, Some(&mut file::open(&arguments.source)?))?
+        client.image_import(&query, Some(&mut super::load::open(&arguments.source)?))?
     };
     super::load::messages(context, reply)
 }

@@ -5,6 +5,7 @@ use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use corten_std::file;
 use serde::Deserialize;
+use std::fs::File;
 use std::io::{self, Read};
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -34,10 +35,7 @@ pub(crate) struct Arguments {
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let client = context.client()?;
     let mut source: Box<dyn Read> = match &arguments.input {
-        Some(path) => Box::new(file::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => CliError::said(format!("open {path}: no such file or directory")),
-            _ => error.into(),
-        })?),
+        Some(path) => Box::new(open(path)?),
         None if rustix::termios::isatty(io::stdin()) => {
             return Err(CliError::said("requested load from stdin, but stdin is empty"));
         }
@@ -52,6 +50,14 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let mut reply = reply;
     io::copy(&mut reply, &mut context.ui).map_err(CliError::Output)?;
     Ok(0)
+}
+
+/// Opens an archive that the person named.
+pub(crate) fn open(path: &str) -> Result<File> {
+    file::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => CliError::said(format!("open {path}: no such file or directory")),
+        _ => error.into(),
+    })
 }
 
 /// One line of a stream of progress.

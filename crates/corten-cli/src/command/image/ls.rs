@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     digests: bool,
     /// Filter output based on conditions provided
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
     #[arg(long, value_name = "string")]
@@ -63,7 +63,7 @@ pub(crate) const HEADERS: &[(&str, &str)] = &[
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let client = context.client()?;
     let configuration = context.configuration();
-    let mut filters = filter::parse(&arguments.filter)?;
+    let mut filters = filter::parse(&arguments.filter);
     if let Some(repository) = &arguments.repository {
         filters.add("reference", repository);
     }
@@ -156,8 +156,9 @@ pub(crate) fn names(image: &Summary, digests: bool, once: bool) -> Vec<Name> {
 
 pub(crate) fn row(image: &Summary, name: &Name, truncate: bool, now: Timestamp) -> Row {
     let bytes = |bytes: i64| if bytes < 0 { "N/A".to_owned() } else { size::human_short(bytes as f64) };
-    let shared = bytes(image.shared_size);
-    let unique = if image.shared_size < 0 { "N/A".to_owned() } else { bytes(image.size - image.shared_size) };
+    let exact = |bytes: i64| if bytes < 0 { "N/A".to_owned() } else { size::human(bytes as f64) };
+    let shared = exact(image.shared_size);
+    let unique = if image.shared_size < 0 { "N/A".to_owned() } else { exact(image.size - image.shared_size) };
     let since = if image.created <= 0 { String::new() } else { time::ago(image.created, now) };
     Row::new()
         .with(
@@ -173,5 +174,5 @@ pub(crate) fn row(image: &Summary, name: &Name, truncate: bool, now: Timestamp) 
         .with("Size", bytes(image.size))
         .with("Tag", name.tag.clone())
         .with("UniqueSize", unique)
-        .with("VirtualSize", bytes(image.size))
+        .with("VirtualSize", exact(image.size))
 }

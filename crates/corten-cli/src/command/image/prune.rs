@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     all: bool,
     /// Provide filter values (e.g. "until=<timestamp>")
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Do not prompt for confirmation
     #[arg(short, long)]
@@ -40,7 +40,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         return Ok(0);
     }
     let configuration = context.configuration();
-    let mut filters = filter::for_prune(&arguments.filter, &configuration.prune_filters)?;
+    let mut filters = filter::for_prune(&arguments.filter, &configuration.prune_filters);
     filters.add("dangling", if arguments.all { "false" } else { "true" });
     let report = context.client()?.image_prune(&filters)?;
     let deleted = lines(&report.images_deleted.unwrap_or_default());

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
-    let mut target = Target::open(context, arguments.output.as_deref())?;
+    let mut target = Target::open(context, arguments.output.as_deref(), "save image")?;
     let platform = arguments.platform.as_deref().map(super::platform).transpose()?;
     let reply = context.client()?.image_save(&arguments.images, platform.as_deref())?;
     target.receive(context, reply)?;

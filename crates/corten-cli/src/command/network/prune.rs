@@ -19,7 +19,7 @@ pub(crate) const ENTRY: Entry = Entry {
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Arguments {
     /// Provide filter values (e.g. "until=<timestamp>")
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Do not prompt for confirmation
     #[arg(short, long)]
@@ -32,7 +32,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         return Ok(0);
     }
     let configuration = context.configuration();
-    let filters = filter::for_prune(&arguments.filter, &configuration.prune_filters)?;
+    let filters = filter::for_prune(&arguments.filter, &configuration.prune_filters);
     let report = context.client()?.network_prune(&filters)?;
     let deleted = report.networks_deleted.unwrap_or_default();
     crate::command::report_prune(&mut context.ui, "Deleted Networks:", &deleted, None)?;

@@ -24,7 +24,7 @@ pub(crate) const ENTRY: Entry = Entry {
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Arguments {
     /// Filter output based on conditions provided
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Format output: 'json', or a Go template
     #[arg(long, value_name = "string")]
@@ -46,7 +46,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         None | Some("json") => None,
         Some(source) => Some(Template::compile(source)?),
     };
-    let filters = filter::parse(&arguments.filter)?;
+    let filters = filter::parse(&arguments.filter);
     let reply = context.client()?.events(since.as_deref(), until.as_deref(), &filters)?;
     let reader = io::BufReader::new(reply);
     for event in serde_json::Deserializer::from_reader(reader).into_iter::<serde_json::Value>() {

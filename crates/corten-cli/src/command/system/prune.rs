@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     all: bool,
     /// Provide filter values (e.g. "label=<key>=<value>")
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Do not prompt for confirmation
     #[arg(short, long)]
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let configuration = context.configuration();
-    let filters = filter::for_prune(&arguments.filter, &configuration.prune_filters)?;
+    let filters = filter::for_prune(&arguments.filter, &configuration.prune_filters);
     if arguments.volumes && filters.contains("until") {
         return Err(CliError::said("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }

@@ -24,7 +24,7 @@ pub(crate) const ENTRY: Entry = Entry {
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Arguments {
     /// Filter output based on conditions provided
-    #[arg(short, long, value_name = "filter")]
+    #[arg(short, long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
     #[arg(long, value_name = "string")]
@@ -54,7 +54,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         Some(format) if !(format.is_empty() || format == "table") => format,
         _ => "table {{.Driver}}\t{{.Name}}",
     };
-    let mut volumes = context.client()?.volume_list(&filter::parse(&arguments.filter)?)?.volumes;
+    let mut volumes = context.client()?.volume_list(&filter::parse(&arguments.filter))?.volumes;
     volumes.sort_by(|one, other| natural(&one.name, &other.name));
     List { format, headers: HEADERS }.print(&mut context.ui, volumes.iter().map(row))?;
     Ok(0)

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     all: bool,
     /// Provide filter values (e.g. "until=<timestamp>")
-    #[arg(long, value_name = "filter")]
+    #[arg(long, value_name = "filter", value_parser = crate::flags::filter::checked)]
     filter: Vec<String>,
     /// Do not prompt for confirmation
     #[arg(short, long)]
@@ -39,7 +39,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         return Ok(0);
     }
     let configuration = context.configuration();
-    let mut filters = filter::for_prune(&arguments.filter, &configuration.prune_filters)?;
+    let mut filters = filter::for_prune(&arguments.filter, &configuration.prune_filters);
     if arguments.all {
         filters.add("all", "true");
     }
