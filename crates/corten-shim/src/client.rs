@@ -3,6 +3,10 @@
 //! [`prepare`] makes the packet for the keeper and the connection to the shim that will be forked with it;
 //! [`Shim::connect`] finds a running shim again. Both give the [`Shim`] (cheap to clone, asks) and its [`Events`].
 
+mod spare;
+
+pub use spare::{Spare, prepare_spare};
+
 use crate::packet::{self, Incoming, Outgoing};
 use crate::protocol::{
     AttachRequest, ClientPacket, ConsoleSize, DescriptorRole, Event, ExecRequest, Failure, FailureCode,
@@ -114,11 +118,23 @@ pub struct StartDescriptors {
 /// # Errors
 /// Where the kernel refuses a socket or a memory file, or the document cannot be written.
 pub fn prepare(
-    mut request: StartRequest,
+    request: StartRequest,
     descriptors: StartDescriptors,
 ) -> io::Result<(PreparedStart, Shim, Events)> {
     let (ours, theirs) = packet::pair()?;
-    let mut list = vec![(DescriptorRole::Control, theirs), (DescriptorRole::Root, descriptors.root)];
+    let prepared = assemble(request, descriptors, Some(theirs))?;
+    let (shim, events) = Shim::from_socket(ours)?;
+    Ok((prepared, shim, events))
+}
+
+/// The packet of a start; a spare shim has its connection already.
+fn assemble(
+    mut request: StartRequest,
+    descriptors: StartDescriptors,
+    control: Option<OwnedFd>,
+) -> io::Result<PreparedStart> {
+    let mut list: Vec<_> = control.map(|control| (DescriptorRole::Control, control)).into_iter().collect();
+    list.push((DescriptorRole::Root, descriptors.root));
     list.extend(
         descriptors.mount_trees.into_iter().map(|(index, tree)| (DescriptorRole::Mount { index }, tree)),
     );
@@ -141,8 +157,7 @@ pub fn prepare(
     let (roles, descriptors) = list.into_iter().unzip();
     request.descriptors = roles;
     let bytes = serde_json::to_vec(&request)?;
-    let (shim, events) = Shim::from_socket(ours)?;
-    Ok((PreparedStart { bytes, descriptors }, shim, events))
+    Ok(PreparedStart { bytes, descriptors })
 }
 
 /// An exec that was refused, with its client's socket, so that the reason can be told to the client.
@@ -490,8 +505,8 @@ async fn read_packets(
             Ok(ServerPacket::Started(result)) => {
                 let _ = started.send(Some(result));
             }
-            // A newer shim tells something that this version has no name for.
-            Err(_) => {}
+            // Told to whoever had the spare shim made; or a newer shim tells something that this version has no name for.
+            Ok(ServerPacket::Spare(_)) | Err(_) => {}
         }
     }
     let mut state = shared.lock();

@@ -52,6 +52,11 @@ impl Connection {
         Self { socket, incoming: Incoming::default(), outgoing: VecDeque::new(), subscribed, gone: false }
     }
 
+    /// Gives the socket back; what is queued is lost.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     pub(crate) fn socket(&self) -> &OwnedFd {
         &self.socket
     }

@@ -15,7 +15,7 @@
 //! | [`log`] | writing and reading the log |
 //! | [`exit`] | the exit record |
 //! | [`mux`], [`detach`] | output frames; detach keys |
-//! | `role`, `streams`, `attached`, `control`, `start` | the shim itself |
+//! | `role`, `streams`, `attached`, `control`, `start`, `spare` | the shim itself |
 
 mod attached;
 pub mod client;
@@ -27,6 +27,7 @@ pub mod mux;
 pub mod packet;
 pub mod protocol;
 mod role;
+mod spare;
 mod start;
 mod streams;
 
@@ -35,7 +36,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 
 /// The shim: starts the container that `request` (a [`protocol::StartRequest`] as JSON) and its descriptors
-/// describe, and stays until its end is recorded and told. To be called in a forked child with one thread, which
+/// describe, and stays until its end is recorded and told; with a [`protocol::SpareRequest`] it waits for that one
+/// first. To be called in a forked child with one thread, which
 /// owns nothing else any more; ends the process.
 pub fn run(request: Vec<u8>, descriptors: Vec<OwnedFd>) -> ! {
     // A panic must not unwind into the keeper's code, of which this process is a copy.
@@ -48,10 +50,18 @@ fn begin(request: Vec<u8>, descriptors: Vec<OwnedFd>) -> i32 {
     let _ = rustix::process::setsid();
     let _ = corten_sys::process::set_name(c"corten-shim");
     detach_standard_streams();
+    if let Some(spare) = spare::read(&request) {
+        return spare::run(&spare, descriptors);
+    }
     let start = start::read(&request, descriptors);
     drop(request);
+    obey(start, None)
+}
+
+/// Does what was asked, from a seat where there is one.
+fn obey(start: Result<start::Start, start::Refused>, seat: Option<spare::HeldSeat>) -> i32 {
     match start {
-        Ok(start) => role::run(start),
+        Ok(start) => role::run(start, seat),
         Err(start::Refused { control, failure }) => {
             if let Some(control) = control {
                 let mut connection = control::Connection::new(control, true);

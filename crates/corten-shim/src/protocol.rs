@@ -71,6 +71,24 @@ pub struct StartRequest {
     pub descriptors: Vec<DescriptorRole>,
 }
 
+/// What a spare shim is told when it is forked: one that takes its place in a cgroup before there is a container, and
+/// waits on its control connection for the [`StartRequest`] to come. Tells [`ServerPacket::Spare`] when it waits. Its
+/// descriptors are the control connection, first, and the cgroup's files to join.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SpareRequest {
+    /// Version of this document; see [`VERSION`]. By this name a shim knows the document.
+    pub spare: u32,
+    /// What the descriptors with [`DescriptorRole::Cgroup`] are, in their order.
+    pub cgroup: CgroupShape,
+    /// What each passed descriptor is.
+    pub descriptors: Vec<DescriptorRole>,
+}
+
+impl SpareRequest {
+    /// Longer documents are start requests, in bytes.
+    pub const LONGEST: usize = 2048;
+}
+
 /// What a descriptor passed beside a document is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -289,6 +307,8 @@ pub enum ServerPacket {
     },
     /// Something happened.
     Event(NumberedEvent),
+    /// A spare shim waits for its [`StartRequest`], or could not be made and has ended.
+    Spare(Result<(), Failure>),
     /// The container was started, or could not be; sent once on the first connection, without being asked.
     Started(Result<Started, Failure>),
 }

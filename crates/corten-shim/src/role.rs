@@ -18,6 +18,7 @@ use crate::protocol::{
     AttachRequest, Event, ExecExit, Exit, ExitRecord, Failure, FailureCode, NumberedEvent, SOCKET_NAME,
     ServerPacket, Started, VERSION,
 };
+use crate::spare::HeldSeat;
 use crate::start::{Start, launch_failure};
 use crate::streams::{Port, Read, StreamOptions, Streams};
 use corten_runtime::cgroup::CgroupHandle;
@@ -79,19 +80,24 @@ pub(crate) struct Role {
     seccomp: Option<corten_runtime::seccomp::Program>,
     hardening: Hardening,
     keep: Vec<(String, OwnedFd)>,
+    /// Where processes are born in the cgroup; held until the container's end.
+    seat: Option<HeldSeat>,
     /// The exit record is written.
     recorded: bool,
     /// When to try to write it again.
     record_at: Option<Instant>,
 }
 
-/// Starts the container and stays until everything about it is told. Returns the shim's own exit code.
-pub(crate) fn run(start: Start) -> i32 {
+/// Starts the container, from a seat in its cgroup where one was taken, and stays until everything about it is told.
+/// Returns the shim's own exit code.
+pub(crate) fn run(start: Start, mut seat: Option<HeldSeat>) -> i32 {
     let Start { request, control, parts, attach, keep, seccomp, hardening, cgroup } = start;
     let mut connections: Vec<Connection> =
         control.map(|socket| Connection::new(socket, true)).into_iter().collect();
-    match start_container(&request, parts, attach, seccomp.as_ref(), &hardening) {
+    match start_container(&request, parts, attach, seccomp.as_ref(), &hardening, &mut seat) {
         Err(failure) => {
+            // The cgroup is removed as soon as this is told.
+            drop(seat);
             for connection in &mut connections {
                 connection.send(&ServerPacket::Started(Err(failure.clone())), Vec::new());
             }
@@ -114,6 +120,7 @@ pub(crate) fn run(start: Start) -> i32 {
                 seccomp,
                 hardening,
                 keep,
+                seat,
                 recorded: false,
                 record_at: None,
             };
@@ -130,6 +137,7 @@ fn start_container(
     attach: Vec<(AttachRequest, OwnedFd)>,
     seccomp: Option<&corten_runtime::seccomp::Program>,
     hardening: &Hardening,
+    seat: &mut Option<HeldSeat>,
 ) -> Result<(Process, OwnedFd), Failure> {
     let system =
         |what: &str, error: &std::io::Error| failure(FailureCode::System, format!("{what}: {error}"));
@@ -156,7 +164,11 @@ fn start_container(
         init: parts.init,
         hardening: hardening.clone(),
     };
-    let launched = corten_runtime::launch(launch).map_err(|error| {
+    let launched = match seat.as_mut().and_then(HeldSeat::get) {
+        Some(seat) => seat.launch(launch),
+        None => corten_runtime::launch(launch),
+    };
+    let launched = launched.map_err(|error| {
         streams.abandon();
         let _ = file::remove_file(request.run_dir.join(SOCKET_NAME));
         launch_failure(&error)
@@ -319,6 +331,10 @@ impl Role {
         process.drain_until = Some(now + DRAIN_TIME);
         process.streams.drain();
         if is_main {
+            // Its end is awaited when ours is told.
+            if let Some(seat) = &mut self.seat {
+                seat.let_go();
+            }
             // They end with the pid namespace; where it is not the container's own, it is for us to end them.
             for exec in
                 self.processes.iter().filter(|process| process.exec_id.is_some() && process.exit.is_none())
@@ -376,6 +392,8 @@ impl Role {
                 self.tell_exit(index);
             }
         }
+        // The cgroup is removed as soon as the end is told.
+        self.seat = None;
         self.record();
         self.processes[0].streams.finish();
     }

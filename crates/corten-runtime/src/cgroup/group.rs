@@ -57,6 +57,18 @@ impl Cgroup {
             .map_or(0, |text| text.lines().filter(|pid| is_seat(pid)).count() as u64)
     }
 
+    /// Opens what a [`crate::Seat`] needs to join.
+    pub fn joining(&self) -> Result<CgroupHandle> {
+        let mut handle = CgroupHandle::default();
+        for (_, folder) in &self.legacy {
+            let path = folder.join("cgroup.procs");
+            let file = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())
+                .map_err(|error| file_error("open", path)(error.into()))?;
+            handle.join.push(file);
+        }
+        Ok(handle)
+    }
+
     /// Opens what the shim needs to put processes in here, to mount it inside and to see kills.
     pub fn handle(&self) -> Result<CgroupHandle> {
         let open = |path: PathBuf, flags: OFlags| {

@@ -172,6 +172,11 @@ impl Manager {
     }
 }
 
+/// Whether a name that [`Manager::list`] gave is of a cgroup made by [`Manager::create_spare`].
+pub fn is_spare(name: &str) -> bool {
+    name.starts_with(SPARE)
+}
+
 /// A path from the top, or the path that systemd gives to a slice: `a-b.slice` is `a.slice/a-b.slice`.
 fn parent_path(parent: &str) -> Result<Vec<String>> {
     let bad = || CgroupError::Name(parent.to_owned());

@@ -28,7 +28,7 @@ pub use corten_sys::host::CgroupMode as Mode;
 pub use group::Cgroup;
 pub use handle::{CgroupHandle, CgroupShape};
 pub use hierarchies::{Hierarchies, Hierarchy};
-pub use manager::Manager;
+pub use manager::{Manager, is_spare};
 pub use stats::{BlockIo, Stats};
 
 /// A cgroup operation that failed.

@@ -6,11 +6,15 @@ use crate::protocol::{
     ClientPacket, DescriptorRole, ExecRequest, ExecStatus, Failure, FailureCode, OLDEST_VERSION, Reply,
     Request, ServerPacket, Started, Status, Target, VERSION,
 };
+use crate::spare::HeldSeat;
 use crate::start::launch_failure;
 use crate::streams::{StreamOptions, Streams};
 use corten_runtime::Container;
 use rustix::net::SocketFlags;
 use std::os::fd::{AsFd, OwnedFd};
+
+/// Arguments and environment up to which an exec goes through the seat, in bytes; a longer one joins the cgroup itself.
+const LONGEST_FOR_SEAT: usize = 32 * 1024;
 
 impl Role {
     /// A daemon connects.
@@ -171,17 +175,21 @@ impl Role {
         };
         let (mut streams, stdio) = Streams::new(options)
             .map_err(|error| failure(FailureCode::System, format!("cannot make a pipe: {error}")))?;
-        let launched = corten_runtime::exec(
-            &Container { pid, pidfd },
-            corten_runtime::ExecRequest {
-                process: request.process,
-                stdio,
-                cgroup: &self.cgroup,
-                seccomp: if request.privileged { None } else { self.seccomp.as_ref() },
-                hardening: self.hardening.clone(),
-            },
-        )
-        .map_err(|error| launch_failure(&error))?;
+        let size = request.process.args.iter().chain(&request.process.env).map(String::len).sum::<usize>();
+        let container = Container { pid, pidfd };
+        let exec = corten_runtime::ExecRequest {
+            process: request.process,
+            stdio,
+            cgroup: &self.cgroup,
+            seccomp: if request.privileged { None } else { self.seccomp.as_ref() },
+            hardening: self.hardening.clone(),
+        };
+        let seat = self.seat.as_mut().filter(|_| size <= LONGEST_FOR_SEAT);
+        let launched = match seat.and_then(HeldSeat::get) {
+            Some(seat) => seat.exec(&container, exec),
+            None => corten_runtime::exec(&container, exec),
+        };
+        let launched = launched.map_err(|error| launch_failure(&error))?;
         if let (Some(attach), Some(client)) = (request.attach, client) {
             streams.attach(attach, client);
         }
