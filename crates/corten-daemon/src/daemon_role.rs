@@ -47,7 +47,9 @@ async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
             _ = interrupt.recv() => {}
         }
     };
-    Server::new(engine).serve(listeners, shutdown).await.map_err(|error| format!("cannot serve: {error}"))
+    let served = Server::new(engine.clone()).serve(listeners, shutdown).await;
+    engine.close().await;
+    served.map_err(|error| format!("cannot serve: {error}"))
 }
 
 /// Opens the parts and joins them.

@@ -110,12 +110,28 @@ impl Engine {
                 cgroups,
                 seccomp: crate::container::seccomp::Programs::default(),
                 spawner,
+                spares: crate::container::spares::Spares::default(),
             })
         })
         .await?;
         let engine = Self { inner: Arc::new(inner) };
         engine.restore(reserved).await?;
+        if engine.inner.cgroups.hierarchies().is_legacy() {
+            tokio::spawn(crate::container::spares::keep(Arc::downgrade(&engine.inner)));
+        }
         Ok(engine)
+    }
+
+    /// Removes what is only kept ready. To be called when nothing is asked any more; containers go on.
+    pub async fn close(&self) {
+        let inner = Arc::clone(&self.inner);
+        let closed = crate::volume::blocking(move || {
+            inner.spares.close();
+            Ok(())
+        });
+        if let Err(error) = closed.await {
+            tracing::warn!(%error, "cannot remove what was kept ready");
+        }
     }
 }
 
@@ -138,4 +154,5 @@ pub(crate) struct EngineInner {
     pub(crate) cgroups: cgroup::Manager,
     pub(crate) seccomp: crate::container::seccomp::Programs,
     pub(crate) spawner: Arc<dyn ShimSpawner>,
+    pub(crate) spares: crate::container::spares::Spares,
 }

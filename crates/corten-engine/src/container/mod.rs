@@ -38,6 +38,7 @@ pub(crate) mod rootfs;
 mod save;
 pub(crate) mod seccomp;
 mod signal;
+pub(crate) mod spares;
 pub(crate) mod spec;
 mod start;
 pub(crate) mod state;

@@ -19,6 +19,7 @@ use crate::container::{restart, save};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
+use corten_runtime::cgroup;
 use corten_shim::client::{Events, Shim};
 use corten_shim::protocol::{self, SOCKET_NAME, Status};
 use corten_std::{Timestamp, file, id};
@@ -221,7 +222,7 @@ fn sweep(
         }
     };
     for name in engine.cgroups.list() {
-        if id::is_full(&name) && !live.contains(&name) {
+        if (id::is_full(&name) && !live.contains(&name)) || cgroup::is_spare(&name) {
             let removed = engine.cgroups.open(&name).and_then(|cgroup| {
                 cgroup.kill_all()?;
                 cgroup.remove()

@@ -8,6 +8,7 @@ use crate::container::monitor::{clear_run_folder, owns_sandbox, take_down, tell_
 use crate::container::owner::{Owner, Running};
 use crate::container::record::{MountKind, Record};
 use crate::container::spec::{self, Neighbours, logging, ports};
+use crate::container::spares::Spare;
 use crate::container::{rootfs, save};
 use crate::engine::{Engine, EngineInner};
 use crate::error::{EngineError, Result};
@@ -174,10 +175,17 @@ fn fork(
     points.check("start.mounts")?;
 
     let limits = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
-    let cgroup = engine
-        .cgroups
-        .create(&record.id, &limits)
-        .map_err(|error| EngineError::because("failed to create the cgroup", error))?;
+    let seccomp = engine.seccomp.program(record, &spec)?;
+    let request = start_request(engine, record, spec, run_dir)?;
+    // A seat would count against a limit on processes, which the container can read.
+    let counted = limits.pids.as_ref().is_some_and(|pids| pids.limit > 0);
+    let fits = !counted && client::Spare::takes(&request, mount_trees.len());
+    let spare = if fits { engine.spares.take() } else { None };
+    let (cgroup, spare) = match spare {
+        Some(Spare { cgroup, shim }) => (engine.cgroups.adopt(cgroup, &record.id, &limits), Some(shim)),
+        None => (engine.cgroups.create(&record.id, &limits), None),
+    };
+    let cgroup = cgroup.map_err(|error| EngineError::because("failed to create the cgroup", error))?;
     let removed = cgroup.clone();
     undo.push("cgroup", move || removed.remove().map_err(|error| EngineError::because("", error)));
     points.check("start.cgroup")?;
@@ -187,12 +195,19 @@ fn fork(
         mount_trees,
         network_namespace: namespace,
         cgroup: cgroup.handle().map_err(|error| EngineError::because("opening the cgroup", error))?,
-        seccomp: engine.seccomp.program(record, &spec)?,
+        seccomp,
         init: init_program(record)?,
         attach: clients,
         keep: Vec::new(),
     };
-    let request = start_request(engine, record, spec, run_dir)?;
+    if let Some(spare) = spare {
+        points.check("start.fork")?;
+        let (shim, events) = spare
+            .start(request, descriptors)
+            .map_err(|error| EngineError::from_error("cannot start the container's shim", error))?;
+        undo.keep();
+        return Ok(Forked { shim, events, network: Arc::new(network) });
+    }
     let (prepared, shim, events) = client::prepare(request, descriptors)
         .map_err(|error| EngineError::from_error("preparing the shim", error))?;
     points.check("start.fork")?;

@@ -45,7 +45,7 @@ fn corten_stories_points() -> Vec<String> {
                 continue;
             }
             let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-            for part in text.split("failpoints.check(\"").skip(1) {
+            for part in text.split(".check(\"").skip(1) {
                 points.extend(part.split('"').next().map(str::to_owned));
             }
         }
