@@ -1,13 +1,17 @@
 //! What `--format` does: tables, Go templates, JSON.
 
 mod columns;
+mod data;
+mod functions;
 mod json;
+mod rewrite;
 mod schema;
 mod template;
 
+pub(crate) use data::Data;
 pub(crate) use json::pretty;
 pub(crate) use schema::Kind;
-pub(crate) use template::{Data, Template};
+pub(crate) use template::Template;
 
 use crate::error::{CliError, Result};
 use crate::ui::Ui;
