@@ -32,6 +32,17 @@ impl CliError {
         Self::Said { text: text.into(), code: 1 }
     }
 
+    /// A file that the person named and that cannot be opened, in the words that Docker's clients print.
+    pub(crate) fn open(path: &str, error: &PathError) -> Self {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+            _ => error.source.to_string(),
+        };
+        Self::said(format!("open {path}: {why}"))
+    }
+
     /// The text for people, causes included.
     pub(crate) fn text(&self) -> String {
         match self {

@@ -9,6 +9,25 @@ use clap::Parser;
 use std::ffi::OsString;
 use std::path::Path;
 
+/// Commands and plug-ins of Docker's that are not there yet, and are not in the help either.
+const UNBUILT: &[&str] = &[
+    "builder",
+    "buildx",
+    "checkpoint",
+    "compose",
+    "config",
+    "context",
+    "manifest",
+    "node",
+    "plugin",
+    "scout",
+    "secret",
+    "service",
+    "stack",
+    "swarm",
+    "trust",
+];
+
 /// Options that stand before the command.
 #[derive(Debug, Default, Parser)]
 pub(crate) struct GlobalOptions {
@@ -170,6 +189,9 @@ fn dispatch(context: &mut Context, words: &[OsString]) -> Result<u8, CliError> {
         return Err(CliError::said(format!(
             "{program}: unknown command: {program} {name}\n\nUsage:  {program} {first}\n\nRun '{program} {first} --help' for more information"
         )));
+    }
+    if UNBUILT.contains(&first) {
+        return Err(CliError::said(format!("{program}: '{first}' is not built yet")));
     }
     Err(CliError::said(format!(
         "{program}: unknown command: {program} {first}\n\nRun '{program} --help' for more information"

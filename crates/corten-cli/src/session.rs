@@ -25,6 +25,8 @@ const PASSED_ON: &[(i32, &str)] = &[
     (15, "TERM"),
     (20, "TSTP"),
 ];
+/// So many times a person asks for the end of a program that takes no notice, until the client leaves it alone.
+const PATIENCE: u32 = 3;
 /// The terminal has another size.
 const WINDOW_CHANGED: i32 = 28;
 
@@ -111,6 +113,7 @@ impl Session {
         let mut pending: Vec<u8> = Vec::new();
         let mut input_open = self.input;
         let mut output_open = true;
+        let mut ends_asked = 0;
         let early = raw.take_early();
         self.output(ui, &mut deframer, &early)?;
         ui.flush()?;
@@ -123,7 +126,11 @@ impl Session {
             let input = input_open && pending.is_empty();
             let ready = self.wait(&raw, watched, output_open, input, !pending.is_empty())?;
             if ready.signal {
-                self.take_signals(&client);
+                ends_asked += self.take_signals(&client);
+                if ends_asked >= PATIENCE {
+                    let text = "\ngot 3 SIGTERM/SIGINTs, forcefully exiting".to_owned();
+                    return Err(CliError::Said { text, code: 1 });
+                }
             }
             if ready.output {
                 match raw.receive(&mut buffer).map_err(CliError::Output)? {
@@ -175,15 +182,19 @@ impl Session {
         })
     }
 
-    fn take_signals(&self, client: &Client) {
-        let Some(signals) = &self.signals else { return };
+    /// Passes signals on; how many of them asked for the end.
+    fn take_signals(&self, client: &Client) -> u32 {
+        let Some(signals) = &self.signals else { return 0 };
+        let mut ends = 0;
         while let Ok(Some((number, _))) = signal::read_signal(signals.as_fd()) {
             if number == WINDOW_CHANGED {
                 self.subject.resize(client);
             } else if let Some((_, name)) = PASSED_ON.iter().find(|(other, _)| *other == number) {
                 self.subject.pass_on(client, name);
+                ends += u32::from(matches!(*name, "INT" | "TERM"));
             }
         }
+        ends
     }
 
     /// Waits until something can be done.

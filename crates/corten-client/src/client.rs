@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// The newest version of the API that we speak.
 pub const NEWEST_VERSION: &str = "1.51";
 
+/// The header beside an error that says what can be done about it; Docker's clients do not look there.
+const HINT: &str = "Corten-Hint";
+
 /// What is done where our own daemon does not answer.
 type Starter = Box<dyn Fn() + Send + Sync>;
 
@@ -116,8 +119,9 @@ impl Client {
             return Ok(reply);
         }
         let status = reply.status();
+        let hint = reply.header(HINT).map(str::to_owned);
         let bytes = reply.body()?;
-        Err(ClientError::Api { status, message: error_message(status, &bytes) })
+        Err(ClientError::Api { status, message: error_message(status, &bytes), hint })
     }
 
     /// GET, decoded.

@@ -15,6 +15,8 @@ pub enum ClientError {
         status: u16,
         /// The daemon's message.
         message: String,
+        /// What the reader can do about it, where the daemon is ours and knows.
+        hint: Option<String>,
     },
     /// Nobody serves the socket. The wording is the one that scripts look for.
     #[error("Cannot connect to the Docker daemon at {endpoint}. Is the docker daemon running?")]
@@ -99,6 +101,7 @@ impl Classified for ClientError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Api { hint, .. } => hint.clone(),
             Self::Denied { .. } => Some("use sudo, or ask for access to the socket".to_owned()),
             Self::Start(error) => error.hint(),
             _ => None,

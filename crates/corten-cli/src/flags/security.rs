@@ -1,5 +1,6 @@
 //! `--security-opt`.
 
+use crate::error::CliError;
 use corten_std::file;
 use std::collections::BTreeSet;
 
@@ -47,7 +48,8 @@ pub(crate) fn parse(flags: &[String]) -> Result<Security, String> {
             (_, None) if !flag.contains(':') => return Err(format!("invalid --security-opt: {flag:?}")),
             ("seccomp", Some(path)) if !matches!(path, "unconfined" | "builtin") => {
                 let text = file::read_to_string(path).map_err(|error| {
-                    format!("opening seccomp profile ({path}) failed: {}", corten_std::chain(&error))
+                    let cause = CliError::open(path, &error).text();
+                    format!("opening seccomp profile ({path}) failed: {cause}")
                 })?;
                 let profile: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
                     format!("compacting json for seccomp profile ({path}) failed: {error}")

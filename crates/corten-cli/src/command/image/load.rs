@@ -54,10 +54,11 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
 
 /// Opens an archive that the person named.
 pub(crate) fn open(path: &str) -> Result<File> {
-    file::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => CliError::said(format!("open {path}: no such file or directory")),
-        _ => error.into(),
-    })
+    let archive = file::open(path).map_err(|error| CliError::open(path, &error))?;
+    if archive.metadata().is_ok_and(|about| about.is_dir()) {
+        return Err(CliError::said(format!("open {path}: is a directory, not an archive")));
+    }
+    Ok(archive)
 }
 
 /// One line of a stream of progress.

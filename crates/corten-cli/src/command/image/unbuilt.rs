@@ -85,5 +85,10 @@ fn run(context: &mut Context, words: Words<'_>) -> Result<u8> {
 
 /// The line.
 pub(crate) fn text(program: &str, what: &str) -> String {
-    format!("{program}: '{what}' is not built yet: bring images with '{program} load -i FILE'")
+    let instead = match what {
+        "login" | "logout" | "search" => "no registry can be reached".to_owned(),
+        "push" => format!("take images elsewhere with '{program} save -o FILE IMAGE'"),
+        _ => format!("bring images with '{program} load -i FILE'"),
+    };
+    format!("{program}: '{what}' is not built yet: {instead}")
 }
