@@ -54,10 +54,9 @@ async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
 
 /// Opens the parts and joins them.
 async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
-    let store =
-        Store::open(&settings.paths, StoreOptions::default()).map_err(|error| corten_std::chain(&error))?;
+    let store = Store::open(&settings.paths, StoreOptions::default()).map_err(|error| crate::told(&error))?;
     let network = NetworkManager::open(NetworkSettings::new(settings.paths.clone(), &settings.bridge))
-        .map_err(|error| corten_std::chain(&error))?;
+        .map_err(|error| crate::told(&error))?;
     let mut engine = EngineSettings::new(settings.paths.clone());
     engine.bridge = DefaultBridge {
         name: settings.bridge.clone(),
@@ -71,6 +70,7 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
         // Two daemons on one machine must not share a cgroup: each sweeps its own.
         engine.cgroup_parent = format!("corten-{}", settings.bridge);
     }
+    engine.program = keeper.program();
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
     engine.failpoints = Failpoints::parse(&failpoints.join(","));
     let reserved =
@@ -81,7 +81,7 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
         .collect();
     Engine::open(engine, store, network, Arc::new(Spawner(keeper)), reserved)
         .await
-        .map_err(|error| corten_std::chain(&error))
+        .map_err(|error| crate::told(&error))
 }
 
 /// The keeper as what the engine asks for.

@@ -28,7 +28,7 @@ pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<Infalli
         pid_file: Some(settings.pid_file.clone()),
         private_namespace: true,
     };
-    corten_keeper::run(keeper).map_err(|error| corten_std::chain(&error))
+    corten_keeper::run(keeper).map_err(|error| crate::told(&error))
 }
 
 fn bind(settings: &Settings) -> Result<Vec<Listener>, String> {

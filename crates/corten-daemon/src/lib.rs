@@ -9,6 +9,7 @@ mod settings;
 
 pub use settings::{Host, Settings, SettingsError};
 
+use corten_std::Classified;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ pub fn run_keeper(arguments: &[OsString]) -> ExitCode {
 
 /// The role of a keeper that follows a killed one, or an upgraded one.
 pub fn resume_keeper() -> ExitCode {
-    finish(corten_keeper::resume().map_err(|error| corten_std::chain(&error)))
+    finish(corten_keeper::resume().map_err(|error| told(&error)))
 }
 
 /// `daemon-main ARGUMENT…`, under a keeper.
@@ -44,6 +45,15 @@ fn read_settings(arguments: &[OsString]) -> Result<Settings, String> {
         corten_std::Paths::new(folder(DATA_ROOT, default.data_root), folder(EXEC_ROOT, default.exec_root));
     Settings::parse(paths, arguments.iter().cloned())
         .map_err(|error| format!("{error}\nSee 'corten daemon --help'."))
+}
+
+/// A failure with its causes and what can be done about it, in one line.
+pub(crate) fn told(error: &(impl Classified + 'static)) -> String {
+    let text = corten_std::chain(error);
+    match error.hint() {
+        Some(hint) => format!("{text}; {hint}"),
+        None => text,
+    }
 }
 
 /// Ends a role: its exit code, or the one line that says why it could not begin.

@@ -52,6 +52,9 @@ pub enum SettingsError {
     /// No such flag.
     #[error("unknown flag: {0}")]
     Unknown(String),
+    /// A word that is no flag: the daemon takes none.
+    #[error("unexpected argument: {0} (the daemon takes flags only)")]
+    Unexpected(String),
     /// A flag at the end, or a value that cannot be.
     #[error("invalid argument {value:?} for {flag}: {reason}")]
     Invalid {
@@ -154,6 +157,7 @@ impl Settings {
                 }
                 "-l" | "--log-level" => settings.log_level = parse_number(&flag, &value(&flag)?)?,
                 "--failpoint" => settings.failpoints.extend(value(&flag)?.split(',').map(str::to_owned)),
+                _ if !text.starts_with('-') => return Err(SettingsError::Unexpected(text)),
                 _ => return Err(SettingsError::Unknown(text)),
             }
         }

@@ -19,6 +19,16 @@ pub enum NetworkError {
         /// The kernel's answer.
         source: NetlinkError,
     },
+    /// The firewall table is there, and the kernel lets only its owner change it.
+    #[error("the firewall table `{table}` belongs to another daemon or program that runs now")]
+    ForeignTable {
+        /// The table's name.
+        table: String,
+        /// The bridge it is named after.
+        bridge: String,
+        /// The kernel's answer. Left out of the text's causes: the owner is the reason.
+        refused: NetlinkError,
+    },
     /// A file or a pin could not be made or read.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -93,7 +103,7 @@ impl Classified for NetworkError {
             | Self::Gateway { .. }
             | Self::AddressOutside(_) => ErrorClass::InvalidParameter,
             Self::InUse { .. } | Self::Overlap { .. } => ErrorClass::Forbidden,
-            Self::NotABridge(_) => ErrorClass::Conflict,
+            Self::NotABridge(_) | Self::ForeignTable { .. } => ErrorClass::Conflict,
             Self::AddressTaken(_) => ErrorClass::Forbidden,
             Self::Publish(error) => error.class(),
         }
@@ -108,6 +118,9 @@ impl Classified for NetworkError {
                         .to_owned(),
                 )
             }
+            Self::ForeignTable { bridge, .. } => Some(format!(
+                "end the daemon that has the bridge `{bridge}`, or name another one with --bridge"
+            )),
             Self::Overlap { with } => {
                 Some(format!("network `{with}` has this range; name another with --subnet"))
             }

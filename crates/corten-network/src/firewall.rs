@@ -178,6 +178,11 @@ pub(crate) fn guard_elements(families: &[u8], interfaces: &[String]) -> Vec<SetE
     families.chain(interfaces.iter().map(|name| (BEFORE, Element::key(interface_key(name))))).collect()
 }
 
+/// Whether opening failed because the table has another owner: it may be read, and not removed.
+pub(crate) fn is_foreign(error: &NetlinkError) -> bool {
+    error.is_permission() && error.operation == nft::DELETING_TABLE
+}
+
 /// The table in the kernel.
 #[derive(Debug)]
 pub(crate) struct Firewall {

@@ -127,8 +127,17 @@ impl NetworkManager {
         }
         let firewall = match settings.firewall {
             FirewallMode::Docker => {
-                let mut firewall =
-                    Firewall::open(&settings.table).map_err(refuse("make the firewall rules"))?;
+                let mut firewall = Firewall::open(&settings.table).map_err(|source| {
+                    if firewall::is_foreign(&source) {
+                        NetworkError::ForeignTable {
+                            table: settings.table.clone(),
+                            bridge: settings.default_bridge.clone(),
+                            refused: source,
+                        }
+                    } else {
+                        refuse("make the firewall rules")(source)
+                    }
+                })?;
                 firewall.change(&guard.elements(), &[]).map_err(refuse("make the firewall rules"))?;
                 Some(Mutex::new(firewall))
             }

@@ -97,9 +97,12 @@ pub fn add_table(batch: &mut Batch, table: &str, flags: u32) {
     });
 }
 
-/// Removes a table with everything in it.
+/// What a refused removal of a table is called in its error.
+pub const DELETING_TABLE: &str = "remove a table";
+
+/// Removes a table with everything in it. Only its owner may, where it has one.
 pub fn delete_table(batch: &mut Batch, table: &str) {
-    batch.message(DELETE_TABLE, 0, "remove a table", &header(INET), |batch| batch.attribute_text(1, table));
+    batch.message(DELETE_TABLE, 0, DELETING_TABLE, &header(INET), |batch| batch.attribute_text(1, table));
 }
 
 /// Where a chain sees packets.
