@@ -4,8 +4,9 @@ use corten_std::{Classified, ErrorClass, chain};
 use std::error::Error;
 use std::fmt;
 
-/// A failed operation. The message is Docker's where Docker has one, because scripts and clients match on it; the
-/// cause is kept beside it for the log. Small, because it is in every result of the crate.
+/// A failed operation. The message is Docker's where Docker has one, because scripts and clients match on it; its
+/// causes are part of it, because that is what clients get, and so they are not told once more by
+/// [`std::error::Error::source`]. Small, because it is in every result of the crate.
 #[derive(Debug)]
 pub struct EngineError(Box<Inner>);
 
@@ -15,7 +16,6 @@ struct Inner {
     message: String,
     hint: Option<String>,
     exit_code: Option<i32>,
-    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 /// Result of an engine operation.
@@ -24,7 +24,7 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 impl EngineError {
     /// An error of a class with the text for the client.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { class, message: message.into(), hint: None, exit_code: None, source: None }))
+        Self(Box::new(Inner { class, message: message.into(), hint: None, exit_code: None }))
     }
 
     /// The named object does not exist.
@@ -64,19 +64,18 @@ impl EngineError {
 
     /// An error of a part below, with what was being done in front: `MESSAGE: error: its causes`. Takes over class and
     /// hint.
-    pub fn because<E: Classified + Send + Sync + 'static>(message: &str, error: E) -> Self {
+    #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`, which gives it away")]
+    pub fn because<E: Classified + 'static>(message: &str, error: E) -> Self {
         let text = if message.is_empty() { chain(&error) } else { format!("{message}: {}", chain(&error)) };
         let mut new = Self::new(error.class(), text);
         new.0.hint = error.hint();
-        new.0.source = Some(Box::new(error));
         new
     }
 
     /// An error without a class, told as the machine's failure: `MESSAGE: error: its causes`.
-    pub fn from_error<E: Error + Send + Sync + 'static>(message: &str, error: E) -> Self {
-        let mut new = Self::system(format!("{message}: {}", chain(&error)));
-        new.0.source = Some(Box::new(error));
-        new
+    #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`, which gives it away")]
+    pub fn from_error<E: Error + 'static>(message: &str, error: E) -> Self {
+        Self::system(format!("{message}: {}", chain(&error)))
     }
 
     /// With what the reader can do about it.
@@ -115,7 +114,7 @@ impl EngineError {
         self.0.class
     }
 
-    /// The same text, class and hint once more, without the cause: for every one of several who wait.
+    /// The same text, class and hint once more: for every one of several who wait.
     #[must_use]
     pub fn duplicate(&self) -> Self {
         Self(Box::new(Inner {
@@ -123,7 +122,6 @@ impl EngineError {
             message: self.0.message.clone(),
             hint: self.0.hint.clone(),
             exit_code: self.0.exit_code,
-            source: None,
         }))
     }
 }
@@ -134,11 +132,7 @@ impl fmt::Display for EngineError {
     }
 }
 
-impl Error for EngineError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
-    }
-}
+impl Error for EngineError {}
 
 impl Classified for EngineError {
     fn class(&self) -> ErrorClass {
@@ -168,6 +162,7 @@ mod tests {
         let error = EngineError::because("preparing", cause);
         assert_eq!(error.class(), ErrorClass::NotFound);
         assert_eq!(error.to_string(), "preparing: cannot open `/x`: entity not found");
-        assert!(error.source().is_some());
+        let error = EngineError::because("starting", error);
+        assert_eq!(chain(&error), "starting: preparing: cannot open `/x`: entity not found");
     }
 }

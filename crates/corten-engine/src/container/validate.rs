@@ -136,6 +136,12 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
     if !matches!(host.userns_mode.as_str(), "" | "host") {
         return Err(EngineError::invalid(format!("invalid user namespace mode: {}", host.userns_mode)));
     }
+    if !host.cgroup_parent.is_empty() {
+        return Err(EngineError::not_implemented(format!(
+            "a container cannot be put below another cgroup (CgroupParent {:?}): all are below the daemon's own",
+            host.cgroup_parent
+        )));
+    }
     if !matches!(host.isolation.as_str(), "" | "default") {
         return Err(EngineError::invalid(format!("invalid isolation '{}' on linux", host.isolation)));
     }
@@ -389,6 +395,7 @@ mod tests {
             "bad format for add-host: \"nocolon\"",
         );
         check_refused(|host| host.nano_cpus = i64::MAX, "CPUs available");
+        check_refused(|host| host.cgroup_parent = "a.slice".to_owned(), "CgroupParent \"a.slice\"");
     }
 
     #[test]
