@@ -7,6 +7,7 @@
 use crate::Engine;
 use crate::container::handle::{Handle, View};
 use crate::container::record::{MountKind, Mounted, Record};
+use crate::container::start::open_below;
 use crate::container::state::Phase;
 use crate::container::{files, rootfs};
 use crate::engine::EngineInner;
@@ -59,9 +60,22 @@ struct RootView {
 /// Something of the host that is seen at a place in a container.
 struct Below {
     source: PathBuf,
+    /// The part of a volume that is mounted, and the volume's name: links in it must not lead out of it.
+    part: Option<(String, String)>,
     destination: String,
     read_only: bool,
     recursive: bool,
+}
+
+impl Below {
+    /// A detached copy of it.
+    fn tree(&self) -> Result<OwnedFd> {
+        match &self.part {
+            Some((subpath, volume)) => open_below(&self.source, subpath, volume),
+            None => mount::clone_tree(&self.source, self.recursive)
+                .map_err(|error| EngineError::from_error("mounting the container's volumes", error)),
+        }
+    }
 }
 
 impl Engine {
@@ -303,7 +317,7 @@ fn mounts_below(engine: &EngineInner, record: &Record, path: &str) -> Vec<Below>
             let source = files::path(engine, &record.id, name);
             if !below.iter().any(|below| below.destination == destination) {
                 let destination = destination.to_owned();
-                below.push(Below { source, destination, read_only: false, recursive: false });
+                below.push(Below { source, part: None, destination, read_only: false, recursive: false });
             }
         }
     }
@@ -312,23 +326,25 @@ fn mounts_below(engine: &EngineInner, record: &Record, path: &str) -> Vec<Below>
 }
 
 fn below_of(mounted: &Mounted) -> Option<Below> {
-    let (source, recursive) = match &mounted.kind {
-        MountKind::Bind { source, .. } => (source.clone(), mounted.recursive),
-        MountKind::Volume { source, subpath, .. } if subpath.is_empty() => (source.clone(), true),
-        MountKind::Volume { source, subpath, .. } => (source.join(subpath), true),
+    let (source, part, recursive) = match &mounted.kind {
+        MountKind::Bind { source, .. } => (source.clone(), None, mounted.recursive),
+        MountKind::Volume { source, subpath, name, .. } => {
+            let part = (!subpath.is_empty()).then(|| (subpath.clone(), name.clone()));
+            (source.clone(), part, true)
+        }
         MountKind::Tmpfs { .. } => return None,
     };
-    Some(Below { source, destination: mounted.destination.clone(), read_only: mounted.read_only, recursive })
+    let (destination, read_only) = (mounted.destination.clone(), mounted.read_only);
+    Some(Below { source, part, destination, read_only, recursive })
 }
 
 /// Mounts `below` over `root`, in a mount namespace of its own: the kernel wants a mount to be somewhere before another
 /// can lie on it, and the host shall not see either.
 fn with_mounts(root: OwnedFd, below: &[Below], place: &Path) -> Result<RootView> {
-    let failed = |error| EngineError::from_error("mounting the container's volumes", error);
     file::create_dir_all(place)?;
     let mut trees = Vec::new();
     for one in below {
-        let tree = mount::clone_tree(&one.source, one.recursive).map_err(failed)?;
+        let tree = one.tree()?;
         if one.read_only {
             let change = AttributeChange { recursive: one.recursive, ..AttributeChange::read_only() };
             mount::set_attributes(tree.as_fd(), &change)
@@ -548,6 +564,7 @@ mod tests {
         let before = host_mounts();
         let below = |destination: &str, read_only| Below {
             source: volume.clone(),
+            part: None,
             destination: destination.to_owned(),
             read_only,
             recursive: true,
@@ -566,6 +583,11 @@ mod tests {
         drop(view);
         assert!(volume.join("f").exists());
         assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
+        // What a container put into its volume does not lead to the host.
+        std::os::unix::fs::symlink("/etc", volume.join("part")).unwrap();
+        let root = mount::tmpfs(&[], corten_sys::mount::Attributes::empty()).unwrap();
+        let part = Below { part: Some(("part".to_owned(), "v".to_owned())), ..below("/data", false) };
+        assert!(with_mounts(root, &[part], &place).is_err());
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct EngineSettings {
     pub host_gateway: Option<IpAddr>,
     /// How the default bridge shall be.
     pub bridge: crate::network::DefaultBridge,
+    /// The file of our own program, which becomes the first process of containers that want our init.
+    pub program: std::path::PathBuf,
     /// Whether containers get our init as their first process when nothing is said.
     pub init: bool,
     /// The daemon's labels, shown by `info`.
@@ -65,6 +67,7 @@ impl EngineSettings {
             dns_options: Vec::new(),
             host_gateway: None,
             bridge: crate::network::DefaultBridge::default(),
+            program: "/proc/self/exe".into(),
             init: false,
             labels: Vec::new(),
             failpoints: Failpoints::default(),

@@ -40,7 +40,7 @@ pub(crate) mod seccomp;
 mod signal;
 pub(crate) mod spares;
 pub(crate) mod spec;
-mod start;
+pub(crate) mod start;
 pub(crate) mod state;
 mod stop;
 mod top;

@@ -7,8 +7,8 @@ use crate::container::handle::{NetworkView, Request, View};
 use crate::container::monitor::{clear_run_folder, owns_sandbox, take_down, tell_connected};
 use crate::container::owner::{Owner, Running};
 use crate::container::record::{MountKind, Record};
-use crate::container::spec::{self, Neighbours, logging, ports};
 use crate::container::spares::Spare;
+use crate::container::spec::{self, Neighbours, logging, ports};
 use crate::container::{rootfs, save};
 use crate::engine::{Engine, EngineInner};
 use crate::error::{EngineError, Result};
@@ -22,7 +22,7 @@ use corten_shim::client::{self, Events, Shim, ShimError, StartDescriptors};
 use corten_shim::protocol::{AttachRequest, StartRequest};
 use corten_std::{PathError, file, id};
 use corten_sys::mount;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -196,7 +196,7 @@ fn fork(
         network_namespace: namespace,
         cgroup: cgroup.handle().map_err(|error| EngineError::because("opening the cgroup", error))?,
         seccomp,
-        init: init_program(record)?,
+        init: init_program(engine, record)?,
         attach: clients,
         keep: Vec::new(),
     };
@@ -249,20 +249,21 @@ fn start_request(
 }
 
 /// `--init`: our own program from a read-only clone of its file, so that nothing inside can write to it.
-fn init_program(record: &Record) -> Result<Option<OwnedFd>> {
+fn init_program(engine: &EngineInner, record: &Record) -> Result<Option<OwnedFd>> {
     if record.host_config.init != Some(true) {
         return Ok(None);
     }
-    mount::clone_read_only("/proc/self/exe")
+    mount::clone_read_only(&engine.settings.program)
         .map(Some)
         .map_err(|error| EngineError::from_error("opening the init program", error))
 }
 
 /// The working folder, which Docker makes where the image has none, and the mark by which programs know a container.
 fn prepare_root(root: BorrowedFd<'_>, record: &Record) -> Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    match rustix::fs::openat(root, ".dockerenv", flags, Mode::from_raw_mode(0o755)) {
-        Ok(_) | Err(rustix::io::Errno::ROFS) => {}
+    // Made, never opened: the image may have a pipe or a device there, and opening one waits or does something.
+    let mode = Mode::from_raw_mode(0o755);
+    match rustix::fs::mknodat(root, ".dockerenv", FileType::RegularFile, mode, 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST | rustix::io::Errno::ROFS) => {}
         Err(error) => return Err(EngineError::from_error("preparing the root", std::io::Error::from(error))),
     }
     let directory = record.config.working_dir.trim_matches('/');
@@ -498,7 +499,7 @@ fn kernel_words(error: rustix::io::Errno) -> String {
 }
 
 /// A folder below a volume; links in it do not lead out.
-fn open_below(volume: &Path, subpath: &str, name: &str) -> Result<OwnedFd> {
+pub(crate) fn open_below(volume: &Path, subpath: &str, name: &str) -> Result<OwnedFd> {
     let failed = |error: rustix::io::Errno| {
         EngineError::invalid(format!(
             "cannot access path {subpath} of volume {name}: {}",
