@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -189,6 +190,12 @@ impl Keeper {
         let mut state = self.lock();
         state.ending = true;
         state.ask(&Request::Shutdown, Vec::new())
+    }
+
+    /// Where the program lies that keeper and daemon were started from. Their own `/proc/self/exe` leads to a
+    /// read-only mount of it that is nowhere attached, and cannot be cloned.
+    pub fn program(&self) -> PathBuf {
+        self.lock().inheritance.setup.program.clone()
     }
 
     /// The keeper becomes the program now at its path and replaces us: SIGTERM follows.

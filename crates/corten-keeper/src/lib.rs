@@ -19,6 +19,7 @@
 
 mod handle;
 mod handover;
+mod program;
 pub mod protocol;
 mod restart;
 mod role;
@@ -87,7 +88,8 @@ pub fn run(settings: Settings) -> Result<std::convert::Infallible, BeginError> {
         let (ours, theirs) = corten_shim::packet::pair()?;
         handover::send(&ours, &setup, None, &listeners, &BTreeMap::new(), None)?;
         corten_sys::descriptor::close_on_exec_from(3)?;
-        let mut command = std::process::Command::new("/proc/self/exe");
+        let program = program::protected(std::path::Path::new("/proc/self/exe"), setup.private_namespace)?;
+        let mut command = std::process::Command::new(program.path());
         command.arg0("corten").arg(protocol::RESUME_ROLE).stdin(std::process::Stdio::from(theirs));
         Err(command.exec())
     };

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::handover;
+use crate::program;
 use crate::protocol::{DAEMON_ROLE, RESUME_ROLE, Reply, Request, RunningDaemon, Setup};
 use crate::restart::{Decision, Ending, Situation, decide};
 use crate::view::{View, ViewError};
@@ -431,11 +432,14 @@ impl Role {
             let daemon = Some((running, &daemon.channel));
             handover::send(&ours, &self.setup, Some(&self.lock), &self.listeners, &self.held, daemon)?;
             drop(ours);
-            let mut command = Command::new(&self.setup.program);
-            command.arg0("corten").arg(RESUME_ROLE).stdin(Stdio::from(theirs));
+            let become_it = || -> io::Result<io::Error> {
+                let program = program::protected(&self.setup.program, self.setup.private_namespace)?;
+                let mut command = Command::new(program.path());
+                Ok(command.arg0("corten").arg(RESUME_ROLE).stdin(Stdio::from(theirs)).exec())
+            };
             match &self.view {
-                Some(view) => view.on_host(|| command.exec()),
-                None => Ok(command.exec()),
+                Some(view) => view.on_host(become_it)?,
+                None => become_it(),
             }
         };
         let (Ok(error) | Err(error)) = attempt();
