@@ -71,7 +71,6 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
         engine.cgroup_parent = format!("corten-{}", settings.bridge);
     }
     engine.program = keeper.program();
-    engine.program = keeper.program();
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
     engine.failpoints = Failpoints::parse(&failpoints.join(","));
     let reserved =
