@@ -24,6 +24,10 @@ pub fn run_keeper(arguments: &[OsString]) -> ExitCode {
         let _ = std::io::stdout().write_all(settings::HELP.as_bytes());
         return ExitCode::SUCCESS;
     }
+    if arguments.iter().any(|argument| argument == "--version" || argument == "-v") {
+        let _ = writeln!(std::io::stdout(), "Corten version {}, build corten", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     let outcome = read_settings(arguments).and_then(|settings| keeper_role::run(&settings, arguments));
     finish(outcome.map(|never| match never {}))
 }

@@ -94,7 +94,9 @@ Usage:  corten daemon [OPTIONS]
 Start the daemon under its keeper. Containers go on when it stops.
 
 Options:
-  -H, --host list           Socket to listen on: unix:///path, tcp://ADDRESS:PORT or fd://
+  -H, --host list           Socket to listen on: unix:///path or tcp://ADDRESS:PORT (default
+                            \"unix://EXEC-ROOT/corten.sock\"; with the default folders, and
+                            where nobody else listens, also unix:///var/run/docker.sock)
       --data-root string    Folder of what must survive a power cut (default \"/var/lib/corten\")
       --exec-root string    Folder of running state (default \"/run/corten\")
   -p, --pidfile string      File for the process id (default \"EXEC-ROOT/corten.pid\")
@@ -108,6 +110,9 @@ Options:
   -D, --debug               Log debug messages
   -l, --log-level string    debug, info, warn or error (default \"info\")
       --failpoint list      Steps that fail on purpose (for tests)
+  -v, --version             Print version information and quit
+
+Several daemons side by side need a --data-root, an --exec-root and a --bridge each.
 ";
 
 impl Settings {
@@ -226,7 +231,7 @@ fn parse_host(flag: &str, value: &str) -> Result<Host, SettingsError> {
             invalid(flag, value, "an address and a port are wanted, as in tcp://127.0.0.1:2375")
         });
     }
-    Err(invalid(flag, value, "unix:///path, tcp://ADDRESS:PORT or fd:// is wanted"))
+    Err(invalid(flag, value, "unix:///path or tcp://ADDRESS:PORT is wanted"))
 }
 
 #[cfg(test)]

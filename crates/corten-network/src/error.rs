@@ -206,9 +206,9 @@ impl Classified for PublishError {
 
     fn hint(&self) -> Option<String> {
         match &self.failure {
-            PublishFailure::Allocated { port, by, .. } => {
-                Some(format!("port {port} is published by container `{by}`"))
-            }
+            PublishFailure::Allocated { port, by, .. } => Some(format!(
+                "port {port} is published by container `{by}`; stop it or publish on another port"
+            )),
             PublishFailure::Bind { mapping, by: Some(by), .. } => Some(format!(
                 "port {} is used by {by}; stop it or publish on another port",
                 mapping.host_port

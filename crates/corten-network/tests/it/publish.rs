@@ -153,7 +153,10 @@ fn a_taken_port_is_told_with_its_holder() {
                 endpoint.id
             )
         );
-        assert_eq!(error.hint().as_deref(), Some("port 18090 is published by container `first`"));
+        assert_eq!(
+            error.hint().as_deref(),
+            Some("port 18090 is published by container `first`; stop it or publish on another port")
+        );
         // Nothing of the refused request is left.
         assert_eq!(manager.publish(&first.id, &[mapping("18089:81")]).unwrap().len(), 2);
         manager.remove_sandbox(&first.id).unwrap();
