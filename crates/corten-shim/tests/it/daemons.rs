@@ -26,6 +26,41 @@ pub(crate) fn failed_start(forker: &Forker) {
     assert!(left.is_empty(), "{left:?}");
 }
 
+pub(crate) fn spares(forker: &Forker) {
+    // Nobody wants it: it ends, and its seat with it.
+    let (pid, spare) = forker.spare();
+    drop(spare);
+    until("a spare nobody wants has ended", || !alive(pid));
+    let mut options = Options::new(&["out:hello", "sleep:300", "exit:3"]);
+    options.spare = true;
+    let mut container = Container::start(forker, options);
+    let children =
+        std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", container.shim_pid)).unwrap();
+    assert_eq!(children.split_ascii_whitespace().count(), 2, "a seat and the container: {children}");
+    let exec = corten_shim::protocol::ExecRequest {
+        exec_id: "one".to_owned(),
+        process: crate::scene::spec(&Options::new(&["exit:5"])).process.unwrap(),
+        open_stdin: false,
+        privileged: false,
+        attach: None,
+    };
+    forker.wait(container.shim.exec(exec, None)).unwrap();
+    let event = container.event();
+    assert!(matches!(&event, Event::ExecExited { exit, .. } if exit.code == 5), "{event:?}");
+    assert_eq!(container.exited().code, 3);
+    assert_eq!(container.log(Stream::Stdout), "hello\n");
+    container.events.acknowledge();
+    container.shim_gone();
+    // What cannot be started is told as always.
+    let mut options = Options::new(&[]);
+    options.spare = true;
+    "missing".clone_into(&mut options.program);
+    let container = Container::begin(forker, options);
+    let error = forker.wait(container.shim.started()).unwrap_err();
+    assert_eq!(error.launch().unwrap().kind, LaunchErrorKind::CommandNotFound);
+    container.shim_gone();
+}
+
 pub(crate) fn events_wait(forker: &Forker) {
     let mut container = Container::start(forker, Options::new(&["sleep:400", "out:done", "exit:3"]));
     let exec = |id: &str| corten_shim::protocol::ExecRequest {

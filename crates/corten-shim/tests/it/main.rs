@@ -34,6 +34,7 @@ const TESTS: &[(&str, Test)] = &[
     ("execs::signals_reach_the_one_they_are_sent_to", execs::signals),
     ("execs::execs_end_with_the_container_and_are_in_its_record", execs::end_with_container),
     ("daemons::a_start_that_fails_says_why_and_leaves_nothing", daemons::failed_start),
+    ("daemons::a_spare_shim_waits_and_is_as_all_others_then", daemons::spares),
     ("daemons::events_wait_for_a_daemon_that_hears_them", daemons::events_wait),
     ("daemons::rubbish_on_the_socket_hurts_nobody", daemons::rubbish),
     ("daemons::kept_descriptors_come_back", daemons::kept_descriptors),

@@ -3,7 +3,7 @@
 use corten_oci::runtime::{Mount, Spec};
 use corten_runtime::cgroup::{CgroupHandle, Mode};
 use corten_runtime::{Hardening, SpecOptions, default_spec};
-use corten_shim::client::{Events, Shim, StartDescriptors, prepare};
+use corten_shim::client::{Events, Shim, Spare, StartDescriptors, prepare, prepare_spare};
 use corten_shim::log::{LogReader, ReadOptions};
 use corten_shim::mux::{self, Stream};
 use corten_shim::packet::{self, Packet};
@@ -79,6 +79,15 @@ impl Forker {
         String::from_utf8(pid).unwrap().parse().unwrap()
     }
 
+    /// A shim that waits, in no cgroup of its own.
+    pub(crate) fn spare(&self) -> (i32, Spare) {
+        let (prepared, spare) = prepare_spare(CgroupHandle::default()).unwrap();
+        let pid = self.fork(prepared.bytes, prepared.descriptors);
+        spare.wait_until_ready(PATIENCE).unwrap();
+        assert!(spare.is_there());
+        (pid, spare)
+    }
+
     /// Waits for a future, but not for ever.
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("waited in vain") })
@@ -105,6 +114,8 @@ pub(crate) struct Options {
     pub(crate) log: Option<PathBuf>,
     pub(crate) cgroup: CgroupHandle,
     pub(crate) keep: Vec<(String, OwnedFd)>,
+    /// Its shim is forked ahead and waits.
+    pub(crate) spare: bool,
 }
 
 impl Options {
@@ -121,6 +132,7 @@ impl Options {
             log: None,
             cgroup: CgroupHandle::default(),
             keep: Vec::new(),
+            spare: false,
         }
     }
 
@@ -200,10 +212,14 @@ impl<'forker> Container<'forker> {
             attach: options.attach,
             keep: options.keep,
         };
-        let (prepared, shim, events) = {
-            let _inside = forker.runtime.enter();
-            prepare(request, descriptors).unwrap()
-        };
+        let _inside = forker.runtime.enter();
+        if options.spare {
+            assert!(Spare::takes(&request, 0));
+            let (shim_pid, spare) = forker.spare();
+            let (shim, events) = spare.start(request, descriptors).unwrap();
+            return Self { forker, scratch, log, shim_pid, shim, events };
+        }
+        let (prepared, shim, events) = prepare(request, descriptors).unwrap();
         let shim_pid = forker.fork(prepared.bytes, prepared.descriptors);
         Self { forker, scratch, log, shim_pid, shim, events }
     }
