@@ -104,9 +104,10 @@ pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
     }
 }
 
-/// Removes a folder with everything in it, never following a symbolic link; a missing one is fine.
+/// Removes a folder with everything in it, never following a symbolic link; a missing one is fine. How deep folders
+/// lie in folders does not matter, see [`crate::tree`].
 pub fn remove_tree(path: impl AsRef<Path>) -> Result<()> {
-    match fs::remove_dir_all(&path) {
+    match crate::tree::remove(path.as_ref()) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(PathError::new("remove", path, source))
         }

@@ -11,6 +11,7 @@ pub mod id;
 pub mod paths;
 pub mod size;
 pub mod time;
+mod tree;
 
 pub use error::{Classified, ErrorClass, PathError, chain};
 pub use paths::Paths;

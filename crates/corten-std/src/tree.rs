@@ -1,0 +1,131 @@
+//! Removal of trees that others have made: a container can nest folders as deep as it likes, and neither the stack nor
+//! the number of descriptors may depend on that.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Folders that are open at a time. What lies deeper is first moved up, below the top.
+const MOST_OPEN: usize = 64;
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A folder that is being emptied, and its name in the one above.
+struct Level {
+    folder: Dir,
+    name: CString,
+}
+
+/// Removes a folder with everything in it, or the symbolic link that is in its place.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match rustix::fs::openat(CWD, path, FOLDER, Mode::empty()) {
+        Ok(top) => empty(Dir::new(top)?)?,
+        Err(Errno::NOTDIR | Errno::LOOP) if path.is_symlink() => return Ok(rustix::fs::unlink(path)?),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(rustix::fs::rmdir(path)?)
+}
+
+fn empty(mut top: Dir) -> io::Result<()> {
+    let mut moved = 0_u64;
+    loop {
+        let before = moved;
+        let mut levels: Vec<Level> = Vec::new();
+        loop {
+            let level = levels.last_mut().map_or(&mut top, |level| &mut level.folder);
+            let Some(entry) = level.read() else {
+                let Some(done) = levels.pop() else { break };
+                let above = levels.last().map_or(&top, |level| &level.folder);
+                gone(rustix::fs::unlinkat(above.fd()?, &done.name, AtFlags::REMOVEDIR))?;
+                continue;
+            };
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            if entry.file_type() != FileType::Directory {
+                match rustix::fs::unlinkat(level.fd()?, name, AtFlags::empty()) {
+                    // A filesystem that does not tell what its entries are.
+                    Err(Errno::ISDIR) => {}
+                    outcome => {
+                        gone(outcome)?;
+                        continue;
+                    }
+                }
+            }
+            if levels.len() < MOST_OPEN {
+                let level = levels.last().map_or(&top, |level| &level.folder);
+                match rustix::fs::openat(level.fd()?, name, FOLDER, Mode::empty()) {
+                    Ok(folder) => {
+                        levels.push(Level { folder: Dir::new(folder)?, name: name.to_owned() });
+                    }
+                    error => gone(error.map(drop))?,
+                }
+            } else {
+                let level = levels.last().map_or(&top, |level| &level.folder);
+                move_up(level, name, &top, &mut moved)?;
+            }
+        }
+        if moved == before {
+            return Ok(());
+        }
+        // What was moved here may lie before the place where we have read on.
+        top.rewind();
+    }
+}
+
+/// Gives a folder of `from` a name in `top` that nothing has there.
+fn move_up(from: &Dir, name: &CStr, top: &Dir, moved: &mut u64) -> io::Result<()> {
+    loop {
+        *moved += 1;
+        match rustix::fs::renameat(from.fd()?, name, top.fd()?, format!(".deep-{moved}")) {
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
+            outcome => return gone(outcome),
+        }
+    }
+}
+
+/// Somebody else may remove things at the same time.
+fn gone(outcome: rustix::io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_very_deep_tree_goes() {
+        let top = std::env::temp_dir().join(format!("corten-deep-{}", std::process::id()));
+        std::fs::create_dir_all(&top).unwrap();
+        std::fs::create_dir(top.join(".deep-1")).unwrap();
+        std::fs::write(top.join(".deep-1/kept"), "a name that is taken").unwrap();
+        let outside = top.with_extension("outside");
+        std::fs::create_dir_all(&outside).unwrap();
+        std::fs::write(outside.join("file"), "").unwrap();
+        let mut folder = rustix::fs::openat(CWD, &top, FOLDER, Mode::empty()).unwrap();
+        for _ in 0..5000 {
+            rustix::fs::mkdirat(&folder, "d", Mode::RWXU).unwrap();
+            rustix::fs::symlinkat(&outside, &folder, "link").unwrap();
+            folder = rustix::fs::openat(&folder, "d", FOLDER, Mode::empty()).unwrap();
+        }
+        // A stack as small as that of the store's own thread.
+        let tree = top.clone();
+        let thread = std::thread::Builder::new().stack_size(128 * 1024);
+        thread.spawn(move || remove(&tree)).unwrap().join().unwrap().unwrap();
+        assert!(!top.exists() && outside.join("file").exists());
+        symlink(&outside, &top).unwrap();
+        remove(&top).unwrap();
+        assert!(!top.is_symlink() && outside.join("file").exists());
+        assert_eq!(remove(&top).unwrap_err().kind(), io::ErrorKind::NotFound);
+        remove(&outside).unwrap();
+    }
+}
