@@ -19,6 +19,7 @@ use corten_std::id;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -62,6 +63,11 @@ struct ExecRecord {
     tty: bool,
 }
 
+/// Where an [`ExecRecord`] lies.
+fn left_behind(engine: &EngineInner, container: &str, id: &str) -> PathBuf {
+    engine.settings.paths.running_container(container).join(format!("exec-{id}.json"))
+}
+
 impl Execs {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Exec>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,7 +101,7 @@ impl Execs {
         };
         self.ended.notify_waiters();
         let left = ExecRecord { id: id.to_owned(), exit_code: code, tty };
-        let path = engine.settings.paths.running_container(&record.id).join(format!("exec-{id}.json"));
+        let path = left_behind(engine, &record.id, id);
         let written = serde_json::to_vec(&left)
             .map_err(|error| EngineError::from_error("writing an exec's end", error))
             .and_then(|bytes| Ok(file::write_atomic(path, &bytes, Durability::Kernel)?));
@@ -105,6 +111,24 @@ impl Execs {
         let attributes =
             record.event_attributes_with([("execID", id.to_owned()), ("exitCode", code.to_string())]);
         engine.events.publish("container", "exec_die", &record.id, attributes);
+    }
+
+    /// Forgets those that ended long ago, here and in the run folders: a container may live for years, with a health
+    /// check every second.
+    fn forget_old(&self, engine: &EngineInner) {
+        let mut old = Vec::new();
+        self.lock().retain(|id, exec| {
+            let stays = exec.ended.is_none_or(|ended| ended.elapsed() < KEPT);
+            if !stays {
+                old.push(left_behind(engine, &exec.container, id));
+            }
+            stays
+        });
+        for path in old {
+            if let Err(error) = file::remove_file(path) {
+                tracing::warn!(%error, "cannot remove what is kept of an old exec");
+            }
+        }
     }
 
     /// A container ended, and whatever ran in it.
@@ -211,8 +235,8 @@ impl Engine {
         }
         let id = id::random_id();
         self.tell_exec(&handle.view().record, "exec_create", &command.join(" "), &id);
+        self.inner.execs.forget_old(&self.inner);
         let mut map = self.inner.execs.lock();
-        map.retain(|_, exec| exec.ended.is_none_or(|ended| ended.elapsed() < KEPT));
         map.insert(
             id.clone(),
             Exec {
@@ -236,7 +260,9 @@ impl Engine {
             match exec.phase {
                 ExecPhase::Made => {}
                 ExecPhase::Running => {
-                    return Err(EngineError::conflict(format!("Error: Exec command {id} is already running")));
+                    return Err(EngineError::conflict(format!(
+                        "Error: Exec command {id} is already running"
+                    )));
                 }
                 ExecPhase::Ended => {
                     return Err(EngineError::conflict(format!("Error: Exec command {id} has already run")));
