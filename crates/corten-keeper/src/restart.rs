@@ -7,8 +7,10 @@ use std::time::Duration;
 pub(crate) enum Ending {
     /// It returned this code.
     Code(i32),
-    /// It was killed, or ended in a way that nobody saw.
+    /// It was killed from outside (SIGKILL), or ended in a way that nobody saw.
     Killed,
+    /// A signal ended it that it brought upon itself.
+    Crashed,
 }
 
 /// What is known when a daemon has ended.
@@ -19,7 +21,7 @@ pub(crate) struct Situation {
     pub(crate) was_ready: bool,
     /// Any daemon of this keeper ever was ready.
     pub(crate) ever_ready: bool,
-    /// How many before it in a row ended before they were ready.
+    /// How many before it in a row ended by themselves before they were ready.
     pub(crate) failed_before: u32,
     /// The keeper was told to end.
     pub(crate) stopping: bool,
@@ -37,15 +39,15 @@ pub(crate) enum Decision {
 /// Longest pause between two starts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// A daemon that was killed, or served before, comes again at once. One that ends during its start comes again after
-/// pauses that grow from 0.1 to 10 s. One that refuses its very first start (wrong settings, folder in use) is not
+/// A daemon that was killed, or served before, comes again at once. One that ends by itself during its start comes
+/// again after pauses that grow from 0.1 to 10 s. One that refuses its very first start (wrong settings, folder in use) is not
 /// started again: whoever started it shall see why.
 pub(crate) fn decide(situation: Situation) -> Decision {
     match situation {
         Situation { stopping: true, .. } => Decision::End(0),
         Situation { was_ready: true, .. } => Decision::Restart(Duration::ZERO),
         Situation { ever_ready: false, ending: Ending::Code(code), .. } if code != 0 => Decision::End(code),
-        Situation { failed_before: 0, ending: Ending::Killed, .. } => Decision::Restart(Duration::ZERO),
+        Situation { ending: Ending::Killed, .. } => Decision::Restart(Duration::ZERO),
         Situation { failed_before, .. } => {
             let pause = Duration::from_millis(100) * 2_u32.saturating_pow(failed_before.min(16));
             Decision::Restart(pause.min(LONGEST_PAUSE))
@@ -76,6 +78,11 @@ mod tests {
             (Situation { failed_before: 99, ..at_start }, Decision::Restart(LONGEST_PAUSE)),
             (Situation { ever_ready: false, ..at_start }, Decision::End(1)),
             (Situation { was_ready: false, ever_ready: false, ..killed }, Decision::Restart(Duration::ZERO)),
+            (Situation { was_ready: false, failed_before: 9, ..killed }, Decision::Restart(Duration::ZERO)),
+            (
+                Situation { ending: Ending::Crashed, failed_before: 1, ..at_start },
+                Decision::Restart(Duration::from_millis(200)),
+            ),
         ];
         for (situation, decision) in cases {
             assert_eq!(decide(situation), decision, "{situation:?}");

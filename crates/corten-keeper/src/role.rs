@@ -323,7 +323,8 @@ impl Role {
         }
         let ending = match daemon.exit {
             Some(Exit::Code(code)) => Ending::Code(code),
-            _ => Ending::Killed,
+            Some(Exit::Signal(SIGKILL)) | None => Ending::Killed,
+            Some(Exit::Signal(_)) => Ending::Crashed,
         };
         if !self.stopping {
             let how = match daemon.exit {
@@ -345,7 +346,11 @@ impl Role {
             failed_before: self.failed_before,
             stopping: self.stopping,
         };
-        self.failed_before = if was_ready { 0 } else { self.failed_before + 1 };
+        self.failed_before = match ending {
+            _ if was_ready => 0,
+            Ending::Killed => self.failed_before,
+            Ending::Code(_) | Ending::Crashed => self.failed_before + 1,
+        };
         match decide(situation) {
             Decision::End(code) => Some(self.end(code)),
             Decision::Restart(pause) => {

@@ -117,6 +117,9 @@ impl Owner {
             self.publish_and_save();
             return Err(error);
         }
+        if self.record.auto_remove() {
+            save::forget_exit_later(&self.engine.inner, &self.record.id);
+        }
         self.engine.inner.containers.remove(&self.record.id, &self.record.name);
         self.engine.inner.execs.container_gone(&self.record.id);
         self.tell("destroy", []);
@@ -148,14 +151,15 @@ pub(super) fn take_down(engine: &EngineInner, record: &Record, sandbox: &str) ->
     all_told(failures)
 }
 
-/// Removes a run folder; of a `--rm` container all but the record, which stays until the container itself goes.
+/// Removes a run folder; of a `--rm` container all but its record and how it ended: the two stay until the container
+/// itself goes, so that a daemon that dies in between does not leave one that seems never to have run.
 pub(super) fn clear_run_folder(engine: &EngineInner, record: &Record) -> Result<()> {
     let folder = engine.settings.paths.running_container(&record.id);
     if !record.auto_remove() {
         return Ok(file::remove_tree(&folder)?);
     }
     for name in file::list(&folder)? {
-        if name == save::RECORD {
+        if name == save::RECORD || name == EXIT_RECORD_NAME {
             continue;
         }
         let path = folder.join(name);

@@ -191,6 +191,7 @@ impl Owner {
             Phase::Created | Phase::Exited => {}
         }
         self.last_delay = None;
+        save::clear_exit(&self.engine.inner, &self.record);
         match self.start(true).await {
             Ok(()) => (Ok(Outcome::Changed), Flow::Continue),
             Err(error) => {

@@ -6,7 +6,7 @@
 //! | record, exit record | it ended while no daemon was there | its end is worked through as always |
 //! | record, state says running, neither of both | the machine was started anew, or the shim was killed | exited, 255 |
 //! | record, run folder without a shim | a start was broken off | as before that start |
-//! | record, state says removing | a removal was broken off | removed |
+//! | record, its writable layer is gone | a removal was broken off | removed |
 //! | snapshot, folder, cgroup, network sandbox without a record | a create or a removal was broken off | nothing |
 
 use crate::Engine;
@@ -23,7 +23,7 @@ use corten_runtime::cgroup;
 use corten_shim::client::{Events, Shim};
 use corten_shim::protocol::{self, SOCKET_NAME, Status};
 use corten_std::{Timestamp, file, id};
-use corten_store::{SnapshotKey, SnapshotKind};
+use corten_store::{SnapshotKey, SnapshotKind, StoreError};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
@@ -57,6 +57,7 @@ impl Engine {
     /// Finds everything again; see the module. `reserved` are the sockets that kept host ports meanwhile.
     pub(crate) async fn restore(&self, reserved: Vec<(String, OwnedFd)>) -> Result<()> {
         let inner = Arc::clone(&self.inner);
+        save::prepare_exits(&inner)?;
         let (records, strays) = blocking(move || save::all(&inner)).await?;
         let mut all = Vec::with_capacity(records.len());
         for record in records {
@@ -107,11 +108,8 @@ impl Engine {
         self.inner.containers.insert(Arc::clone(&handle));
         match state {
             FoundState::Still => {
-                if owner.life.phase == Phase::Removing {
-                    owner.life.phase = Phase::Exited;
-                    if owner.remove(false).await.is_ok() {
-                        return;
-                    }
+                if half_removed(&self.inner, &owner.record) && owner.remove(false).await.is_ok() {
+                    return;
                 }
                 if restart::wanted_at_daemon_start(&owner.record.host_config.restart_policy, &owner.life) {
                     starts.push(handle);
@@ -193,6 +191,13 @@ async fn find(engine: &EngineInner, record: Record) -> Found {
     let leftover = run_dir.is_dir()
         && (!record.auto_remove() || !network.sandbox_id.is_empty() || run_dir.join(SOCKET_NAME).exists());
     found(life, if leftover { FoundState::Leftover } else { FoundState::Still })
+}
+
+/// Whether a removal was broken off: the writable layer goes first, the record last.
+fn half_removed(engine: &EngineInner, record: &Record) -> bool {
+    let Some(key) = &record.snapshot else { return false };
+    let found = SnapshotKey::new(key).and_then(|key| engine.store.snapshots().stat(&key));
+    matches!(found, Err(StoreError::NoSuchSnapshot(_)))
 }
 
 /// A connection to a shim whose container runs or has run.

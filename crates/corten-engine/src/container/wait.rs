@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::container::handle::View;
+use crate::container::save;
 use crate::container::state::Phase;
 use crate::error::{EngineError, Result};
 use corten_api::container::{WaitError, WaitResponse};
@@ -35,30 +36,50 @@ impl std::str::FromStr for WaitCondition {
 
 /// A wait that has begun.
 #[derive(Debug)]
-pub struct WaitHandle {
-    view: watch::Receiver<Arc<View>>,
-    condition: WaitCondition,
-    /// Ends that had been seen when the wait began.
-    exits: u64,
+pub struct WaitHandle(Wait);
+
+#[derive(Debug)]
+enum Wait {
+    /// It is gone, and ended with this code.
+    Gone { exit_code: i32 },
+    /// It is here.
+    Watching {
+        view: watch::Receiver<Arc<View>>,
+        condition: WaitCondition,
+        /// Ends that had been seen when the wait began.
+        exits: u64,
+    },
 }
 
 impl Engine {
     /// Begins to wait; what happens from here on counts.
     pub fn wait(&self, reference: &str, condition: WaitCondition) -> Result<WaitHandle> {
-        let view = self.find(reference)?.watch();
+        let handle = match self.find(reference) {
+            Ok(handle) => handle,
+            Err(error) => {
+                let record = save::read_exit_of_gone(&self.inner, reference).ok_or(error)?;
+                return Ok(WaitHandle(Wait::Gone { exit_code: record.exit.code }));
+            }
+        };
+        let view = handle.watch();
         let exits = view.borrow().life.exits;
-        Ok(WaitHandle { view, condition, exits })
+        Ok(WaitHandle(Wait::Watching { view, condition, exits }))
     }
 }
 
 impl WaitHandle {
     /// Waits for the condition.
-    pub async fn result(mut self) -> WaitResponse {
-        let (condition, exits) = (self.condition, self.exits);
+    pub async fn result(self) -> WaitResponse {
+        let (mut view, condition, exits) = match self.0 {
+            Wait::Gone { exit_code } => {
+                return WaitResponse { error: None, status_code: i64::from(exit_code) };
+            }
+            Wait::Watching { view, condition, exits } => (view, condition, exits),
+        };
         let reached = |view: &Arc<View>| is_reached(view, condition, exits);
         // The owner ends only after it has published `Removed`, which reaches every condition.
-        let _ = self.view.wait_for(reached).await;
-        let view = self.view.borrow().clone();
+        let _ = view.wait_for(reached).await;
+        let view = view.borrow().clone();
         // For one that is gone only a failed removal would be an error, and then it is not gone.
         let told = !view.life.error.is_empty() && view.life.phase != Phase::Removed;
         let error = told.then(|| WaitError { message: view.life.error.clone() });
