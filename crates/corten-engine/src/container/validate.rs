@@ -107,6 +107,7 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
         }
     }
     super::spec::logging::check(&host.log_config)?;
+    super::spec::sysctl::check(host)?;
     for option in host.security_opt.iter().flatten() {
         super::spec::security::parse(option)?;
     }

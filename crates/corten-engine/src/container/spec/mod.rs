@@ -5,6 +5,7 @@ pub(crate) mod limits;
 pub(crate) mod logging;
 pub(crate) mod ports;
 pub(crate) mod security;
+pub(crate) mod sysctl;
 
 use crate::container::files::{self, FILES};
 use crate::container::record::{MountKind, Mounted, Record};
