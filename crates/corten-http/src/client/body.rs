@@ -118,7 +118,19 @@ impl Answer {
 
     /// Whether bytes of the body (or its end) can be had without waiting for the socket.
     pub fn has_buffered(&self) -> bool {
-        self.framing == Framing::Done || self.connection.start < self.connection.buffer.len()
+        let buffered = &self.connection.buffer[self.connection.start..];
+        let after_line = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
+        match self.framing {
+            Framing::Done => true,
+            // The line end of the last chunk often comes with it, and says nothing of the next one: that has to be
+            // there with its size and its first byte.
+            Framing::Chunked { left: 0, first } => {
+                let size = if first { Some(0) } else { after_line(buffered) };
+                let content = size.and_then(|size| Some(size + after_line(&buffered[size..])?));
+                content.is_some_and(|content| content < buffered.len())
+            }
+            _ => !buffered.is_empty(),
+        }
     }
 
     /// The whole body.
@@ -288,6 +300,34 @@ mod tests {
             });
         server.join().unwrap();
         result
+    }
+
+    #[test]
+    fn the_end_of_a_chunk_is_no_content() {
+        let path = std::env::temp_dir().join(format!("corten-http-buffered-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let (next, told) = std::sync::mpsc::channel::<()>();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            stream.write_all(format!("{head}2\r\nhe\r\n").as_bytes()).unwrap();
+            told.recv().unwrap();
+            stream.write_all(b"1\r\nl\r\n2\r\nlo\r\n0\r\n\r\n").unwrap();
+        });
+        let connection = Connection::open(&super::super::Endpoint::Unix(path.clone())).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let mut answer =
+            connection.send(Request { method: "GET", target: "/", headers: &[], body: Body::Empty }).unwrap();
+        let mut buffer = [0; 64];
+        assert_eq!(answer.read(&mut buffer).unwrap(), 2);
+        assert!(!answer.has_buffered(), "the next read waits for the server");
+        next.send(()).unwrap();
+        assert_eq!(answer.read(&mut buffer).unwrap(), 1);
+        assert!(answer.has_buffered(), "two more letters are there");
+        assert_eq!(answer.read(&mut buffer).unwrap(), 2);
+        assert!(answer.has_buffered(), "the end is there");
+        server.join().unwrap();
     }
 
     #[test]
