@@ -145,7 +145,13 @@ pub(super) fn take_down(engine: &EngineInner, record: &Record, sandbox: &str) ->
             engine.network.remove_sandbox(sandbox).map_err(|error| EngineError::because("", error)),
         );
     }
-    let cgroup = engine.cgroups.open(&record.id).and_then(|cgroup| cgroup.remove());
+    let cgroup = engine.cgroups.open(&record.id).and_then(|cgroup| {
+        if !record.host_config.pid_mode.is_empty() {
+            // Its processes do not end with the first one, whose pid namespace is not their own.
+            cgroup.kill_all()?;
+        }
+        cgroup.remove()
+    });
     keep(&mut failures, cgroup.map_err(|error| EngineError::because("", error)));
     keep(&mut failures, clear_run_folder(engine, record));
     all_told(failures)
