@@ -1,7 +1,9 @@
 //! Volumes: folders that outlive containers, by name; anonymous ones have a random id for a name.
 //!
-//! A volume is a row in the database and `DATA_ROOT/volumes/NAME/_data`. The folder is made before the row and
-//! removed after it, so that a row never lacks its folder; a folder without a row is swept when the engine opens.
+//! A volume is a row in the database and `DATA_ROOT/volumes/NAME/_data`. The folder is made before the row; after the
+//! row was removed the folder gets a name that says so, and goes. So a row never lacks its folder, and a folder without
+//! a row is either empty, or one that somebody put there, or what a lost database leaves behind. People's data are
+//! never swept: such a folder becomes a volume when the engine opens.
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -20,6 +22,9 @@ const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
 
 /// The database's table.
 const TABLE: &str = "volumes";
+
+/// How the names of folders begin that are being removed; no volume's name begins so.
+const REMOVED: &str = ".removed-";
 
 /// Which volume a container wants at create.
 #[derive(Debug, Clone, Default)]
@@ -65,17 +70,38 @@ pub(crate) struct Volumes {
 }
 
 impl Volumes {
-    /// Reads the rows and sweeps folders without one.
+    /// Reads the rows, and decides about folders without one; see the module.
     pub(crate) fn open(paths: &Paths, store: &Store) -> Result<Self> {
         let rows = store
             .records::<VolumeRecord>(TABLE)
             .list()
             .map_err(|error| EngineError::because("reading the volumes", error))?;
-        let map: BTreeMap<String, VolumeRecord> = rows.into_iter().collect();
+        let mut map: BTreeMap<String, VolumeRecord> = rows.into_iter().collect();
         for folder in file::list(paths.volumes())? {
-            if folder.to_str().is_none_or(|name| !map.contains_key(name)) {
-                file::remove_tree(paths.volumes().join(folder))?;
+            let path = paths.volumes().join(&folder);
+            let Some(name) = folder.to_str().filter(|name| !map.contains_key(*name)) else { continue };
+            if name.starts_with(REMOVED) {
+                file::remove_tree(path)?;
+                continue;
             }
+            let data = paths.volume_data(name);
+            if check_name(name).is_err() || !data.is_dir() || std::fs::remove_dir(&data).is_ok() {
+                // Neither a volume nor anything in it: gone where it is empty, else not ours to touch.
+                let _ = std::fs::remove_dir(&path);
+                continue;
+            }
+            tracing::warn!(volume = name, "a folder with files and without a row is made a volume again");
+            let record = VolumeRecord {
+                name: name.to_owned(),
+                created: Timestamp::now(),
+                labels: None,
+                options: None,
+            };
+            store
+                .records(TABLE)
+                .put(name, &record)
+                .map_err(|error| EngineError::because("saving the volume", error))?;
+            map.insert(name.to_owned(), record);
         }
         Ok(Self { paths: paths.clone(), store: store.clone(), map: Mutex::new(map) })
     }
@@ -135,9 +161,14 @@ impl Volumes {
             .delete(name)
             .map_err(|error| EngineError::because("removing the volume", error))?;
         map.remove(name);
-        // The row is gone: what cannot be removed now is swept at the next start.
-        let removed = file::remove_tree(self.paths.volumes().join(name));
+        // From here on nobody takes it for a volume; what cannot be removed now is swept at the next start.
+        let going = self.paths.volumes().join(format!("{REMOVED}{}", id::random_id()));
+        let renamed = file::rename(self.paths.volumes().join(name), &going);
         drop(map);
+        let removed = match renamed {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.and_then(|()| file::remove_tree(&going)),
+        };
         events.publish("volume", "destroy", name, driver_attribute());
         removed.map_err(EngineError::from)
     }
@@ -359,6 +390,30 @@ fn check_options(name: &str, options: &BTreeMap<String, String>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten_store::StoreOptions;
+
+    #[test]
+    fn what_is_in_a_folder_without_a_row_is_never_lost() {
+        let scratch = corten_testing::Scratch::new("lost-volumes");
+        let paths = Paths::new(scratch.path().join("data"), scratch.path().join("run"));
+        let store = Store::open(&paths, StoreOptions::default()).unwrap();
+        let removed = paths.volumes().join(format!("{REMOVED}1"));
+        for folder in [&paths.volume_data("kept"), &paths.volume_data("empty"), &removed] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::fs::write(paths.volume_data("kept").join("file"), "precious").unwrap();
+        std::fs::write(removed.join("file"), "").unwrap();
+        let volumes = Volumes::open(&paths, &store).unwrap();
+        let names =
+            |volumes: &Volumes| volumes.all().into_iter().map(|volume| volume.name).collect::<Vec<_>>();
+        assert_eq!(names(&volumes), ["kept"]);
+        assert_eq!(file::list(paths.volumes()).unwrap(), ["kept"]);
+        assert_eq!(std::fs::read(paths.volume_data("kept").join("file")).unwrap(), b"precious");
+        assert_eq!(names(&Volumes::open(&paths, &store).unwrap()), ["kept"]);
+        volumes.discard(&Events::default(), "kept").unwrap();
+        assert!(file::list(paths.volumes()).unwrap().is_empty());
+        assert!(names(&Volumes::open(&paths, &store).unwrap()).is_empty());
+    }
 
     #[test]
     fn names_follow_dockers_rule() {
