@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How long a cable may outlive its namespace before it is cut: the kernel takes namespaces apart a little later.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How long refilling waits while there is enough: one start is not slowed down by making the namespace of the next.
-const CALM: Duration = Duration::from_millis(5);
+const CALM: Duration = Duration::from_millis(12);
 /// How often cables are looked for that have gone.
 const INTERVAL: Duration = Duration::from_millis(4);
 

@@ -331,7 +331,7 @@ impl Role {
         process.drain_until = Some(now + DRAIN_TIME);
         process.streams.drain();
         if is_main {
-            // Its end is awaited when ours is told.
+            // Its end is awaited when everything is told.
             if let Some(seat) = &mut self.seat {
                 seat.let_go();
             }
@@ -392,8 +392,6 @@ impl Role {
                 self.tell_exit(index);
             }
         }
-        // The cgroup is removed as soon as the end is told.
-        self.seat = None;
         self.record();
         self.processes[0].streams.finish();
     }

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
+/// How long what nobody waits for is put off after a container's end.
+const AFTER_ANSWERS: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// The code of a program whose end nobody saw.
 pub(super) const UNKNOWN_EXIT: i32 = 255;
 
@@ -48,7 +51,19 @@ impl Owner {
         }
         let (engine, record, connected) =
             (Arc::clone(&self.engine.inner), Arc::clone(&self.record), Arc::clone(network));
-        let taken_down = blocking(move || take_down(&engine, &record, &connected.sandbox_id)).await;
+        // Where its processes have all ended with it, nobody has to wait for its cgroup.
+        let later = auto_remove && self.record.host_config.pid_mode.is_empty();
+        let taken_down = blocking(move || {
+            if later {
+                disconnect(&engine, &record, &connected.sandbox_id)
+            } else {
+                take_down(&engine, &record, &connected.sandbox_id)
+            }
+        })
+        .await;
+        if later {
+            remove_cgroup_later(&self.engine.inner, &self.record);
+        }
         if let Err(error) = taken_down {
             tracing::warn!(container = self.record.id, %error, "something of a container's run could not be removed");
         }
@@ -139,12 +154,7 @@ pub(super) fn read_exit(engine: &EngineInner, id: &str) -> Option<ExitRecord> {
 /// of the daemon too; what is not there is fine. Goes on where a step fails. Blocking.
 pub(super) fn take_down(engine: &EngineInner, record: &Record, sandbox: &str) -> Result<()> {
     let mut failures = Vec::new();
-    if !sandbox.is_empty() && owns_sandbox(record) {
-        keep(
-            &mut failures,
-            engine.network.remove_sandbox(sandbox).map_err(|error| EngineError::because("", error)),
-        );
-    }
+    keep(&mut failures, disconnect(engine, record, sandbox));
     let cgroup = engine.cgroups.open(&record.id).and_then(|cgroup| {
         if !record.host_config.pid_mode.is_empty() {
             // Its processes do not end with the first one, whose pid namespace is not their own.
@@ -153,6 +163,34 @@ pub(super) fn take_down(engine: &EngineInner, record: &Record, sandbox: &str) ->
         cgroup.remove()
     });
     keep(&mut failures, cgroup.map_err(|error| EngineError::because("", error)));
+    all_told(failures)
+}
+
+/// Removes the cgroup of a container that does not start again, after others have been answered: the kernel may let
+/// that wait for what joins cgroups elsewhere.
+fn remove_cgroup_later(engine: &Arc<EngineInner>, record: &Arc<Record>) {
+    let (engine, record) = (Arc::clone(engine), Arc::clone(record));
+    tokio::spawn(async move {
+        tokio::time::sleep(AFTER_ANSWERS).await;
+        let removed = blocking(move || {
+            let removed = engine.cgroups.open(&record.id).and_then(|cgroup| cgroup.remove());
+            removed.map_err(|error| EngineError::because(&format!("the cgroup of {}", record.id), error))
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "cannot remove a cgroup");
+        }
+    });
+}
+
+/// Takes down ports, network and run folder. Blocking.
+fn disconnect(engine: &EngineInner, record: &Record, sandbox: &str) -> Result<()> {
+    let mut failures = Vec::new();
+    if !sandbox.is_empty() && owns_sandbox(record) {
+        keep(
+            &mut failures,
+            engine.network.remove_sandbox(sandbox).map_err(|error| EngineError::because("", error)),
+        );
+    }
     keep(&mut failures, clear_run_folder(engine, record));
     all_told(failures)
 }
