@@ -73,7 +73,6 @@ impl EngineError {
     }
 
     /// An error without a class, told as the machine's failure: `MESSAGE: error: its causes`.
-    #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`, which gives it away")]
     pub fn from_error<E: Error + 'static>(message: &str, error: E) -> Self {
         Self::system(format!("{message}: {}", chain(&error)))
     }

@@ -129,7 +129,7 @@ fn the_command_is_not_found_by_a_descriptor() {
         })
     };
     for program in [command.as_str(), "/script"] {
-        let outcome = trial().process(|process| process.args[0] = program.to_owned()).run();
+        let outcome = trial().process(|process| program.clone_into(&mut process.args[0])).run();
         assert_eq!((outcome.code, outcome.stdout.as_str()), (255, ""), "{program}");
         assert!(outcome.stderr.contains("no such file or directory"), "{}", outcome.stderr);
     }

@@ -13,6 +13,9 @@ use crate::error::ApiError;
 use crate::reply;
 use crate::stream::{frame, write_blocking};
 
+/// Bytes of a log that are held in memory at a time: a log may be as large as the disk.
+const PIECE: usize = 256 << 10;
+
 pub(crate) async fn attach(engine: &Engine, call: Call) -> Result {
     let query = &call.query;
     let keys = query.get("detachKeys");
@@ -107,7 +110,14 @@ async fn send_log(
         } else {
             bytes.extend_from_slice(&frame(line.stream, &line.bytes));
         }
+        if bytes.len() >= PIECE {
+            send(socket, std::mem::take(&mut bytes)).await?;
+        }
     }
+    send(socket, bytes).await
+}
+
+async fn send(socket: &rustix::fd::OwnedFd, bytes: Vec<u8>) -> Result<()> {
     let socket = socket.try_clone().map_err(|error| ApiError::invalid(error.to_string()))?;
     let written = tokio::task::spawn_blocking(move || write_blocking(&socket, &bytes)).await;
     match written {
