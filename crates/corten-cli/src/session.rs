@@ -10,6 +10,7 @@ use corten_client::stream::{Channel, Deframer, Raw};
 use corten_client::{Client, Waiting};
 use corten_sys::process as signal;
 use rustix::event::{PollFd, PollFlags};
+use rustix::net::RecvFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -265,6 +266,15 @@ fn read_input(buffer: &mut [u8]) -> Result<usize> {
     }
 }
 
+/// Whether the other side of a connection has gone and left nothing to read.
+fn is_gone(socket: impl AsFd) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    match rustix::net::recv(socket, &mut [0_u8; 1][..], flags) {
+        Ok((_, count)) => count == 0,
+        Err(error) => error == rustix::io::Errno::CONNRESET,
+    }
+}
+
 /// The end of a container, waited for beside everything else. It is followed through a daemon that dies and comes back.
 pub(crate) struct Ending {
     client: Rc<Client>,
@@ -292,6 +302,27 @@ impl Ending {
             auto_remove: condition == "removed",
             state: State::Waiting(waiting),
         })
+    }
+
+    /// Between attaching and starting: a daemon that has died meanwhile took the connection with it, and the output
+    /// would go nowhere.
+    pub(crate) fn check_attached(&self, raw: &Raw) -> Result<()> {
+        if is_gone(raw) { Err(self.lost("the daemon was restarted before container", "was started")) } else { Ok(()) }
+    }
+
+    /// After the start: the daemon that had the connection may have died, and the next one have done the start. A
+    /// connection that a shim has ends only with the container.
+    pub(crate) fn check_started(&self, raw: &Raw) -> Result<()> {
+        let wait_broke = self.socket().is_some_and(is_gone);
+        if wait_broke && is_gone(raw) {
+            return Err(self.lost("the daemon was restarted while container", "was started: its output is not known"));
+        }
+        Ok(())
+    }
+
+    fn lost(&self, before: &str, after: &str) -> CliError {
+        let text = format!("{before} {} {after}", corten_std::id::short(&self.id));
+        CliError::Said { text, code: 125 }
     }
 
     /// The socket to watch while the end is not known.

@@ -90,10 +90,12 @@ fn attached(
     let mut ending = Ending::begin(&client, id, if auto_remove { "removed" } else { "next-exit" })?;
     let raw_mode = if config.tty && config.attach_stdin { RawMode::enter() } else { None };
     let signals = session::catch_signals(arguments.sig_proxy && raw_mode.is_none(), config.tty);
-    if let Err(error) = client.container_start(id, None) {
+    let started = ending.check_attached(&raw).and_then(|()| Ok(client.container_start(id, None)?));
+    if let Err(error) = started {
         drop(raw_mode);
-        return Err(start_error(error.into()));
+        return Err(start_error(error));
     }
+    ending.check_started(&raw)?;
     let subject = Subject::Container(id.to_owned());
     if config.tty {
         subject.resize(&client);

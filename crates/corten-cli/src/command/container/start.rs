@@ -74,7 +74,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let mut ending = Ending::begin(&client, &id, if auto_remove { "removed" } else { "next-exit" })?;
     let raw_mode = if terminal && input { RawMode::enter() } else { None };
     let signals = session::catch_signals(arguments.sig_proxy && !terminal, terminal);
+    ending.check_attached(&raw)?;
     client.container_start(&id, None)?;
+    ending.check_started(&raw)?;
     let subject = Subject::Container(id.clone());
     if terminal {
         subject.resize(&client);
