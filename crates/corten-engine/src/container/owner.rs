@@ -11,6 +11,7 @@ use crate::volume::blocking;
 use corten_api::container::{Health, HostConfig};
 use corten_shim::client::{Events, Shim, ShimError};
 use corten_shim::protocol::{AttachRequest, Event, FailureCode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -349,6 +350,8 @@ impl Owner {
     async fn attach(&mut self, mut request: AttachRequest, socket: super::ClientSocket) -> Result<()> {
         request.leftover = socket.leftover;
         let Some(running) = &self.running else {
+            // Nobody else looks at them before a start, which may never come.
+            self.waiting_clients.retain(|(_, socket)| !is_gone(socket));
             self.waiting_clients.push((request, socket.socket));
             return Ok(());
         };
@@ -378,6 +381,13 @@ impl Owner {
             None => self.shim_lost().await,
         }
     }
+}
+
+/// Whether the other end of a connection is closed altogether; one that only sends no more is not gone.
+fn is_gone(socket: &OwnedFd) -> bool {
+    let mut watched = [PollFd::new(socket, PollFlags::empty())];
+    poll(&mut watched, Some(&Timespec::default())).is_ok()
+        && watched[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 async fn next_event(running: &mut Option<Running>) -> Option<Event> {
