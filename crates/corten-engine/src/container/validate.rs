@@ -8,6 +8,12 @@ use corten_api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use corten_api::null::Set;
 use corten_sys::capability;
 
+/// The processors that can be used, as in `0-3`.
+const CPUS: &str = "/sys/devices/system/cpu/online";
+
+/// The same of memory nodes.
+const NODES: &str = "/sys/devices/system/node/online";
+
 /// The least memory that Docker lets a container have, in bytes.
 const LEAST_MEMORY: i64 = 6 * 1024 * 1024;
 /// Size of `/dev/shm` where nothing is said, in bytes.
@@ -252,6 +258,17 @@ pub(super) fn resources(host: &HostConfig) -> Result<()> {
         if !list.is_empty() && !is_cpu_list(list) {
             return refuse(format!("Invalid value {list} for cpuset {word}"));
         }
+        let online = if word == "cpus" { CPUS } else { NODES };
+        if let Ok(online) = std::fs::read_to_string(online)
+            && !list.is_empty()
+            && !numbers(list).is_subset(&numbers(online.trim()))
+        {
+            let what = if word == "cpus" { "CPUs" } else { "memory nodes" };
+            return refuse(format!(
+                "Requested {what} are not available - requested {list}, available: {}",
+                online.trim()
+            ));
+        }
     }
     if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
         return refuse("Range of blkio weight is from 10 to 1000".to_owned());
@@ -272,6 +289,21 @@ pub(super) fn resources(host: &HostConfig) -> Result<()> {
 
 /// `0-2,5`.
 fn is_cpu_list(text: &str) -> bool {
+    // As many as the kernel can have at most, so that a list stays a short one.
+    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number < 8192);
+    text.split(',').all(|part| part.split('-').all(is_number)) && is_ordered(text)
+}
+
+/// The numbers of a list that was found well-formed; what is not is left out.
+fn numbers(list: &str) -> std::collections::BTreeSet<u32> {
+    let part = |part: &str| -> Option<std::ops::RangeInclusive<u32>> {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    list.split(',').filter_map(part).flatten().collect()
+}
+
+fn is_ordered(text: &str) -> bool {
     text.split(',').all(|part| match part.split_once('-') {
         Some((first, last)) => match (first.parse::<u32>(), last.parse::<u32>()) {
             (Ok(first), Ok(last)) => first <= last,
@@ -391,6 +423,11 @@ mod tests {
             "can only be used with 'on-failure'",
         );
         check_refused(|host| host.cpuset_cpus = "1-x".to_owned(), "Invalid value 1-x for cpuset cpus");
+        check_refused(|host| host.cpuset_mems = "9000".to_owned(), "Invalid value 9000 for cpuset mems");
+        let available = std::fs::read_to_string(CPUS).unwrap();
+        let text =
+            format!("Requested CPUs are not available - requested 0,8191, available: {}", available.trim());
+        check_refused(|host| host.cpuset_cpus = "0,8191".to_owned(), &text);
         check_refused(
             |host| host.extra_hosts = Some(vec!["nocolon".to_owned()]),
             "bad format for add-host: \"nocolon\"",
