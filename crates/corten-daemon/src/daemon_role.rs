@@ -8,7 +8,7 @@ use corten_network::{NetworkManager, NetworkSettings};
 use corten_server::{Listener, Server};
 use corten_store::{Store, StoreOptions};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -95,5 +95,13 @@ impl ShimSpawner for Spawner {
             Ok(pid) => Ok(pid.map_or(0, i32::cast_unsigned)),
             Err(error) => Err(io::Error::other(corten_std::chain(&error))),
         }
+    }
+
+    fn hold(&self, name: &str, descriptor: OwnedFd) -> io::Result<()> {
+        self.0.hold(name, vec![descriptor]).map_err(|error| io::Error::other(corten_std::chain(&error)))
+    }
+
+    fn release(&self, name: &str) -> io::Result<()> {
+        self.0.release(name).map_err(|error| io::Error::other(corten_std::chain(&error)))
     }
 }

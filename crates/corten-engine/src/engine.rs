@@ -21,6 +21,17 @@ pub trait ShimSpawner: Send + Sync + 'static {
     /// this order. Returns its process id as soon as the fork stands; what becomes of the container is told on the
     /// shim's own socket, one of the descriptors.
     fn fork_shim(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<u32>;
+
+    /// Keeps a descriptor under a name while no daemon lives; the next one is given it (`reserved` of
+    /// [`Engine::open`]). Where nobody outlives the daemon nothing is kept.
+    fn hold(&self, _name: &str, _descriptor: OwnedFd) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Lets go of what is kept under a name; of nothing where there is nothing.
+    fn release(&self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What the daemon decides for the engine.
@@ -130,6 +141,7 @@ impl Engine {
         let inner = Arc::clone(&self.inner);
         let closed = crate::volume::blocking(move || {
             inner.spares.close();
+            inner.cgroups.remove_unused();
             Ok(())
         });
         if let Err(error) = closed.await {

@@ -4,7 +4,7 @@ use crate::container::handle::NetworkView;
 use crate::container::owner::{Flow, Owner, Running};
 use crate::container::record::{MountKind, Record};
 use crate::container::state::{Exit, Phase};
-use crate::container::{restart, save};
+use crate::container::{restart, save, signal};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
@@ -19,6 +19,8 @@ const AFTER_ANSWERS: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// The code of a program whose end nobody saw.
 pub(super) const UNKNOWN_EXIT: i32 = 255;
+/// The code of a program that was killed because its shim was.
+pub(super) const KILLED_EXIT: i32 = 137;
 
 impl Owner {
     /// The program ended: what it had is taken down, then everybody hears of it.
@@ -103,7 +105,7 @@ impl Owner {
             if let Err(error) = killed {
                 tracing::warn!(container = self.record.id, %error, "cannot end a container whose shim is gone");
             }
-            protocol::Exit { code: UNKNOWN_EXIT, signal: None, oom_killed: false, at: Timestamp::now() }
+            protocol::Exit { code: KILLED_EXIT, signal: Some(signal::KILL), oom_killed: false, at: Timestamp::now() }
         };
         self.ended(exit).await
     }
@@ -188,11 +190,28 @@ fn disconnect(engine: &EngineInner, record: &Record, sandbox: &str) -> Result<()
     if !sandbox.is_empty() && owns_sandbox(record) {
         keep(
             &mut failures,
-            engine.network.remove_sandbox(sandbox).map_err(|error| EngineError::because("", error)),
+            remove_sandbox(engine, sandbox),
         );
     }
     keep(&mut failures, clear_run_folder(engine, record));
     all_told(failures)
+}
+
+/// Removes a network sandbox, and lets go of the host ports that were kept for it.
+pub(super) fn remove_sandbox(engine: &EngineInner, sandbox: &str) -> Result<()> {
+    let reserved = engine.network.reserved_of(sandbox);
+    let removed = engine.network.remove_sandbox(sandbox);
+    for (name, _) in reserved {
+        release_port(engine, &name);
+    }
+    removed.map_err(|error| EngineError::because("", error))
+}
+
+/// Lets go of a host port that is kept while no daemon lives.
+pub(super) fn release_port(engine: &EngineInner, name: &str) {
+    if let Err(error) = engine.spawner.release(name) {
+        tracing::warn!(name, %error, "a port is kept although its container is gone");
+    }
 }
 
 /// Removes a run folder; of a `--rm` container all but its record and how it ended: the two stay until the container

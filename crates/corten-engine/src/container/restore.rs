@@ -4,14 +4,15 @@
 //! | --- | --- | --- |
 //! | record, shim answers | it runs, or ended just now | running; the shim tells its end again |
 //! | record, exit record | it ended while no daemon was there | its end is worked through as always |
-//! | record, state says running, neither of both | the machine was started anew, or the shim was killed | exited, 255 |
+//! | record, state says running, neither of both, run folder | the shim was killed | killed, 137 |
+//! | the same without a run folder | the machine was started anew | exited, 255 |
 //! | record, run folder without a shim | a start was broken off | as before that start |
 //! | record, its writable layer is gone | a removal was broken off | removed |
 //! | snapshot, folder, cgroup, network sandbox without a record | a create or a removal was broken off | nothing |
 
 use crate::Engine;
 use crate::container::handle::{Handle, NetworkView, Request};
-use crate::container::monitor::{read_exit, take_down};
+use crate::container::monitor::{KILLED_EXIT, UNKNOWN_EXIT, read_exit, release_port, take_down};
 use crate::container::owner::{Owner, Running};
 use crate::container::record::Record;
 use crate::container::state::{Lifecycle, Phase};
@@ -76,10 +77,16 @@ impl Engine {
         let known: HashSet<String> = all.iter().map(|found| found.record.id.clone()).collect();
         let inner = Arc::clone(&self.inner);
         blocking(move || {
+            let held: Vec<String> = reserved.iter().map(|(name, _)| name.clone()).collect();
             inner
                 .network
                 .restore(&sandboxes, reserved)
                 .map_err(|error| EngineError::because("restoring the networks", error))?;
+            let live_ports: HashSet<String> =
+                inner.network.take_reserved().into_iter().map(|(name, _)| name).collect();
+            for name in held.iter().filter(|name| !live_ports.contains(*name)) {
+                release_port(&inner, name);
+            }
             sweep(&inner, &known, &live, &strays)
         })
         .await?;
@@ -177,7 +184,8 @@ async fn find(engine: &EngineInner, record: Record) -> Found {
     }
     if life.phase.has_process() {
         let exit = protocol::Exit {
-            code: super::monitor::UNKNOWN_EXIT,
+            // The run folder is gone after a start of the machine.
+            code: if run_dir.is_dir() { KILLED_EXIT } else { UNKNOWN_EXIT },
             signal: None,
             oom_killed: false,
             at: Timestamp::now(),

@@ -4,7 +4,7 @@
 use crate::container::Outcome;
 use crate::container::files::{self, Addresses};
 use crate::container::handle::{NetworkView, Request, View};
-use crate::container::monitor::{clear_run_folder, owns_sandbox, take_down, tell_connected};
+use crate::container::monitor::{clear_run_folder, owns_sandbox, remove_sandbox, take_down, tell_connected};
 use crate::container::owner::{Owner, Running};
 use crate::container::record::{MountKind, Record};
 use crate::container::spares::Spare;
@@ -152,7 +152,7 @@ fn fork(
     if owns_sandbox(record) {
         let sandbox = network.sandbox_id.clone();
         undo.push("network", move || {
-            engine.network.remove_sandbox(&sandbox).map_err(|error| EngineError::because("", error))
+            remove_sandbox(engine, &sandbox)
         });
     }
     points.check("start.network")?;
@@ -415,6 +415,13 @@ fn publish(engine: &EngineInner, record: &Record, mut network: NetworkView) -> R
             .map_err(|error| EngineError::because("failed to set up container networking", error))?
     };
     network.ports = ports::port_map(exposed, &published);
+    if !published.is_empty() {
+        for (name, socket) in engine.network.reserved_of(&network.sandbox_id) {
+            if let Err(error) = engine.spawner.hold(&name, socket) {
+                tracing::warn!(name, %error, "a port is not kept while no daemon lives");
+            }
+        }
+    }
     Ok(network)
 }
 

@@ -85,13 +85,20 @@ impl NetworkManager {
     /// Copies of the sockets that reserve host ports, by name, for a process that outlives this one.
     pub fn take_reserved(&self) -> Vec<(String, OwnedFd)> {
         let state = lock(&self.shared.state);
-        let all = state.sandboxes.values().flat_map(|held| &held.reservations);
-        all.filter_map(|reservation| {
-            let socket = reservation.socket.as_ref()?.try_clone().ok()?;
-            Some((Reservation::name(&reservation.port), socket))
-        })
-        .collect()
+        state.sandboxes.values().flat_map(|held| &held.reservations).filter_map(copy).collect()
     }
+
+    /// The same of one sandbox; none where there is no such sandbox.
+    pub fn reserved_of(&self, sandbox: &str) -> Vec<(String, OwnedFd)> {
+        let state = lock(&self.shared.state);
+        let held = state.sandboxes.get(sandbox).map(|held| held.reservations.as_slice());
+        held.unwrap_or_default().iter().filter_map(copy).collect()
+    }
+}
+
+fn copy(reservation: &Reservation) -> Option<(String, OwnedFd)> {
+    let socket = reservation.socket.as_ref()?.try_clone().ok()?;
+    Some((Reservation::name(&reservation.port), socket))
 }
 
 impl Shared {
