@@ -4,9 +4,12 @@ use crate::Scratch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// Marks the processes of one daemon by a variable in their environment.
+const FAMILY: &str = "CORTEN_SCRATCH";
 
 /// The program under test, built once per test run with the tests' own profile; `CORTEN_PROGRAM` names another.
 ///
@@ -57,7 +60,8 @@ impl From<Output> for Said {
 #[derive(Debug)]
 pub struct ScratchDaemon {
     scratch: Scratch,
-    keeper: Child,
+    /// The one that was started here last; another may have followed it.
+    keeper: Mutex<Child>,
     bridge: String,
     extra: Vec<String>,
 }
@@ -74,17 +78,17 @@ impl ScratchDaemon {
         let bridge = format!("ct{}x{number}", std::process::id() % 100_000);
         let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
         let keeper = spawn(scratch.path(), &bridge, &extra);
-        let mut daemon = Self { scratch, keeper, bridge, extra };
+        let daemon = Self { scratch, keeper: Mutex::new(keeper), bridge, extra };
         daemon.wait_until_it_answers();
         daemon
     }
 
-    fn wait_until_it_answers(&mut self) {
+    fn wait_until_it_answers(&self) {
         let start = Instant::now();
         while std::os::unix::net::UnixStream::connect(self.socket()).is_err()
             || self.corten(&["version"]).code != 0
         {
-            let ended = self.keeper.try_wait().ok().flatten();
+            let ended = self.child().try_wait().ok().flatten();
             assert!(
                 ended.is_none() && start.elapsed() < Duration::from_secs(20),
                 "the daemon does not answer ({ended:?}):\n{}",
@@ -127,7 +131,7 @@ impl ScratchDaemon {
     /// The present keeper's process id: the one that was started here, or the one that followed it.
     pub fn keeper(&self) -> u32 {
         let file = std::fs::read_to_string(self.exec_root().join("corten.pid")).unwrap_or_default();
-        file.trim().parse().unwrap_or_else(|_| self.keeper.id())
+        file.trim().parse().unwrap_or_else(|_| self.child().id())
     }
 
     /// The daemon's process id, found among the machine's processes by its arguments; none while it is dead.
@@ -165,6 +169,23 @@ impl ScratchDaemon {
         }
     }
 
+    /// Every process that was started for this daemon – keeper, daemon, shims – with its name; not those in containers.
+    pub fn family(&self) -> Vec<(u32, String)> {
+        let mark = format!("{FAMILY}={}", self.scratch.path().display());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
+                let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+                found.push((pid, name.trim_end().to_owned()));
+            }
+        }
+        found
+    }
+
     /// A command of the client against this daemon.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
@@ -184,6 +205,26 @@ impl ScratchDaemon {
     /// Where the program does not start.
     pub fn corten(&self, arguments: &[&str]) -> Said {
         self.command(arguments).output().expect("the program starts").into()
+    }
+
+    /// Runs a command that may hang: it is killed after so long, which is told as none.
+    ///
+    /// # Panics
+    /// Where the program does not start.
+    pub fn within(&self, time: Duration, arguments: &[&str]) -> Option<Said> {
+        let mut command = self.command(arguments);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let start = Instant::now();
+        while child.try_wait().expect("our child").is_none() {
+            if start.elapsed() > time {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Some(child.wait_with_output().expect("it ended").into())
     }
 
     /// Runs a command that must succeed; gives its output without the last newline.
@@ -231,23 +272,27 @@ impl ScratchDaemon {
     }
 
     /// Ends keeper and daemon in order and starts them again; containers go on.
-    pub fn restart(&mut self) {
+    pub fn restart(&self) {
         self.end();
         self.start_again();
     }
 
     /// Starts keeper and daemon again after their death.
-    pub fn start_again(&mut self) {
-        let _ = self.keeper.wait();
-        self.keeper = spawn(self.scratch.path(), &self.bridge, &self.extra);
+    pub fn start_again(&self) {
+        let _ = self.child().wait();
+        *self.child() = spawn(self.scratch.path(), &self.bridge, &self.extra);
         self.wait_until_it_answers();
     }
 
-    fn end(&mut self) {
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
         if let Some(pid) = rustix::process::Pid::from_raw(self.keeper().cast_signed()) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        let _ = self.keeper.wait();
+        let _ = self.child().wait();
         // A keeper that followed the first is not our child.
         let start = Instant::now();
         while self.daemon().is_some() && start.elapsed() < Duration::from_secs(20) {
@@ -266,8 +311,8 @@ impl Drop for ScratchDaemon {
             self.corten(&words);
         }
         self.end();
-        // What a test broke on purpose: our own processes only, found by the exec root in their arguments.
-        for (pid, _) in self.processes() {
+        // What a test broke on purpose: our own processes only.
+        for (pid, _) in self.family() {
             if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
@@ -295,6 +340,7 @@ fn spawn(folder: &Path, bridge: &str, extra: &[String]) -> Child {
         .arg(folder.join("exec"))
         .args(["--bridge", bridge])
         .args(extra)
+        .env(FAMILY, folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second descriptor"))
         .stderr(log)

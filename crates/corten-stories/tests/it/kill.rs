@@ -1,106 +1,13 @@
 //! Nothing lost: daemon and keeper are killed at random while containers start, log, exec, stop and are removed.
 
 use crate::daemon;
-use corten_testing::daemon::ScratchDaemon;
-use std::collections::BTreeSet;
-use std::process::Command;
+use crate::leftovers::{self, Leftovers};
+use corten_testing::daemon::{Said, ScratchDaemon};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a daemon may leave on the machine, by name.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Leftovers {
-    mounts: BTreeSet<String>,
-    /// Interfaces on the bridge: as many as are kept ready.
-    bridge_ports: usize,
-    /// Pinned network namespaces: as many as are kept ready.
-    namespaces: usize,
-    cgroups: BTreeSet<String>,
-    map_elements: BTreeSet<String>,
-    /// Sockets that shims listen on.
-    shims: BTreeSet<String>,
-    folders: BTreeSet<String>,
-}
-
-impl Leftovers {
-    /// Looks with the kernel's eyes; what the daemon keeps ready (pooled namespaces) is not counted.
-    pub(crate) fn of(daemon: &ScratchDaemon) -> Self {
-        let root = daemon.folder().display().to_string();
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut cgroups = BTreeSet::new();
-        let mut folders_to_see = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
-        while let Some(folder) = folders_to_see.pop() {
-            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-                if entry.path().is_dir() && !entry.path().is_symlink() {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    if corten_std::id::is_full(&name) && entry.path().display().to_string().contains("corten")
-                    {
-                        cgroups.insert(entry.path().display().to_string());
-                    }
-                    folders_to_see.push(entry.path());
-                }
-            }
-        }
-        let table = format!("corten-{}", daemon.bridge());
-        let rules = Command::new("nft")
-            .args(["list", "table", "inet", &table])
-            .output()
-            .map(|output| output.stdout)
-            .unwrap_or_default();
-        let list = |path: std::path::PathBuf| -> Vec<String> {
-            std::fs::read_dir(path)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.path().display().to_string())
-                .collect()
-        };
-        let mut folders: BTreeSet<String> = list(daemon.data_root().join("containers")).into_iter().collect();
-        folders.extend(list(daemon.exec_root().join("containers")));
-        folders.extend(list(daemon.data_root().join("snapshots/active")));
-        folders.extend(list(daemon.data_root().join("volumes")));
-        folders.extend(list(daemon.data_root().join("tmp")));
-        let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
-        let ports = Command::new("ip").args(["-o", "link", "show", "master", daemon.bridge()]).output();
-        Self {
-            mounts: mounts
-                .lines()
-                .filter(|line| line.contains(&root) && !line.contains("/netns/"))
-                .map(str::to_owned)
-                .collect(),
-            bridge_ports: ports.map_or(0, |output| String::from_utf8_lossy(&output.stdout).lines().count()),
-            namespaces: list(daemon.exec_root().join("netns")).len(),
-            cgroups,
-            map_elements: String::from_utf8_lossy(&rules)
-                .lines()
-                .filter(|line| line.contains("18333"))
-                .map(str::to_owned)
-                .collect(),
-            shims: sockets
-                .lines()
-                .filter(|line| line.contains(&root) && line.contains("shim.sock"))
-                .map(str::to_owned)
-                .collect(),
-            folders,
-        }
-    }
-
-    /// Waits a little for background removals, then compares.
-    pub(crate) fn settle(daemon: &ScratchDaemon, before: &Self, when: &str) {
-        let start = Instant::now();
-        loop {
-            let now = Self::of(daemon);
-            if now == *before {
-                return;
-            }
-            assert!(
-                start.elapsed() < Duration::from_secs(10),
-                "left over {when}:\n{now:#?}\nbefore:\n{before:#?}\n{}",
-                daemon.log()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
+/// No command may take longer, however often the daemon is killed meanwhile: one that does hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A small generator of numbers that look random, so that a run can be repeated by its seed.
 struct Numbers(u64);
@@ -119,58 +26,191 @@ fn rounds() -> u64 {
     std::env::var("CORTEN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-fn kill(pid: u32) {
-    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Daemon,
+    Keeper,
+    /// Both, and then a daemon is started as the next client would do it.
+    Both,
+}
+
+impl Victim {
+    /// Kills; tells whether there was somebody to kill.
+    fn kill(self, daemon: &ScratchDaemon) -> bool {
+        let family = daemon.family();
+        let keeper = family.iter().find(|(_, name)| name == "corten-keeper").map(|(pid, _)| *pid);
+        let main = daemon.daemon();
+        let victims = match self {
+            Self::Daemon => vec![main],
+            Self::Keeper => vec![keeper],
+            Self::Both => vec![keeper, main],
+        };
+        if victims.contains(&None) {
+            return false;
+        }
+        victims.into_iter().flatten().for_each(|pid| daemon.kill(pid));
+        if self == Self::Both {
+            daemon.start_again();
+        }
+        true
     }
 }
 
-/// Kills the daemon `kills` times while workers use it; gives how many commands were refused.
-fn storm(daemon: &ScratchDaemon, kills: u64, seed: u64) -> Vec<String> {
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
+/// One client of the storm, and what it saw that must not be.
+struct Worker<'a> {
+    daemon: &'a ScratchDaemon,
+    number: u32,
+    /// Nobody may listen for a moment.
+    may_be_refused: bool,
+    /// How many answers there were that a kill did not cut short.
+    good: u32,
+    wrong: Vec<String>,
+}
+
+impl Worker<'_> {
+    fn ask(&mut self, arguments: &[&str]) -> Said {
+        let Some(said) = self.daemon.within(PATIENCE, arguments) else {
+            self.wrong.push(format!("{arguments:?} hangs"));
+            return Said { out: String::new(), err: String::new(), code: 255 };
+        };
+        let refused = ["refused", "Cannot connect"].iter().any(|text| said.err.contains(text));
+        if refused && !self.may_be_refused {
+            self.wrong.push(format!("{arguments:?} was refused: {said:?}"));
+        }
+        if said.code != 0 && said.err.is_empty() && !said.out.is_empty() && said.code > 9 {
+            self.wrong.push(format!("{arguments:?} failed without a word: {said:?}"));
+        }
+        said
+    }
+
+    /// Asks until no kill cuts it short.
+    fn ask_until(&mut self, arguments: &[&str], good: impl Fn(&Said) -> bool) -> Option<Said> {
+        for _ in 0..20 {
+            let said = self.ask(arguments);
+            if good(&said) {
+                return Some(said);
+            }
+        }
+        let said = self.ask(arguments);
+        self.wrong.push(format!("{arguments:?} never succeeds: {said:?}"));
+        None
+    }
+
+    /// A program's code comes with all of its output, or the command says that it was cut short (125).
+    fn check(&mut self, what: &str, said: &Said, code: i32, out: &str) {
+        if said.code == code {
+            self.good += 1;
+            if said.out != out {
+                self.wrong.push(format!("{what} lost output: {said:?}"));
+            }
+        } else if !(said.code != 0 && !said.err.is_empty()) || said.err.contains("exit code is not known") {
+            self.wrong.push(format!("{what} lost its exit code: {said:?}"));
+        }
+    }
+
+    fn round(&mut self, round: u32) {
+        let name = format!("w{}r{round}", self.number);
+        self.ask(&["version", "-f", "{{.Server.Version}}"]);
+        let ran = self.ask(&["run", "-d", "--name", &name, "busybox", "sh", "-c", "echo one; echo two; exit 5"]);
+        if ran.code == 0 {
+            if let Some(said) = self.ask_until(&["wait", &name], |said| said.code == 0)
+                && said.out != "5\n"
+            {
+                self.wrong.push(format!("{name} lost its exit code: {said:?}"));
+            }
+            if let Some(said) = self.ask_until(&["logs", &name], |said| said.code == 0)
+                && said.out != "one\ntwo\n"
+            {
+                self.wrong.push(format!("{name} lost log lines: {said:?}"));
+            }
+        }
+        let said = self.ask(&["exec", "steady", "sh", "-c", "echo inside; exit 3"]);
+        self.check("an exec", &said, 3, "inside\n");
+        self.ask_until(&["rm", "-f", &name], |said| said.code == 0 || said.err.contains("No such container"));
+        let said = self.ask(&["run", "--rm", "busybox", "sh", "-c", "echo out; exit 7"]);
+        self.check("a run", &said, 7, "out\n");
+    }
+}
+
+/// Kills `kills` times while workers use the daemon; gives what went wrong.
+fn storm(daemon: &ScratchDaemon, victim: Victim, kills: u64, pause: Duration, seed: u64) {
+    let stop = AtomicBool::new(false);
+    let (good, wrong) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..3)
-            .map(|worker| {
+            .map(|number| {
                 let stop = &stop;
                 scope.spawn(move || {
-                    let mut wrong = Vec::new();
+                    let may_be_refused = victim == Victim::Both;
+                    let mut worker = Worker { daemon, number, may_be_refused, good: 0, wrong: Vec::new() };
                     let mut round = 0;
-                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    while !stop.load(Ordering::Relaxed) && worker.wrong.is_empty() {
                         round += 1;
-                        let name = format!("w{worker}r{round}");
-                        let said = daemon.corten(&["version", "-f", "{{.Server.Version}}"]);
-                        if said.code != 0 && said.err.contains("refused") {
-                            wrong.push(format!("refused: {said:?}"));
-                        }
-                        // Any of these may be cut short by the kill; what counts is what is true afterwards.
-                        daemon.corten(&[
-                            "run",
-                            "-d",
-                            "--name",
-                            &name,
-                            "busybox",
-                            "sh",
-                            "-c",
-                            "echo one; echo two; exit 5",
-                        ]);
-                        daemon.corten(&["exec", "steady", "true"]);
-                        daemon.corten(&["rm", "-f", &name]);
-                        daemon.corten(&["run", "--rm", "busybox", "true"]);
+                        worker.round(round);
                     }
-                    wrong
+                    (worker.good, worker.wrong)
                 })
             })
             .collect();
         let mut numbers = Numbers(seed);
-        for _ in 0..kills {
-            std::thread::sleep(Duration::from_millis(20 + numbers.below(120)));
-            if let Some(pid) = daemon.daemon() {
-                kill(pid);
-            }
+        let (mut killed, start) = (0, Instant::now());
+        while killed < kills && start.elapsed() < Duration::from_secs(100 * rounds()) {
+            let random = Duration::from_millis(20 + numbers.below(120));
+            std::thread::sleep(pause + random);
+            killed += u64::from(victim.kill(daemon));
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        workers.into_iter().flat_map(|worker| worker.join().expect("a worker")).collect()
-    })
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(killed, kills, "there was somebody to kill each time");
+        let all = workers.into_iter().map(|worker| worker.join().expect("a worker"));
+        all.fold((0, Vec::new()), |(good, mut wrong), (more, said)| {
+            wrong.extend(said);
+            (good + more, wrong)
+        })
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", daemon.log());
+    eprintln!("{victim:?}: {kills} kills, {good} commands with their code and output meanwhile");
+}
+
+/// A container that counts, and what is looked for when the storm is over.
+struct Steady<'a> {
+    daemon: &'a ScratchDaemon,
+    before: Leftovers,
+    pid: String,
+}
+
+impl<'a> Steady<'a> {
+    fn start(daemon: &'a ScratchDaemon) -> Self {
+        // The pools fill after the first start.
+        daemon.ok(&["run", "--rm", "busybox", "true"]);
+        let before = Leftovers::at_rest(daemon);
+        let count = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done";
+        daemon.ok(&["run", "-d", "--name", "steady", "-p", "127.0.0.1::80", "busybox", "sh", "-c", count]);
+        let pid = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "steady"]);
+        Self { daemon, before, pid }
+    }
+
+    /// It still runs and is known.
+    fn check(&self) {
+        let state = self.daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]);
+        assert_eq!(state, format!("{} true", self.pid));
+    }
+
+    /// All of the above: lives, lost nothing, leaves nothing.
+    fn end(self) {
+        self.check();
+        let daemon = self.daemon;
+        daemon.ok(&["stop", "-t", "0", "steady"]);
+        let log = daemon.ok(&["logs", "steady"]);
+        let numbers: Vec<u64> = log.lines().map(|line| line.parse().expect("a whole line")).collect();
+        let in_order = numbers.iter().zip(1..).all(|(found, wanted)| *found == wanted);
+        assert!(numbers.len() > 100 && in_order, "every line once, in order");
+        remove_all(daemon);
+        // No name stays taken.
+        for name in ["steady", "w0r1", "w1r1", "w2r1", "w0r2", "w1r2", "w2r2"] {
+            daemon.ok(&["run", "--rm", "--name", name, "busybox", "true"]);
+        }
+        Leftovers::settle(daemon, &self.before, "after the kills");
+    }
 }
 
 fn remove_all(daemon: &ScratchDaemon) {
@@ -190,35 +230,27 @@ fn remove_all(daemon: &ScratchDaemon) {
 #[test]
 fn a_killed_daemon_loses_nothing() {
     let Some(daemon) = daemon("kill") else { return };
-    let before = Leftovers::of(&daemon);
-    daemon.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "steady",
-        "busybox",
-        "sh",
-        "-c",
-        "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done",
-    ]);
-    let pid = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "steady"]);
-    let refused = storm(&daemon, 100 * rounds(), 0x9e37_79b9_7f4a_7c15);
-    assert!(refused.is_empty(), "{refused:?}");
-    assert_eq!(
-        daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]),
-        format!("{pid} true")
-    );
-    daemon.ok(&["stop", "-t", "0", "steady"]);
-    let log = daemon.ok(&["logs", "steady"]);
-    let numbers: Vec<u64> = log.lines().map(|line| line.parse().expect("a whole line")).collect();
-    assert!(
-        numbers.len() > 100 && numbers.iter().zip(1..).all(|(found, wanted)| *found == wanted),
-        "every line once, in order"
-    );
-    remove_all(&daemon);
-    // No name stays taken.
-    daemon.ok(&["run", "--rm", "--name", "steady", "busybox", "true"]);
-    Leftovers::settle(&daemon, &before, "after the daemon's kills");
+    let steady = Steady::start(&daemon);
+    storm(&daemon, Victim::Daemon, 100 * rounds(), Duration::ZERO, 0x9e37_79b9_7f4a_7c15);
+    // Slower, so that most commands come to their end.
+    storm(&daemon, Victim::Daemon, 10 * rounds(), Duration::from_millis(700), 0x1234_5678_9abc_def1);
+    steady.end();
+}
+
+#[test]
+fn a_killed_keeper_is_replaced() {
+    let Some(daemon) = daemon("keeper") else { return };
+    let steady = Steady::start(&daemon);
+    storm(&daemon, Victim::Keeper, 20 * rounds(), Duration::from_millis(300), 0x0dd0_5678_9abc_def1);
+    steady.end();
+}
+
+#[test]
+fn what_outlives_both_is_found_again() {
+    let Some(daemon) = daemon("both") else { return };
+    let steady = Steady::start(&daemon);
+    storm(&daemon, Victim::Both, 20 * rounds(), Duration::from_millis(300), 0x0bad_5678_9abc_def1);
+    steady.end();
 }
 
 #[test]
@@ -226,43 +258,65 @@ fn exit_codes_survive_the_daemons_death() {
     let Some(daemon) = daemon("exits") else { return };
     for round in 0..10 {
         let name = format!("exit{round}");
-        daemon.ok(&[
-            "run",
-            "-d",
-            "--name",
-            &name,
-            "busybox",
-            "sh",
-            "-c",
-            &format!("sleep 0.2; echo end; exit {}", 40 + round),
-        ]);
-        kill(daemon.daemon().expect("a daemon"));
+        let script = format!("sleep 0.2; echo end; exit {}", 40 + round);
+        daemon.ok(&["run", "-d", "--name", &name, "busybox", "sh", "-c", &script]);
+        daemon.kill(daemon.daemon().expect("a daemon"));
         assert_eq!(daemon.ok(&["wait", &name]), (40 + round).to_string());
         assert_eq!(daemon.ok(&["logs", &name]), "end");
     }
 }
 
 #[test]
-fn a_killed_keeper_is_replaced() {
-    let Some(mut daemon) = daemon("keeper") else { return };
-    daemon.ok(&["run", "-d", "--name", "steady", "busybox", "sleep", "1000"]);
-    let pid = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "steady"]);
-    for _ in 0..20 * rounds() {
-        kill(daemon.keeper());
-        assert_eq!(daemon.ok(&["run", "--rm", "busybox", "echo", "works"]), "works");
+fn a_container_goes_with_its_shim() {
+    let Some(daemon) = daemon("orphan") else { return };
+    daemon.ok(&["run", "--rm", "busybox", "true"]);
+    let before = Leftovers::at_rest(&daemon);
+    for dead in [false, true] {
+        let known = daemon.family();
+        daemon.ok(&["run", "-d", "--name", "orphan", "busybox", "sleep", "1000"]);
+        let pid = daemon.ok(&["inspect", "-f", "{{.State.Pid}}", "orphan"]);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let shim = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent").trim();
+        let shim: u32 = shim.parse().expect("a number");
+        assert!(daemon.family().iter().any(|(pid, _)| *pid == shim), "{shim} in {known:?}");
+        daemon.kill(shim);
+        if dead {
+            // Nobody sees the shim's end.
+            daemon.kill(daemon.daemon().expect("a daemon"));
+        }
+        assert_eq!(daemon.ok(&["wait", "orphan"]), "137", "the daemon killed too: {dead}");
+        // Whether the machine's first process has taken note of its death yet is not ours.
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let gone = state.is_empty() || state.contains(") Z ") || state.contains(") X ");
+        assert!(gone, "its process does not go on alone; the daemon killed too: {dead}; {state}");
+        daemon.ok(&["rm", "orphan"]);
+        Leftovers::settle(&daemon, &before, "after a shim was killed");
     }
-    assert_eq!(
-        daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]),
-        format!("{pid} true")
-    );
-    for _ in 0..20 * rounds() {
-        kill(daemon.keeper());
-        daemon.daemon().into_iter().for_each(kill);
-        daemon.start_again();
-        assert_eq!(
-            daemon.ok(&["inspect", "-f", "{{.State.Pid}} {{.State.Running}}", "steady"]),
-            format!("{pid} true")
-        );
-        assert_eq!(daemon.ok(&["run", "--rm", "busybox", "echo", "works"]), "works");
+}
+
+#[test]
+fn a_published_port_stays_taken_while_no_daemon_lives() {
+    let Some(daemon) = daemon("held") else { return };
+    daemon.ok(&["run", "-d", "--name", "web", "-p", "127.0.0.1:18334:80", "busybox", "sleep", "1000"]);
+    for _ in 0..10 {
+        daemon.kill(daemon.daemon().expect("a daemon"));
+        for _ in 0..50 {
+            let bound = std::net::TcpListener::bind("127.0.0.1:18334");
+            assert!(bound.is_err(), "the keeper holds the port");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        daemon.ok(&["version"]);
     }
+    daemon.ok(&["rm", "-f", "web"]);
+    assert!(std::net::TcpListener::bind("127.0.0.1:18334").is_ok(), "it is free with its container's end");
+}
+
+#[test]
+fn a_daemon_that_ended_in_order_leaves_nothing() {
+    let Some(daemon) = daemon("end") else { return };
+    daemon.ok(&["run", "-d", "--name", "one", "-p", "127.0.0.1::80", "busybox", "sleep", "1000"]);
+    daemon.ok(&["run", "--rm", "busybox", "true"]);
+    let (folder, bridge) = (daemon.folder().to_owned(), daemon.bridge().to_owned());
+    drop(daemon);
+    assert_eq!(leftovers::of_the_gone(&folder, &bridge), Vec::<String>::new());
 }

@@ -134,7 +134,7 @@ fn files_are_copied_both_ways() {
 
 #[test]
 fn everything_is_found_again_after_a_restart_of_the_daemon() {
-    let Some(mut daemon) = daemon("restart") else { return };
+    let Some(daemon) = daemon("restart") else { return };
     let id = daemon.ok(&[
         "run",
         "-d",

@@ -6,6 +6,7 @@ mod errors;
 mod failpoints;
 mod images;
 mod kill;
+mod leftovers;
 mod lifecycle;
 mod network;
 mod run;
