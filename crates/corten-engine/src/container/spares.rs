@@ -37,7 +37,7 @@ const FIRST: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long no spares are made after that failed.
-const AFTER_FAILURE: Duration = Duration::from_secs(60);
+const AFTER_FAILURE: Duration = Duration::from_mins(1);
 
 /// A shim in its cgroup.
 #[derive(Debug)]
