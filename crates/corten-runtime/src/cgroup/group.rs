@@ -203,6 +203,8 @@ impl Cgroup {
     pub fn kill_all(&self) -> Result<()> {
         if let Some(folder) = &self.unified
             && write_file(&folder.join("cgroup.kill"), "1").is_ok()
+            // Where there are both, a seat is in those of version 1 only.
+            && self.legacy.is_empty()
         {
             return Ok(());
         }
