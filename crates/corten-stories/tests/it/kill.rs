@@ -3,6 +3,7 @@
 use crate::daemon;
 use crate::leftovers::{self, Leftovers};
 use corten_testing::daemon::{Said, ScratchDaemon};
+use rustix::process::{Pid, Signal, kill_process};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,12 +50,33 @@ impl Victim {
         if victims.contains(&None) {
             return false;
         }
-        victims.into_iter().flatten().for_each(|pid| daemon.kill(pid));
+        let victims: Vec<u32> = victims.into_iter().flatten().collect();
         if self == Self::Both {
+            // Together: neither sees the other's end.
+            victims.iter().for_each(|pid| send(*pid, Signal::STOP));
+        }
+        victims.iter().for_each(|pid| daemon.kill(*pid));
+        if self == Self::Both {
+            let start = Instant::now();
+            while victims.iter().any(|pid| is_alive(*pid)) && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             daemon.start_again();
         }
         true
     }
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Whether it has not ended; one that only waits to be reaped has.
+fn is_alive(pid: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !(state.is_empty() || state.contains(") Z ") || state.contains(") X "))
 }
 
 /// One client of the storm, and what it saw that must not be.
@@ -286,9 +308,8 @@ fn a_container_goes_with_its_shim() {
         }
         assert_eq!(daemon.ok(&["wait", "orphan"]), "137", "the daemon killed too: {dead}");
         // Whether the machine's first process has taken note of its death yet is not ours.
-        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let gone = state.is_empty() || state.contains(") Z ") || state.contains(") X ");
-        assert!(gone, "its process does not go on alone; the daemon killed too: {dead}; {state}");
+        let alone = is_alive(pid.parse().expect("a number"));
+        assert!(!alone, "its process does not go on alone; the daemon killed too: {dead}");
         daemon.ok(&["rm", "orphan"]);
         Leftovers::settle(&daemon, &before, "after a shim was killed");
     }

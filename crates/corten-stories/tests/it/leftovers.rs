@@ -92,6 +92,9 @@ impl Leftovers {
             }
             before = now;
         }
+        // Exit codes that will be forgotten.
+        let exits = daemon.exec_root().join("exits");
+        before.folders.retain(|folder| !Path::new(folder).starts_with(&exits));
         before
     }
 
