@@ -10,9 +10,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// Docker's own socket, taken too where nothing else answers there.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+/// How often a socket that somebody listens on is tried before that is taken to stay so.
+const LISTEN_TRIES: u32 = 15;
 
 /// Becomes the keeper; returns only where it cannot.
 pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<Infallible, String> {
@@ -69,7 +73,17 @@ fn unix(path: &Path, group: Option<u32>) -> Result<OwnedFd, String> {
     if let Some(folder) = path.parent() {
         file::create_dir_all(folder).map_err(|error| corten_std::chain(&error))?;
     }
-    listen_unix(path, group).map_err(|error| match error.kind() {
+    // A daemon that was killed just now, or a shim that it forked last, lets go of the socket a moment later.
+    let mut listening = listen_unix(path, group);
+    for _ in 0..LISTEN_TRIES {
+        match &listening {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            _ => break,
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        listening = listen_unix(path, group);
+    }
+    listening.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "another daemon listens on {}: end it, or name another -H and --exec-root",
             path.display()

@@ -39,8 +39,8 @@ enum Victim {
 impl Victim {
     /// Kills; tells whether there was somebody to kill.
     fn kill(self, daemon: &ScratchDaemon) -> bool {
-        let family = daemon.family();
-        let keeper = family.iter().find(|(_, name)| name == "corten-keeper").map(|(pid, _)| *pid);
+        // A shim that was forked just now still has the keeper's name.
+        let keeper = Some(daemon.keeper()).filter(|pid| is_alive(*pid));
         let main = daemon.daemon();
         let victims = match self {
             Self::Daemon => vec![main],
@@ -108,11 +108,13 @@ impl Worker<'_> {
 
     /// Asks until no kill cuts it short.
     fn ask_until(&mut self, arguments: &[&str], good: impl Fn(&Said) -> bool) -> Option<Said> {
-        for _ in 0..20 {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
             let said = self.ask(arguments);
             if good(&said) {
                 return Some(said);
             }
+            std::thread::sleep(Duration::from_millis(10));
         }
         let said = self.ask(arguments);
         self.wrong.push(format!("{arguments:?} never succeeds: {said:?}"));
