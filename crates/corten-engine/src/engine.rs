@@ -14,6 +14,9 @@ use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+/// How often it is looked whether the cgroups of removed containers are gone, at an orderly end.
+const CLOSE_TRIES: u32 = 50;
+
 /// Forks the process that stays beside one container. The daemon supplies it (the keeper forks); the engine does not
 /// know who does.
 pub trait ShimSpawner: Send + Sync + 'static {
@@ -141,6 +144,14 @@ impl Engine {
         let inner = Arc::clone(&self.inner);
         let closed = crate::volume::blocking(move || {
             inner.spares.close();
+            // Cgroups of removed containers go in the background; those of containers that run stay.
+            for _ in 0..CLOSE_TRIES {
+                let runs = |id: &String| inner.containers.all().iter().any(|handle| handle.id == *id);
+                if inner.cgroups.list().iter().all(runs) {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
             inner.cgroups.remove_unused();
             Ok(())
         });
