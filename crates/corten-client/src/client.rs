@@ -163,8 +163,7 @@ impl Client {
         all.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         all.extend_from_slice(headers);
         // What changes nothing may be asked again: a daemon that is started anew answers the second time.
-        let mut again =
-            if self.target.own && matches!((method, &body), ("GET" | "HEAD", Body::Empty)) { 3 } else { 0 };
+        let mut again = if matches!((method, &body), ("GET" | "HEAD", Body::Empty)) { 3 } else { 0 };
         if again == 0 {
             let request = Request { method, target, headers: &all, body };
             return self.connection()?.send(request).map_err(ClientError::Transport);
