@@ -138,7 +138,10 @@ mod tests {
                         return Ok(reply::json(201, &document));
                     }
                     _ => {
-                        return Ok(reply::json(200, &format!("{operation:?} {} {}", call.version, call.name)));
+                        return Ok(reply::json(
+                            200,
+                            &format!("{operation:?} {} {}", call.version, call.name),
+                        ));
                     }
                 };
                 Err(ApiError::new(class, "why"))
