@@ -69,13 +69,17 @@ pub(crate) struct Scratch {
     corten: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) keeper: Option<Child>,
+    /// Interface of its default bridge; two daemons must not share one.
+    bridge: String,
 }
 
 impl Scratch {
     pub(crate) fn new(corten: &Path, name: &str) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("corten-bench-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        Ok(Self { corten: corten.to_owned(), folder, keeper: None })
+        let bridge = format!("ctb{}{}", std::process::id() % 100_000, name.get(..3).unwrap_or(name));
+        let bridge = if name.ends_with("500") { format!("{bridge}5") } else { bridge };
+        Ok(Self { corten: corten.to_owned(), folder, keeper: None, bridge })
     }
 
     fn socket(&self) -> PathBuf {
@@ -99,7 +103,7 @@ impl Scratch {
             .arg(self.folder.join("data"))
             .arg("--exec-root")
             .arg(self.folder.join("exec"))
-            .args(["--bridge", &format!("ctb{}", std::process::id() % 100_000)])
+            .args(["--bridge", &self.bridge])
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(|error| error.to_string())?)
             .stderr(log)
