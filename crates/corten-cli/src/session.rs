@@ -307,7 +307,11 @@ impl Ending {
     /// Between attaching and starting: a daemon that has died meanwhile took the connection with it, and the output
     /// would go nowhere.
     pub(crate) fn check_attached(&self, raw: &Raw) -> Result<()> {
-        if is_gone(raw) { Err(self.lost("the daemon was restarted before container", "was started")) } else { Ok(()) }
+        if is_gone(raw) {
+            Err(self.lost("the daemon was restarted before container", "was started"))
+        } else {
+            Ok(())
+        }
     }
 
     /// After the start: the daemon that had the connection may have died, and the next one have done the start. A
@@ -315,7 +319,9 @@ impl Ending {
     pub(crate) fn check_started(&self, raw: &Raw) -> Result<()> {
         let wait_broke = self.socket().is_some_and(is_gone);
         if wait_broke && is_gone(raw) {
-            return Err(self.lost("the daemon was restarted while container", "was started: its output is not known"));
+            return Err(
+                self.lost("the daemon was restarted while container", "was started: its output is not known")
+            );
         }
         Ok(())
     }

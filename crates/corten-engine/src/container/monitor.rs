@@ -105,7 +105,12 @@ impl Owner {
             if let Err(error) = killed {
                 tracing::warn!(container = self.record.id, %error, "cannot end a container whose shim is gone");
             }
-            protocol::Exit { code: KILLED_EXIT, signal: Some(signal::KILL), oom_killed: false, at: Timestamp::now() }
+            protocol::Exit {
+                code: KILLED_EXIT,
+                signal: Some(signal::KILL),
+                oom_killed: false,
+                at: Timestamp::now(),
+            }
         };
         self.ended(exit).await
     }
@@ -188,10 +193,7 @@ fn remove_cgroup_later(engine: &Arc<EngineInner>, record: &Arc<Record>) {
 fn disconnect(engine: &EngineInner, record: &Record, sandbox: &str) -> Result<()> {
     let mut failures = Vec::new();
     if !sandbox.is_empty() && owns_sandbox(record) {
-        keep(
-            &mut failures,
-            remove_sandbox(engine, sandbox),
-        );
+        keep(&mut failures, remove_sandbox(engine, sandbox));
     }
     keep(&mut failures, clear_run_folder(engine, record));
     all_told(failures)

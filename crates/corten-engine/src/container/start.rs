@@ -151,9 +151,7 @@ fn fork(
     let (network, namespace, addresses) = connect(engine, record, others.network.as_deref())?;
     if owns_sandbox(record) {
         let sandbox = network.sandbox_id.clone();
-        undo.push("network", move || {
-            remove_sandbox(engine, &sandbox)
-        });
+        undo.push("network", move || remove_sandbox(engine, &sandbox));
     }
     points.check("start.network")?;
     let network = publish(engine, record, network)?;

@@ -140,7 +140,8 @@ impl Worker<'_> {
     fn round(&mut self, round: u32) {
         let name = format!("w{}r{round}", self.number);
         self.ask(&["version", "-f", "{{.Server.Version}}"]);
-        let ran = self.ask(&["run", "-d", "--name", &name, "busybox", "sh", "-c", "echo one; echo two; exit 5"]);
+        let ran =
+            self.ask(&["run", "-d", "--name", &name, "busybox", "sh", "-c", "echo one; echo two; exit 5"]);
         if ran.code == 0 {
             if let Some(said) = self.ask_until(&["wait", &name], |said| said.code == 0)
                 && said.out != "5\n"

@@ -11,7 +11,8 @@ fn the_mounted_socket_outlives_the_daemon() {
     let script = "while :; do corten version -f '{{.Server.Version}}' || echo refused; sleep 0.02; done";
     let host = "DOCKER_HOST=unix:///var/run/docker.sock";
     daemon.ok(&[
-        "run", "-d", "--name", "inside", "-v", &socket, "-v", &program, "-e", host, "busybox", "sh", "-c", script,
+        "run", "-d", "--name", "inside", "-v", &socket, "-v", &program, "-e", host, "busybox", "sh", "-c",
+        script,
     ]);
     let answers = || daemon.ok(&["logs", "inside"]).lines().count();
     let mut before = answers();
