@@ -48,13 +48,22 @@ impl Cgroup {
         }
     }
 
-    /// How many seats wait inside: processes of ours that count for version 1, but are not the container's.
-    fn seats(&self) -> u64 {
+    /// Seats that wait inside: processes of ours that count for version 1, but are not the container's.
+    fn seats(&self) -> Vec<i32> {
         self.legacy
             .iter()
             .find(|(hierarchy, _)| hierarchy.has("pids"))
             .and_then(|(_, folder)| fs::read_to_string(folder.join("cgroup.procs")).ok())
-            .map_or(0, |text| text.lines().filter(|pid| is_seat(pid)).count() as u64)
+            .map(|text| text.lines().filter(|pid| is_seat(pid)).filter_map(|pid| pid.parse().ok()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Ends the seats; what is launched through one from now on joins the cgroup by itself.
+    fn end_seats(&self) {
+        for pid in self.seats() {
+            // One that has just gone is as good.
+            let _ = corten_sys::process::kill(pid, rustix::process::Signal::KILL.as_raw());
+        }
     }
 
     /// Opens what a [`crate::Seat`] needs to join.
@@ -113,11 +122,24 @@ impl Cgroup {
 
     /// Sets limits, also of a running container. What the document does not name stays.
     pub fn update(&self, limits: &Limits) -> Result<()> {
+        if limits.pids.as_ref().is_some_and(|pids| pids.limit > 0) {
+            // A seat would take one of the container's processes, or show in a limit that is one higher.
+            self.end_seats();
+        }
+        self.set(limits)
+    }
+
+    /// Sets the first limits of a container that a seat is about to make: the seat is not the container's.
+    pub(super) fn set_beside_seats(&self, limits: &Limits) -> Result<()> {
         let mut limits = limits.clone();
         if let Some(pids) = limits.pids.as_mut().filter(|pids| pids.limit > 0) {
-            pids.limit += self.seats() as i64;
+            pids.limit += self.seats().len() as i64;
         }
-        let writes = if self.legacy.is_empty() { limits::unified(&limits) } else { limits::legacy(&limits) };
+        self.set(&limits)
+    }
+
+    fn set(&self, limits: &Limits) -> Result<()> {
+        let writes = if self.legacy.is_empty() { limits::unified(limits) } else { limits::legacy(limits) };
         let mut memory_waits = None;
         for write in &writes {
             match self.write(write) {
@@ -307,7 +329,7 @@ impl Cgroup {
         };
         let mut found = Stats { pids: stats::number(&read("pids", "pids.current")), ..Stats::default() };
         let limit = stats::number(&read("pids", "pids.max"));
-        let seats = self.seats();
+        let seats = self.seats().len() as u64;
         found.pids_limit = if limit == u64::MAX { 0 } else { limit.saturating_sub(seats) };
         found.pids = found.pids.saturating_sub(seats);
         found.memory_details = stats::table(&read("memory", "memory.stat"));

@@ -117,7 +117,7 @@ impl Manager {
         let cgroup = self.open(id)?;
         let adopted = spare
             .rename(&cgroup)
-            .and_then(|()| cgroup.update(limits))
+            .and_then(|()| cgroup.set_beside_seats(limits))
             .and_then(|()| cgroup.set_devices(limits));
         if let Err(error) = adopted {
             for one in [&spare, &cgroup] {
