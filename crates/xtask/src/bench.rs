@@ -16,9 +16,6 @@ use std::time::{Duration, Instant};
 /// Any failure ends the bench with one line.
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
-/// Between two timed commands: longer than either engine's work behind an answer.
-const PAUSE: Duration = Duration::from_millis(200);
-
 /// What to measure and with what.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -168,10 +165,7 @@ impl Bench<'_> {
         let engine = self.scratch.engine();
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for run in 0..=self.settings.runs {
-            // What one engine still cleans up is not to be on the other's bill.
-            std::thread::sleep(PAUSE);
             let own = engine.time(&words)?;
-            std::thread::sleep(PAUSE);
             let foreign = self.other.as_ref().map(|other| other.time(&words)).transpose()?;
             // The first run of each is a warm-up.
             if run > 0 {
