@@ -278,11 +278,12 @@ pub fn overlay(overlay: &OverlayMount<'_>) -> Result<OwnedFd> {
         Ok(context) => create(context.as_fd(), "overlay", attributes)
             .map_err(|error| MountError { subject: subject(overlay), ..error }),
         Err(Unsupported::Other(error)) => Err(error),
+        Err(Unsupported::Calls) => layers.mount_classic(overlay),
         Err(Unsupported::Way) => match layers.configure(overlay, LayersBy::AppendedString) {
             Ok(context) => create(context.as_fd(), "overlay", attributes)
                 .map_err(|error| MountError { subject: subject(overlay), ..error }),
             Err(Unsupported::Other(error)) => Err(error),
-            Err(Unsupported::Way) => layers.mount_classic(overlay),
+            Err(Unsupported::Way | Unsupported::Calls) => layers.mount_classic(overlay),
         },
     }
 }
@@ -301,6 +302,8 @@ enum LayersBy {
 enum Unsupported {
     /// The kernel does not know this way of giving layers.
     Way,
+    /// Its overlayfs is behind the old mount calls only (before 6.5): such a context takes no descriptors (EOPNOTSUPP).
+    Calls,
     Other(MountError),
 }
 
@@ -347,6 +350,7 @@ impl Layers {
                 Ok(()) => {}
                 // An unknown key or kind of value; a layer that is no folder would be ENOTDIR and so on.
                 Err(Errno::INVAL) if number == 0 => return Err(Unsupported::Way),
+                Err(Errno::OPNOTSUPP) if number == 0 => return Err(Unsupported::Calls),
                 Err(error) => return Err(refused(&overlay.lowers[number].display().to_string(), error)),
             }
         }
