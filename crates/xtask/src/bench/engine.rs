@@ -139,6 +139,10 @@ impl Drop for Scratch {
             }
         }
         self.stop();
+        // An orderly end keeps bridge and rules for the next start; there is none here.
+        let _ = Command::new("ip").args(["link", "del", &self.bridge]).stderr(Stdio::null()).status();
+        let table = format!("corten-{}", self.bridge);
+        let _ = Command::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
