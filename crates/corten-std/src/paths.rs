@@ -7,12 +7,13 @@
 //! ├── blobs/sha256/DIGEST                   content
 //! ├── snapshots/…                           layer folders and writable layers
 //! ├── tmp/…                                 swept when the store opens
-//! ├── containers/ID/                        ID-json.log, hosts, hostname, resolv.conf
+//! ├── containers/ID/                        state.json, ID-json.log, hosts, hostname, resolv.conf
 //! └── volumes/NAME/_data
 //! EXEC_ROOT (/run/corten)                   survives kills, not a reboot
 //! ├── corten.sock, corten.pid, daemon.log
 //! ├── keeper.lock, start.lock
-//! ├── containers/ID/                        container.json (--rm), state.json, shim.sock, exit.json
+//! ├── containers/ID/                        container.json (--rm), shim.sock, exit.json
+//! ├── exits/                                exit codes of removed containers, for some seconds
 //! └── netns/ID, sandboxes/ID.json
 //! ```
 
@@ -94,7 +95,7 @@ impl Paths {
         self.exec_root.join("containers")
     }
 
-    /// One container's running state: state.json, shim.sock, exit.json.
+    /// One container's running state: container.json (--rm), shim.sock, exit.json.
     pub fn running_container(&self, id: &str) -> PathBuf {
         self.running().join(id)
     }
