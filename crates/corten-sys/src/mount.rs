@@ -228,6 +228,11 @@ fn open_path(path: &Path) -> Result<OwnedFd> {
 /// it.
 pub fn enter_root(root: BorrowedFd<'_>) -> Result<()> {
     let step = |operation| move |error: Errno| MountError::new(operation, "/", error);
+    // A tree that was copied from a shared mount is shared too, and such a one is refused as a root (pivot_root(2)).
+    let private =
+        AttributeChange { propagation: Some(Propagation::Private), ..AttributeChange::default() };
+    set_attributes(root, &private)
+        .map_err(|error| MountError::new("make private the new root at", "/", error))?;
     // The tree needs a place in the namespace before it can become its root. That place is the root folder
     // itself: stacked on top of it, so that no folder has to exist anywhere.
     rustix::mount::move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
@@ -348,8 +353,9 @@ impl Layers {
         for (number, layer) in self.lowers.iter().enumerate() {
             match give("lowerdir+", layer) {
                 Ok(()) => {}
-                // An unknown key or kind of value; a layer that is no folder would be ENOTDIR and so on.
-                Err(Errno::INVAL) if number == 0 => return Err(Unsupported::Way),
+                // An unknown key or kind of value; a layer that is no folder would be ENOTDIR and so on. Linux 6.12
+                // takes no descriptor that is opened as a path only.
+                Err(Errno::INVAL | Errno::BADF) if number == 0 => return Err(Unsupported::Way),
                 Err(Errno::OPNOTSUPP) if number == 0 => return Err(Unsupported::Calls),
                 Err(error) => return Err(refused(&overlay.lowers[number].display().to_string(), error)),
             }
