@@ -229,8 +229,7 @@ fn open_path(path: &Path) -> Result<OwnedFd> {
 pub fn enter_root(root: BorrowedFd<'_>) -> Result<()> {
     let step = |operation| move |error: Errno| MountError::new(operation, "/", error);
     // A tree that was copied from a shared mount is shared too, and such a one is refused as a root (pivot_root(2)).
-    let private =
-        AttributeChange { propagation: Some(Propagation::Private), ..AttributeChange::default() };
+    let private = AttributeChange { propagation: Some(Propagation::Private), ..AttributeChange::default() };
     set_attributes(root, &private)
         .map_err(|error| MountError::new("make private the new root at", "/", error))?;
     // The tree needs a place in the namespace before it can become its root. That place is the root folder
