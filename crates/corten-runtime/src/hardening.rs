@@ -10,10 +10,16 @@ use serde::{Deserialize, Serialize};
 pub enum HardeningStep {
     /// Every descriptor above standard error is closed before the exec looks for its program (CVE-2024-21626).
     NoHostDescriptors,
+    /// Our own program, where a container sees it, is a read-only mount of its file (CVE-2019-5736).
+    ReadOnlyProgram,
+    /// The container's root is ours before the first mount is made: the host's tree is out of sight, so that a
+    /// path which leads astray leads to nothing (CVE-2021-30465, CVE-2024-45310).
+    RootBeforeMounts,
     /// Paths inside the root are resolved so that links cannot lead out of it.
     ResolveInRoot,
-    /// `/proc` and `/sys` are mounted on plain folders only, and what is written below `/proc` goes to the
-    /// mount that we made (CVE-2019-16884, CVE-2025-52881).
+    /// `/proc` and `/sys` are mounted on plain folders only, nothing but a proc filesystem covers `/proc`, and
+    /// what is written below `/proc` – labels, kernel parameters – goes to the host's or to the mount that we made
+    /// (CVE-2019-16884, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642, CVE-2025-52881).
     CheckedProc,
     /// Masks are made of devices that we checked, on targets that were opened once (CVE-2025-31133).
     CheckedMasks,

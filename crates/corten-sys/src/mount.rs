@@ -227,7 +227,15 @@ fn open_path(path: &Path) -> Result<OwnedFd> {
 /// mounts, and goes to `/`. The namespace must be the process's own: old root and copies are gone for all in
 /// it.
 pub fn enter_root(root: BorrowedFd<'_>) -> Result<()> {
-    let step = |operation| move |error: Errno| MountError::new(operation, "/", error);
+    cover_root(root)?;
+    enter_covering_root(root)
+}
+
+/// The first half of [`enter_root`]: the tree lies over the root folder, and is not yet the root of anybody.
+///
+/// # Errors
+/// Names the step that failed.
+pub fn cover_root(root: BorrowedFd<'_>) -> Result<()> {
     // A tree that was copied from a shared mount is shared too, and such a one is refused as a root (pivot_root(2)).
     let private = AttributeChange { propagation: Some(Propagation::Private), ..AttributeChange::default() };
     set_attributes(root, &private)
@@ -235,7 +243,15 @@ pub fn enter_root(root: BorrowedFd<'_>) -> Result<()> {
     // The tree needs a place in the namespace before it can become its root. That place is the root folder
     // itself: stacked on top of it, so that no folder has to exist anywhere.
     rustix::mount::move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(step("attach the new root at"))?;
+        .map_err(|error| MountError::new("attach the new root at", "/", error))
+}
+
+/// The second half of [`enter_root`], for a tree that covers the root folder.
+///
+/// # Errors
+/// Names the step that failed.
+pub fn enter_covering_root(root: BorrowedFd<'_>) -> Result<()> {
+    let step = |operation| move |error: Errno| MountError::new(operation, "/", error);
     rustix::process::fchdir(root).map_err(step("go to the new root from"))?;
     // With both names "." the old root ends up stacked over the new one, and is then detached by that name.
     rustix::process::pivot_root(".", ".").map_err(step("pivot into the new root at"))?;

@@ -64,7 +64,11 @@ fn start_container(mut request: LaunchRequest, plan: Plan, report: &Report) -> R
     let mut spec = std::mem::take(&mut request.spec);
     let mut process = spec.process.take().ok_or_else(|| invalid("the document has no process"))?;
     identity::set_oom_score(&process)?;
-    identity::set_security_labels(&process)?;
+    let checked_proc = hardening.has(HardeningStep::CheckedProc);
+    if checked_proc {
+        // Now, while the `/proc` in sight is the host's: what the container has at that place may be anything.
+        identity::set_security_labels(&process)?;
+    }
     set_names(&spec, plan.new)?;
 
     // What we create gets the mode we ask for.
@@ -72,8 +76,11 @@ fn start_container(mut request: LaunchRequest, plan: Plan, report: &Report) -> R
     mount::set_namespace_propagation(mount::Propagation::Private)
         .map_err(|error| mount_error(Stage::Root, "/", &error))?;
     let mut trees = mounts::collect_trees(&spec, std::mem::take(&mut request.mount_trees))?;
-    mount::enter_root(request.root.as_fd()).map_err(|error| mount_error(Stage::Root, "/", &error))?;
-    let root = open_root()?;
+    let root_first = hardening.has(HardeningStep::RootBeforeMounts);
+    let enter = if root_first { mount::enter_root } else { mount::cover_root };
+    enter(request.root.as_fd()).map_err(|error| mount_error(Stage::Root, "/", &error))?;
+    let mut root =
+        if root_first { open_root()? } else { request.root.try_clone().at(Stage::Root, "keep the root")? };
     let linux = spec.linux.take().unwrap_or_default();
     let made = mounts::make_all(
         &mounts::Setting { root: root.as_fd(), linux: &linux, hardening: &hardening },
@@ -82,12 +89,19 @@ fn start_container(mut request: LaunchRequest, plan: Plan, report: &Report) -> R
         std::mem::take(&mut request.cgroup.trees),
         request.cgroup.unified.is_some(),
     )?;
+    if !root_first {
+        mount::enter_covering_root(root.as_fd()).map_err(|error| mount_error(Stage::Root, "/", &error))?;
+        root = open_root()?;
+    }
+    if !checked_proc {
+        identity::set_security_labels(&process)?;
+    }
     let cwd = process.cwd.clone();
     target::create_directories(root.as_fd(), cwd.as_ref())
         .at(Stage::Execute, format_args!("mkdir {cwd}"))
         .map_err(working_directory)?;
     if let Some(init) = &request.init {
-        mounts::bind_program(root.as_fd(), init.as_fd(), INIT_PATH)?;
+        mounts::bind_program(root.as_fd(), init.as_fd(), INIT_PATH, &hardening)?;
         let command = std::mem::take(&mut process.args);
         process.args = [INIT_PATH, "--"].into_iter().map(str::to_owned).chain(command).collect();
     }
@@ -105,7 +119,7 @@ fn start_container(mut request: LaunchRequest, plan: Plan, report: &Report) -> R
     })?;
     drop(slave);
 
-    proc::set_sysctls(made.proc.as_ref().map(AsFd::as_fd), &linux.sysctl)?;
+    proc::set_sysctls(made.proc.as_ref().map(AsFd::as_fd), &linux.sysctl, &hardening)?;
     paths::make_read_only(root.as_fd(), &linux.readonly_paths, &hardening)?;
     paths::mask(root.as_fd(), &linux.masked_paths, &hardening)?;
     mounts::finish_root(root.as_fd(), spec.root.as_ref(), linux.rootfs_propagation.as_deref())?;

@@ -128,6 +128,7 @@ fn bind(setting: &Setting<'_>, mount: &Mount, tree: OwnedFd) -> Result<()> {
     change_attributes(tree.as_fd(), &options).map_err(fail)?;
     let folder = target::file_type(tree.as_fd()).map_err(fail)? == FileType::Directory;
     let place = place(setting, mount, if folder { Kind::Folder } else { Kind::File })?;
+    only_proc_over_proc(setting, mount, proc::is_proc(tree.as_fd()))?;
     if let Err(error) = mount::attach_on(tree.as_fd(), place.as_fd()) {
         let there = target::file_type(place.as_fd()).is_ok_and(|kind| kind == FileType::Directory);
         let hint = if there == folder {
@@ -168,9 +169,7 @@ fn place(setting: &Setting<'_>, mount: &Mount, kind: Kind) -> Result<OwnedFd> {
     let fail = |error: std::io::Error| failed(mount, &reason(&error));
     let path = destination(mount);
     if !setting.hardening.has(HardeningStep::ResolveInRoot) {
-        // The way of old runtimes, for the test that shows what it leads to.
-        return rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| fail(error.into()));
+        return place_by_text(setting, &path, kind).map_err(fail);
     }
     let place = target::open_or_create(setting.root, &path, kind).map_err(fail)?;
     if setting.hardening.has(HardeningStep::CheckedProc)
@@ -183,9 +182,39 @@ fn place(setting: &Setting<'_>, mount: &Mount, kind: Kind) -> Result<OwnedFd> {
     Ok(place)
 }
 
+/// The way of old runtimes, for the tests that show where it leads: the root's path and the destination in one text,
+/// which the kernel resolves with every link on the way.
+fn place_by_text(setting: &Setting<'_>, destination: &Path, kind: Kind) -> std::io::Result<OwnedFd> {
+    let path = if setting.hardening.has(HardeningStep::RootBeforeMounts) {
+        destination.to_owned()
+    } else {
+        let inside = destination.strip_prefix("/").unwrap_or(destination);
+        Path::new(&mount::descriptor_path(setting.root)).join(inside)
+    };
+    if let Some(folder) = if kind == Kind::Folder { Some(path.as_path()) } else { path.parent() } {
+        std::fs::create_dir_all(folder)?;
+    }
+    if kind == Kind::File && !path.exists() {
+        std::fs::write(&path, "")?;
+    }
+    Ok(rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Refuses to cover the whole of `/proc` by something that is no proc filesystem: runc's rule and text.
+fn only_proc_over_proc(setting: &Setting<'_>, mount: &Mount, is_proc: bool) -> Result<()> {
+    if !is_proc
+        && setting.hardening.has(HardeningStep::CheckedProc)
+        && destination(mount) == Path::new("/proc")
+    {
+        return Err(failed(mount, "\"/proc\" cannot be mounted because it is not of type proc"));
+    }
+    Ok(())
+}
+
 fn mount_filesystem(setting: &Setting<'_>, mount: &Mount, kind: &str, made: &mut Made) -> Result<()> {
     let options = parse(mount)?;
     let path = destination(mount);
+    only_proc_over_proc(setting, mount, kind == "proc")?;
     let place = if matches!(kind, "proc" | "sysfs") && setting.hardening.has(HardeningStep::CheckedProc) {
         // A link here would put the kernel's interface where the image wants it, and leave the real place to
         // the image.
@@ -297,8 +326,16 @@ fn mount_cgroup(
 }
 
 /// Shows our own program, read-only, at a path inside.
-pub(super) fn bind_program(root: BorrowedFd<'_>, program: BorrowedFd<'_>, path: &str) -> Result<()> {
+pub(super) fn bind_program(
+    root: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    path: &str,
+    hardening: &Hardening,
+) -> Result<()> {
     let context = format!("bind the init program at {path}");
+    if hardening.has(HardeningStep::ReadOnlyProgram) {
+        mount::set_attributes(program, &AttributeChange::read_only()).at(Stage::Mounts, &context)?;
+    }
     let place = target::open_or_create(root, Path::new(path), Kind::File).at(Stage::Mounts, &context)?;
     mount::attach_on(program, place.as_fd()).at(Stage::Mounts, &context)
 }
@@ -311,8 +348,16 @@ pub(super) fn bind_console(
     hardening: &Hardening,
 ) -> Result<()> {
     let context = "bind the terminal at /dev/console";
-    let place = if let Some(dev) = dev.filter(|_| hardening.has(HardeningStep::CheckedConsole)) {
-        // Our own fresh `/dev`: the node is made here and cannot be anything else.
+    let place = if hardening.has(HardeningStep::CheckedConsole) {
+        // Our own fresh `/dev`, or what covers it: either way the node is this name in it and no link.
+        let bound;
+        let dev = if let Some(dev) = dev {
+            dev
+        } else {
+            bound =
+                target::open_or_create(root, Path::new("/dev"), Kind::Folder).at(Stage::Terminal, context)?;
+            bound.as_fd()
+        };
         match rustix::fs::openat(
             dev,
             "console",

@@ -20,7 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_stopped_container_takes_no_exec", a_stopped_container_takes_no_exec),
 ];
 
-fn process_of(commands: &str) -> Process {
+pub(crate) fn process_of(commands: &str) -> Process {
     Process {
         args: vec!["probe".into(), commands.into()],
         env: vec!["PATH=/bin".into()],
@@ -30,20 +30,19 @@ fn process_of(commands: &str) -> Process {
     }
 }
 
-fn run(running: &Running, process: Process) -> Outcome {
+pub(crate) fn run(running: &Running, process: Process) -> Outcome {
+    run_with(running, process, Hardening::all())
+}
+
+pub(crate) fn run_with(running: &Running, process: Process, hardening: Hardening) -> Outcome {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let stdio = ChildStdio::Pipes {
         stdin: File::open("/dev/null").unwrap().into(),
         stdout: write.try_clone().unwrap(),
         stderr: write,
     };
-    let request = ExecRequest {
-        process,
-        stdio,
-        cgroup: &running.handle,
-        seccomp: running.filter.as_ref(),
-        hardening: Hardening::all(),
-    };
+    let request =
+        ExecRequest { process, stdio, cgroup: &running.handle, seccomp: running.filter.as_ref(), hardening };
     let launched = match &running.seat {
         Some(seat) => seat.exec(&running.container(), request),
         None => exec(&running.container(), request),
@@ -113,7 +112,7 @@ fn an_exec_can_have_a_terminal() {
     assert_eq!(process::wait(launched.pid).unwrap().shell_code(), 0);
 }
 
-fn refused(running: &Running, process: Process) -> corten_runtime::LaunchError {
+pub(crate) fn refused(running: &Running, process: Process) -> corten_runtime::LaunchError {
     let null = || File::options().read(true).write(true).open("/dev/null").unwrap().into();
     let request = ExecRequest {
         process,

@@ -8,6 +8,7 @@
 
 mod cgroups;
 mod containers;
+mod cve;
 mod execs;
 mod hostile;
 mod probe;
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
             let command = std::env::args_os().skip_while(|word| word != "--").skip(1).collect();
             process::exit_now(corten_runtime::container_init::run(command, std::env::vars_os().collect()));
         }
+        Some(cve::program::LAUNCHER) => process::exit_now(cve::program::launch_and_end()),
+        Some(cve::program::ITSELF) => process::exit_now(cve::program::keep_and_wait()),
         Some(name) if name.ends_with("probe") => process::exit_now(probe::run(&arguments[1..])),
         _ => {}
     }
@@ -38,7 +41,8 @@ fn main() -> ExitCode {
     if !corten_testing::need_root() {
         return ExitCode::SUCCESS;
     }
-    let groups = [containers::TESTS, hostile::TESTS, execs::TESTS, cgroups::TESTS];
+    let mut groups = vec![containers::TESTS, hostile::TESTS, execs::TESTS, cgroups::TESTS];
+    groups.extend(cve::TESTS);
     let mut failed = Vec::new();
     let mut passed = 0;
     for (name, body) in groups.into_iter().flatten() {

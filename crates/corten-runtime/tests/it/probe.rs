@@ -41,6 +41,9 @@ pub(crate) fn run(arguments: &[String]) -> i32 {
                 let name = rustix::termios::ttyname(rustix::stdio::stdin(), Vec::new());
                 show("tty", name.map(|name| name.to_string_lossy().into_owned()).map_err(Into::into));
             }
+            "reopen" => show("reopen", reopen(first)),
+            "steal" => steal(),
+            "mounted" => show(&format!("mounted {first}"), mounted(first)),
             "unshare" => {
                 let user = corten_sys::process::Namespaces::USER;
                 show("unshare", corten_sys::process::unshare(user).map(|()| "done".to_owned()));
@@ -106,6 +109,56 @@ fn stat(path: &str) -> std::io::Result<String> {
     };
     let (major, minor) = (rustix::fs::major(data.rdev()), rustix::fs::minor(data.rdev()));
     Ok(format!("{letter} {:o} {major}:{minor} {}:{}", data.mode() & 0o7777, data.uid(), data.gid()))
+}
+
+/// Writes to the file behind a descriptor as soon as nobody executes it any more.
+fn reopen(number: &str) -> std::io::Result<String> {
+    let path = format!("/proc/self/fd/{number}");
+    for _ in 0..200 {
+        match fs::OpenOptions::new().write(true).truncate(true).open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+            result => return result.and_then(|mut file| file.write_all(b"evil")).map(|()| "written".into()),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Err(std::io::ErrorKind::ExecutableFileBusy.into())
+}
+
+/// Opens the program of every process that comes into sight, until one is found that is not of this container.
+fn steal() {
+    println!("ready");
+    let _ = std::io::stdout().flush();
+    let own = fs::read_link("/proc/self/exe").unwrap_or_default();
+    let mut next = std::process::id() + 1;
+    loop {
+        let first = next;
+        for pid in first..first + 4 {
+            let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
+            next = pid;
+            if program != own && fs::File::open(format!("/proc/{pid}/exe")).is_ok() {
+                println!("stolen {}", program.display());
+                let _ = std::io::stdout().flush();
+                std::thread::sleep(std::time::Duration::from_secs(10));
+            }
+        }
+        if rustix::process::test_kill_process(rustix::process::Pid::from_raw(next as i32).expect("positive"))
+            .is_err()
+            && rustix::process::test_kill_process(
+                rustix::process::Pid::from_raw(next as i32 + 1).expect("positive"),
+            )
+            .is_ok()
+        {
+            next += 1;
+        }
+    }
+}
+
+/// Whether the mount at a path can be written to, as the kernel's table has it.
+fn mounted(path: &str) -> std::io::Result<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let line = table.lines().rfind(|line| line.split(' ').nth(4) == Some(path));
+    let options = line.and_then(|line| line.split(' ').nth(5)).ok_or(std::io::ErrorKind::NotFound)?;
+    Ok(options.split(',').next().unwrap_or_default().to_owned())
 }
 
 /// Leaves a process behind whose parent is gone.

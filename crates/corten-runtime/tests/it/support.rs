@@ -47,6 +47,8 @@ pub(crate) struct Trial {
     pub(crate) hardening: Hardening,
     pub(crate) filter: bool,
     pub(crate) init: bool,
+    /// The init program is given as a mount that could be written to.
+    pub(crate) writable_init: bool,
     pub(crate) limits: LinuxResources,
     pub(crate) network: Option<OwnedFd>,
     pub(crate) manager: Manager,
@@ -103,6 +105,7 @@ impl Trial {
             hardening: Hardening::all(),
             filter: true,
             init: false,
+            writable_init: false,
             limits: LinuxResources::default(),
             network: None,
             manager: manager(),
@@ -113,6 +116,12 @@ impl Trial {
     /// Changes the document's process.
     pub(crate) fn process(mut self, change: impl FnOnce(&mut corten_oci::runtime::Process)) -> Self {
         change(self.spec.process.as_mut().expect("the document has a process"));
+        self
+    }
+
+    /// Leaves out a hardening step.
+    pub(crate) fn without(mut self, step: corten_runtime::HardeningStep) -> Self {
+        self.hardening = self.hardening.without(step);
         self
     }
 
@@ -173,7 +182,13 @@ impl Trial {
             cgroup: handle,
             stdio,
             seccomp: filter.clone(),
-            init: self.init.then(|| mount::clone_read_only(own_program()).expect("a clone of this program")),
+            init: self.init.then(|| {
+                if self.writable_init {
+                    mount::clone_tree(own_program(), false).expect("a clone of this program")
+                } else {
+                    mount::clone_read_only(own_program()).expect("a clone of this program")
+                }
+            }),
             hardening: self.hardening,
         };
         let launched = match &seat {
@@ -235,6 +250,11 @@ pub(crate) fn manager() -> Manager {
 }
 
 pub(crate) fn own_program() -> String {
+    // The one that runs from a nameless mount was told its name.
+    let mut words = std::env::args();
+    if words.next().as_deref() == Some(crate::cve::program::LAUNCHER) {
+        return words.next().expect("the launcher is told its program");
+    }
     // The link itself, as the program's own file may have been replaced by a newer build.
     std::env::current_exe().expect("this program has a path").to_string_lossy().into_owned()
 }
