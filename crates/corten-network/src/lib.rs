@@ -24,6 +24,7 @@ mod firewall;
 mod flows;
 mod forwarding;
 mod manager;
+pub mod names;
 mod namespace;
 mod owner;
 mod pool;

@@ -17,6 +17,7 @@ use crate::bridge;
 use crate::error::NetworkError;
 use crate::firewall::{self, Firewall};
 use crate::forwarding::{Family as Forwarded, Guard};
+use crate::names::Names;
 use crate::pool::{self, Network, Ready};
 use crate::port::{self, PortTable, Reservation};
 use crate::proxy::Proxy;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     bridge_netfilter: bool,
     /// Locked after `state`, if both.
     guard: Mutex<Guard>,
+    /// Who answers for the names of sandboxes.
+    pub(crate) names: Names,
     /// Something to tell the user since the start.
     warnings: Vec<String>,
 }
@@ -152,6 +155,7 @@ impl NetworkManager {
             warnings.push("IPv4 forwarding is disabled: containers reach nothing outside".to_owned());
         }
 
+        let names = home.try_clone().and_then(Names::new).map_err(system("prepare the resolver"))?;
         let proxy = Proxy::start().map_err(system("start the port proxy"))?;
         let state = State { pending, leftover_paths, leftover_interfaces, ..State::default() };
         let shared = Arc::new(Shared {
@@ -164,6 +168,7 @@ impl NetworkManager {
             ipv6: port::has_ipv6(),
             bridge_netfilter: Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
             guard: Mutex::new(guard),
+            names,
             warnings,
         });
         let background = Background::start(&shared).map_err(system("start the network threads"))?;
@@ -273,6 +278,11 @@ impl NetworkManager {
             IpAddr::V6(_) => None,
         }));
         Ok(choose_subnet(&avoid))
+    }
+
+    /// The names of sandboxes, and who answers for them.
+    pub fn names(&self) -> &Names {
+        &self.shared.names
     }
 
     /// What the user should know about this host: foreign firewall rules that stop our traffic, forwarding that is off.

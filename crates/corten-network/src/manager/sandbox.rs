@@ -207,6 +207,8 @@ impl NetworkManager {
     /// Closes a sandbox's ports at once and removes the rest in the background. One that is not known is fine.
     pub fn remove_sandbox(&self, id: &str) -> Result<(), NetworkError> {
         let shared = &*self.shared;
+        // First, because the sockets hold the namespace.
+        shared.names.remove(id);
         let mut state = lock(&shared.state);
         let Some(held) = state.sandboxes.remove(id) else { return Ok(()) };
         let mut closed = Ok(());

@@ -4,6 +4,7 @@
 
 mod firewall;
 mod lifecycle;
+mod names;
 mod publish;
 mod speed;
 mod world;

@@ -4,6 +4,8 @@
 //! byte order; so are addresses and ports in keys. A rule is a list of expressions that work on registers: each
 //! loads, compares or acts, and the first that does not match ends the rule.
 
+mod rewrite;
+
 use super::message::{Attributes, Batch, Message, flag};
 use super::socket::{NetlinkError, Socket};
 
