@@ -4,6 +4,10 @@
 //! detached; where it has volumes or binds, in a mount namespace of its own that ends with the operation. Either way
 //! the paths are walked by `corten-layer`, which never leaves that root.
 
+mod layer;
+
+pub(crate) use layer::WritableLayer;
+
 use crate::Engine;
 use crate::container::handle::{Handle, View};
 use crate::container::record::{MountKind, Mounted, Record};
@@ -178,26 +182,9 @@ impl Engine {
                     "a container over a plain folder has no list of changes",
                 ));
             };
-            let Mounts::Overlay { lowers, upper, .. } = mounts_of(&engine.inner, key)? else {
-                return Err(EngineError::not_implemented(
-                    "the file system of this container keeps no list of changes",
-                ));
-            };
-            let failed = |error| EngineError::from_error("listing the changes", std::io::Error::from(error));
-            let open = |path: &Path| {
-                rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            };
-            let upper = open(&upper).map_err(failed)?;
-            let lowers: Vec<OwnedFd> =
-                lowers.iter().map(|path| open(path)).collect::<Result<_, _>>().map_err(failed)?;
-            let lowers: Vec<BorrowedFd<'_>> = lowers.iter().map(AsFd::as_fd).collect();
-            let changes = corten_layer::changes(upper.as_fd(), &lowers, false)
-                .map_err(|error| EngineError::because("listing the changes", error))?;
-            let changes: Vec<(String, ChangeKind)> = changes
-                .into_iter()
-                .map(|change| (change.path.to_string_lossy().into_owned(), change.kind))
-                .collect();
-            Ok(without_mount_points(changes, &view.record)
+            let layer = WritableLayer::open(&engine.inner, &view.record, key)?;
+            Ok(layer
+                .changes
                 .into_iter()
                 .map(|(path, kind)| FilesystemChange { kind: kind as u8, path })
                 .collect())
@@ -237,6 +224,10 @@ fn open(
         })?;
         return Ok((RootView { root, _namespace: None }, view));
     }
+    // Held until what is below the root is mounted: from then on the volumes' mounts have a copy in this operation's own.
+    let user = format!("copy-{}", corten_std::id::random_id());
+    let _uses: Vec<_> =
+        record.volumes().map(|name| engine.volumes.use_for(name, &user)).collect::<Result<_>>()?;
     let below = mounts_below(engine, record, path);
     let root = match &record.snapshot {
         Some(key) if purpose == Purpose::Read && below.is_empty() => read_only(engine, key)?,

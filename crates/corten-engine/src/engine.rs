@@ -128,6 +128,7 @@ impl Engine {
                 seccomp: crate::container::seccomp::Programs::default(),
                 spawner,
                 spares: crate::container::spares::Spares::default(),
+                meter: crate::container::stats::Meter::default(),
             })
         })
         .await?;
@@ -181,4 +182,5 @@ pub(crate) struct EngineInner {
     pub(crate) seccomp: crate::container::seccomp::Programs,
     pub(crate) spawner: Arc<dyn ShimSpawner>,
     pub(crate) spares: crate::container::spares::Spares,
+    pub(crate) meter: crate::container::stats::Meter,
 }

@@ -1,5 +1,13 @@
 //! Images: what is here, under which names, in and out as archives; and the one image that needs no archive.
 
+mod change;
+mod commit;
+mod import;
+mod word;
+
+pub use commit::CommitOptions;
+pub use import::{Import, ImportOptions};
+
 use crate::embedded;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -15,7 +23,7 @@ use corten_api::null::Empty;
 use corten_oci::image::{ContainerDefaults, Descriptor as StoredDescriptor};
 use corten_oci::{Digest, Reference};
 use corten_std::{Classified, ErrorClass, Timestamp};
-use corten_store::{Image, ImageUser, LoadEvent, Loaded, Removed, StoreError};
+use corten_store::{Image, ImageUser, LoadEvent, Loaded, Removed, SnapshotKey, StoreError};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -103,6 +111,7 @@ impl Engine {
     /// `GET /images/{name}/history`, newest first.
     pub async fn image_history(&self, reference: &str) -> Result<Vec<HistoryItem>> {
         let image = self.image(reference)?;
+        let mut layers = image.chain.iter();
         let mut items: Vec<HistoryItem> = image
             .config
             .history
@@ -112,20 +121,26 @@ impl Engine {
                 created: step.created.map_or(0, Timestamp::unix_seconds),
                 created_by: step.created_by.clone(),
                 id: "<missing>".to_owned(),
-                // The size of a single layer is not kept; the whole stands with the last step that made one.
-                size: 0,
+                size: if step.empty_layer {
+                    0
+                } else {
+                    layers.next().map_or(0, |layer| self.layer_size(layer))
+                },
                 tags: None,
             })
             .collect();
-        if let Some(at) = image.config.history.iter().rposition(|step| !step.empty_layer) {
-            items[at].size = image.unpacked_size as i64;
-        }
         items.reverse();
         if let Some(newest) = items.first_mut() {
             newest.id = image.id.to_string();
             newest.tags = (!image.names.is_empty()).then(|| image.repo_tags());
         }
         Ok(items)
+    }
+
+    /// Bytes of a layer's files, by the name of the stack that it lies on top of.
+    fn layer_size(&self, chain: &Digest) -> i64 {
+        let usage = self.inner.store.snapshots().usage(&SnapshotKey::of_chain(chain));
+        usage.map_or(0, |usage| i64::try_from(usage.size).unwrap_or(i64::MAX))
     }
 
     /// `POST /images/{name}/tag`: one more name; it is taken from the image that has it.

@@ -4,6 +4,12 @@
 //! row was removed the folder gets a name that says so, and goes. So a row never lacks its folder, and a folder without
 //! a row is either empty, or one that somebody put there, or what a lost database leaves behind. People's data are
 //! never swept: such a folder becomes a volume when the engine opens.
+//!
+//! A volume with options is a mount (`options`), which stands at its folder while somebody uses it (`uses`).
+
+mod options;
+mod resolve;
+mod uses;
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -67,6 +73,7 @@ pub(crate) struct Volumes {
     paths: Paths,
     store: Store,
     map: Mutex<BTreeMap<String, VolumeRecord>>,
+    uses: uses::Uses,
 }
 
 impl Volumes {
@@ -81,7 +88,10 @@ impl Volumes {
             let path = paths.volumes().join(&folder);
             let Some(name) = folder.to_str().filter(|name| !map.contains_key(*name)) else { continue };
             if name.starts_with(REMOVED) {
-                file::remove_tree(path)?;
+                // What is mounted somewhere else is not ours to remove.
+                if !uses::is_mounted(&path.join("_data"))? {
+                    file::remove_tree(path)?;
+                }
                 continue;
             }
             let data = paths.volume_data(name);
@@ -103,21 +113,32 @@ impl Volumes {
                 .map_err(|error| EngineError::because("saving the volume", error))?;
             map.insert(name.to_owned(), record);
         }
-        Ok(Self { paths: paths.clone(), store: store.clone(), map: Mutex::new(map) })
+        Ok(Self {
+            paths: paths.clone(),
+            store: store.clone(),
+            map: Mutex::new(map),
+            uses: uses::Uses::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, VolumeRecord>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds or makes a volume for a container; publishes `volume create` where it is new. Blocking.
-    pub(crate) fn obtain(&self, events: &Events, wanted: &VolumeWanted) -> Result<VolumeFound> {
+    /// Finds or makes a volume; publishes `volume create` where it is new. With a `holder` it is claimed: nobody removes it
+    /// before the holder's [`uses::Claims`] are dropped. Blocking.
+    pub(crate) fn obtain(
+        &self,
+        events: &Events,
+        wanted: &VolumeWanted,
+        holder: Option<&str>,
+    ) -> Result<VolumeFound> {
         let name = wanted.name.clone().unwrap_or_default();
         check_driver(&name, &wanted.driver)?;
         let anonymous = name.is_empty();
         let name = if anonymous { id::random_id() } else { name };
         check_name(&name)?;
-        check_options(&name, &wanted.options)?;
+        options::check(&name, &wanted.options)?;
         let path = self.paths.volume_data(&name);
         let found = |created| VolumeFound {
             name: name.clone(),
@@ -126,6 +147,9 @@ impl Volumes {
             created,
         };
         let mut map = self.lock();
+        if let Some(holder) = holder {
+            self.claim(&name, holder);
+        }
         if map.contains_key(&name) {
             return Ok(found(false));
         }
@@ -150,11 +174,29 @@ impl Volumes {
         Ok(found(true))
     }
 
-    /// Removes a volume that nothing uses any more (the caller has looked); a missing one is fine. Blocking.
-    pub(crate) fn discard(&self, events: &Events, name: &str) -> Result<()> {
+    /// Removes a volume, unless it is used: `users` tells which containers have it, and is asked when nobody can obtain it
+    /// any more; nor is one removed that somebody else than `holder` has claimed. A missing one is fine. Blocking.
+    pub(crate) fn discard(
+        &self,
+        events: &Events,
+        name: &str,
+        holder: Option<&str>,
+        users: &dyn Fn() -> Vec<String>,
+    ) -> Result<()> {
         let mut map = self.lock();
-        if !map.contains_key(name) {
-            return Ok(());
+        let Some(record) = map.get(name) else { return Ok(()) };
+        let mounts = options::MountOptions::of(record.options.as_ref()).is_some();
+        let users = users();
+        if !users.is_empty() || self.is_claimed(name, holder) {
+            return Err(EngineError::conflict(format!(
+                "remove {name}: volume is in use - [{}]",
+                users.join(", ")
+            ))
+            .with_hint("remove the containers first"));
+        }
+        if mounts {
+            self.end_use_of_nobody(name)?;
+            self.forget_uses(name);
         }
         self.store
             .records::<VolumeRecord>(TABLE)
@@ -236,7 +278,7 @@ impl Engine {
                 options: request.driver_opts.unwrap_or_default(),
                 labels: request.labels.unwrap_or_default(),
             };
-            let found = engine.inner.volumes.obtain(&engine.inner.events, &wanted)?;
+            let found = engine.inner.volumes.obtain(&engine.inner.events, &wanted, None)?;
             Ok(engine.inner.volumes.document(&engine.inner.volumes.get(&found.name)?))
         })
         .await
@@ -249,15 +291,8 @@ impl Engine {
             Err(_) if force => return Ok(()),
             Err(error) => return Err(error),
         }
-        if let Some(users) = self.used_volumes().get(name) {
-            return Err(EngineError::conflict(format!(
-                "remove {name}: volume is in use - [{}]",
-                users.join(", ")
-            ))
-            .with_hint("remove the containers first"));
-        }
         let (engine, name) = (self.clone(), name.to_owned());
-        blocking(move || engine.inner.volumes.discard(&engine.inner.events, &name)).await
+        blocking(move || engine.discard_volume(&name)).await
     }
 
     /// `POST /volumes/prune`: anonymous volumes that no container has; all such with the filter `all`.
@@ -274,17 +309,30 @@ impl Engine {
                 continue;
             }
             let (engine, name) = (self.clone(), record.name.clone());
-            report.space_reclaimed += blocking(move || {
+            let removed = blocking(move || {
                 let size = tree_size(&engine.inner.settings.paths.volume_data(&name));
-                engine.inner.volumes.discard(&engine.inner.events, &name).map(|()| size)
-            })
-            .await?;
-            report.volumes_deleted.get_or_insert_default().push(record.name);
+                engine.discard_volume(&name).map(|()| size)
+            });
+            match removed.await {
+                Ok(size) => {
+                    report.space_reclaimed += size;
+                    report.volumes_deleted.get_or_insert_default().push(record.name);
+                }
+                // Somebody took it meanwhile.
+                Err(error) if error.class() == ErrorClass::Conflict => {}
+                Err(error) => return Err(error),
+            }
         }
         let mut attributes = BTreeMap::new();
         attributes.insert("reclaimed".to_owned(), report.space_reclaimed.to_string());
         self.inner.events.publish("volume", "prune", "", attributes);
         Ok(report)
+    }
+
+    /// Removes a volume that no container has. Blocking.
+    fn discard_volume(&self, name: &str) -> Result<()> {
+        let users = || self.used_volumes().remove(name).unwrap_or_default();
+        self.inner.volumes.discard(&self.inner.events, name, None, &users)
     }
 
     /// For each volume that containers have, their ids.
@@ -371,22 +419,6 @@ fn check_driver(name: &str, driver: &str) -> Result<()> {
     )))
 }
 
-fn check_options(name: &str, options: &BTreeMap<String, String>) -> Result<()> {
-    for option in options.keys() {
-        if !matches!(option.as_str(), "type" | "o" | "device" | "size") {
-            return Err(EngineError::invalid(format!("create {name}: invalid option: \"{option}\"")));
-        }
-    }
-    if options.is_empty() {
-        return Ok(());
-    }
-    Err(EngineError::new(
-        ErrorClass::NotImplemented,
-        format!("create {name}: volumes with mount options are not built yet"),
-    )
-    .with_hint("mount the folder on the host and use it as a bind mount"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,9 +442,100 @@ mod tests {
         assert_eq!(file::list(paths.volumes()).unwrap(), ["kept"]);
         assert_eq!(std::fs::read(paths.volume_data("kept").join("file")).unwrap(), b"precious");
         assert_eq!(names(&Volumes::open(&paths, &store).unwrap()), ["kept"]);
-        volumes.discard(&Events::default(), "kept").unwrap();
+        volumes.discard(&Events::default(), "kept", None, &Vec::new).unwrap();
         assert!(file::list(paths.volumes()).unwrap().is_empty());
         assert!(names(&Volumes::open(&paths, &store).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn what_is_claimed_or_used_is_not_removed() {
+        let scratch = corten_testing::Scratch::new("claimed-volumes");
+        let paths = Paths::new(scratch.path().join("data"), scratch.path().join("run"));
+        let store = Store::open(&paths, StoreOptions::default()).unwrap();
+        let volumes = Volumes::open(&paths, &store).unwrap();
+        let events = Events::default();
+        let wanted = VolumeWanted { name: Some("v1".to_owned()), ..VolumeWanted::default() };
+        let claims = volumes.claims("a");
+        assert!(volumes.obtain(&events, &wanted, Some("a")).unwrap().created);
+        let discard = |holder, users: &dyn Fn() -> Vec<String>| volumes.discard(&events, "v1", holder, users);
+        assert_eq!(discard(None, &Vec::new).unwrap_err().class(), ErrorClass::Conflict);
+        assert_eq!(discard(Some("b"), &Vec::new).unwrap_err().class(), ErrorClass::Conflict);
+        drop(claims);
+        let text = discard(None, &|| vec!["c".to_owned()]).unwrap_err().to_string();
+        assert_eq!(text, "remove v1: volume is in use - [c]");
+        discard(None, &Vec::new).unwrap();
+        assert!(volumes.all().is_empty());
+    }
+
+    #[test]
+    fn a_volume_with_options_is_mounted_while_it_is_used() {
+        if !corten_testing::need_root() {
+            return;
+        }
+        let scratch = corten_testing::Scratch::new("mounted-volumes");
+        let paths = Paths::new(scratch.path().join("data"), scratch.path().join("run"));
+        let store = Store::open(&paths, StoreOptions::default()).unwrap();
+        let volumes = Volumes::open(&paths, &store).unwrap();
+        let events = Events::default();
+        let obtain = |name: &str, kind: &str, device: &str, options: &str| {
+            let options = [("type", kind), ("device", device), ("o", options)];
+            let wanted = VolumeWanted {
+                name: Some(name.to_owned()),
+                options: options.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+                ..VolumeWanted::default()
+            };
+            volumes.obtain(&events, &wanted, None).unwrap().path
+        };
+        let mounts = |path: &std::path::Path| {
+            let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+            text.lines().filter(|line| line.contains(&path.display().to_string())).count()
+        };
+        let path = obtain("fast", "tmpfs", "tmpfs", "size=1m,uid=9");
+        assert_eq!(mounts(&path), 0);
+        volumes.begin_use("fast", "a").unwrap();
+        let second = volumes.use_for("fast", "b").unwrap();
+        assert_eq!(mounts(&path), 1);
+        std::fs::write(path.join("file"), "x").unwrap();
+        let refused = volumes.discard(&events, "fast", None, &Vec::new).unwrap_err();
+        assert_eq!(refused.to_string(), "remove fast: volume has active mounts");
+        volumes.end_use("fast", "a").unwrap();
+        assert_eq!(mounts(&path), 1);
+        // Another daemon finds the mount; with nobody in it, it goes.
+        let next = Volumes { uses: uses::Uses::default(), ..Volumes::open(&paths, &store).unwrap() };
+        next.found_in_use("fast", "b");
+        next.unmount_unused();
+        assert_eq!(mounts(&path), 1);
+        drop(second);
+        assert_eq!(mounts(&path), 0);
+        volumes.discard(&events, "fast", None, &Vec::new).unwrap();
+
+        // What is bound is never removed with the volume.
+        let bound = scratch.path().join("precious");
+        std::fs::create_dir(&bound).unwrap();
+        std::fs::write(bound.join("file"), "x").unwrap();
+        let path = obtain("bound", "none", bound.to_str().unwrap(), "bind,ro");
+        volumes.begin_use("bound", "a").unwrap();
+        assert!(std::fs::write(path.join("other"), "").is_err());
+        volumes.end_use("bound", "a").unwrap();
+        classic_mount_by_hand(&bound, &path);
+        volumes.discard(&events, "bound", None, &Vec::new).unwrap();
+        assert!(bound.join("file").exists());
+
+        let path = obtain("bad", "nonsense", "/nothing", "x=1");
+        let text = volumes.begin_use("bad", "a").unwrap_err().to_string();
+        let place = path.display();
+        assert_eq!(
+            text,
+            format!(
+                "error while mounting volume '{place}': failed to mount local volume: mount \
+                 /nothing:{place}, data: x=1: no such device"
+            )
+        );
+    }
+
+    fn classic_mount_by_hand(device: &std::path::Path, target: &std::path::Path) {
+        let options = corten_sys::classic_mount::ClassicOptions::parse("bind");
+        corten_sys::classic_mount::mount(device.to_str().unwrap(), target, "", &options).unwrap();
     }
 
     #[test]
@@ -426,11 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_drivers_and_options_are_refused() {
+    fn foreign_drivers_are_refused() {
         assert_eq!(check_driver("v", "nope").unwrap_err().class(), ErrorClass::NotFound);
-        let option =
-            |key: &str| check_options("v", &BTreeMap::from([(key.to_owned(), String::new())])).unwrap_err();
-        assert_eq!(option("foo").to_string(), "create v: invalid option: \"foo\"");
-        assert_eq!(option("type").class(), ErrorClass::NotImplemented);
     }
 }

@@ -45,10 +45,25 @@ pub fn diff(
     record: &mut dyn Write,
     options: &DiffOptions,
 ) -> Result<Diffed, LayerError> {
+    diff_without(upper, out, record, options, &|_| false)
+}
+
+/// As [`diff`]; what `left_out` says of a path (relative, without a leading slash) is not in the archive, nor is anything
+/// below it.
+pub fn diff_without(
+    upper: BorrowedFd<'_>,
+    out: &mut dyn Write,
+    record: &mut dyn Write,
+    options: &DiffOptions,
+    left_out: &dyn Fn(&[u8]) -> bool,
+) -> Result<Diffed, LayerError> {
     let mut emitter =
         Emitter::new(out, Some(RecordWriter::new(record)?), &options.owner, options.latest_mtime);
     let start = open_folder(upper, b".").map_err(|error| LayerError::entry("open", b"/", error))?;
     walk(start, b"", &mut |item| {
+        if left_out(item.path) {
+            return Ok(Step::Over);
+        }
         if is_whiteout(item.stat) {
             emitter.bare(mark(item.path, item.name, item.stat.st_mtime))?;
             return Ok(Step::Over);

@@ -37,7 +37,7 @@ mod walk;
 pub use apply::{Applied, ApplyOptions, apply};
 pub use changes::{Change, ChangeKind, changes};
 pub use compression::{Compression, decompress, sniff};
-pub use diff::{DiffOptions, Diffed, diff};
+pub use diff::{DiffOptions, Diffed, diff, diff_without};
 pub use error::LayerError;
 pub use owner::{IdRange, OwnerMapping};
 pub use pack::{PackOptions, TopName, pack};

@@ -51,7 +51,8 @@ impl Call {
             .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))
     }
 
-    async fn json_if_any<T: DeserializeOwned + Default>(&mut self) -> Result<Option<T>, ApiError> {
+    /// The body as a document; none where there is no body.
+    pub(crate) async fn json_if_any<T: DeserializeOwned + Default>(&mut self) -> Result<Option<T>, ApiError> {
         self.check_json()?;
         if !self.head.has_body() {
             return Ok(None);

@@ -11,6 +11,7 @@
 
 pub mod bpf;
 pub mod capability;
+pub mod classic_mount;
 pub mod descriptor;
 pub mod host;
 pub mod mount;

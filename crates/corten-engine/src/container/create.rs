@@ -66,8 +66,10 @@ impl Engine {
         // From here on things change, and are undone where a later step fails.
         let engine = &*self.inner;
         let points = &engine.settings.failpoints;
-        let mut undo = Undo::new();
         let id = id::random_id();
+        // Kept until the container is known, or everything is undone.
+        let _claims = engine.volumes.claims(&id);
+        let mut undo = Undo::new();
         let name = self.take_name(name, &id)?;
         undo.push("name", {
             let (name, id) = (name.clone(), id.clone());
@@ -78,7 +80,7 @@ impl Engine {
         });
         points.check("create.name")?;
 
-        let mounts = self.take_mounts(wanted, &mut undo)?;
+        let mounts = self.take_mounts(wanted, &id, &mut undo)?;
         points.check("create.volumes")?;
         let snapshot = match &image {
             None => None,
@@ -295,7 +297,7 @@ impl Engine {
     }
 
     /// Looks volumes up or makes them.
-    fn take_mounts<'a>(&'a self, wanted: Vec<Wanted>, undo: &mut Undo<'a>) -> Result<Vec<Mounted>> {
+    fn take_mounts<'a>(&'a self, wanted: Vec<Wanted>, id: &str, undo: &mut Undo<'a>) -> Result<Vec<Mounted>> {
         let engine = &*self.inner;
         let mut all = Vec::with_capacity(wanted.len());
         for Wanted { destination, read_only, propagation, mode, recursive, source } in wanted {
@@ -305,12 +307,14 @@ impl Engine {
                 Source::Taken(kind) => kind,
                 Source::Volume { name, driver, options, labels, subpath, copy } => {
                     let anonymous = name.is_none();
-                    let found = engine
-                        .volumes
-                        .obtain(&engine.events, &VolumeWanted { name, driver, options, labels })?;
+                    let wanted = VolumeWanted { name, driver, options, labels };
+                    let found = engine.volumes.obtain(&engine.events, &wanted, Some(id))?;
                     if found.created {
-                        let name = found.name.clone();
-                        undo.push("volume", move || engine.volumes.discard(&engine.events, &name));
+                        let (name, holder) = (found.name.clone(), id.to_owned());
+                        undo.push("volume", move || {
+                            let users = || self.used_volumes().remove(&name).unwrap_or_default();
+                            engine.volumes.discard(&engine.events, &name, Some(&holder), &users)
+                        });
                     }
                     MountKind::Volume {
                         name: found.name,

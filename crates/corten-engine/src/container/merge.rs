@@ -6,7 +6,7 @@ use corten_oci::image::ContainerDefaults;
 
 /// Fills a request with its image's defaults, by Docker's rules: what the user set wins; maps are joined; an image's
 /// command counts only where the user gave neither entrypoint nor command.
-pub(super) fn merge(user: &mut ContainerConfig, image: &ContainerDefaults) {
+pub(crate) fn merge(user: &mut ContainerConfig, image: &ContainerDefaults) {
     if user.user.is_empty() {
         user.user.clone_from(&image.user);
     }
@@ -72,6 +72,38 @@ fn merge_healthcheck(user: &mut ContainerConfig, image: &ContainerDefaults) {
     fill(&mut mine.start_period, image.start_period);
     fill(&mut mine.start_interval, image.start_interval);
     fill(&mut mine.retries, image.retries);
+}
+
+/// What a container's configuration leaves to an image that is made of it, and to its containers.
+#[expect(clippy::zero_sized_map_values, reason = "the documents write sets as maps to empty objects")]
+pub(crate) fn defaults_of(config: &ContainerConfig) -> ContainerDefaults {
+    let set = |keys: &corten_api::null::Set| {
+        let set = keys.keys().map(|key| (key.clone(), corten_oci::image::Empty {}));
+        (!keys.is_empty()).then(|| set.collect::<std::collections::BTreeMap<_, _>>())
+    };
+    ContainerDefaults {
+        user: config.user.clone(),
+        exposed_ports: set(&config.exposed_ports),
+        env: config.env.clone(),
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        volumes: config.volumes.as_ref().and_then(set),
+        working_dir: config.working_dir.clone(),
+        labels: (!config.labels.is_empty()).then(|| config.labels.clone()),
+        stop_signal: config.stop_signal.clone(),
+        stop_timeout: config.stop_timeout,
+        healthcheck: config.healthcheck.as_ref().map(|check| corten_oci::image::Healthcheck {
+            test: check.test.clone().unwrap_or_default(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        }),
+        on_build: config.on_build.clone(),
+        shell: config.shell.clone(),
+        extra: corten_oci::image::Extra::new(),
+    }
 }
 
 /// The program and its arguments of a merged configuration; an entrypoint `[""]` is none. 400 where nothing is left.

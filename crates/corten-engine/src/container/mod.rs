@@ -42,17 +42,22 @@ pub(crate) mod spares;
 pub(crate) mod spec;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod stats;
 mod stop;
 mod top;
 mod update;
 mod validate;
 mod wait;
 
+pub(crate) use merge::{defaults_of, merge as fill};
+pub(crate) use signal::parse as parse_signal;
+
 pub use attach::{AttachOptions, AttachTicket, ClientSocket};
 pub use create::CreateOptions;
 pub use list::ListOptions;
 pub use remove::RemoveOptions;
 pub use state::Phase;
+pub use stats::StatsStream;
 pub use stop::StopOptions;
 pub use wait::{WaitCondition, WaitHandle};
 

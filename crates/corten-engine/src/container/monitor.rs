@@ -196,7 +196,15 @@ fn disconnect(engine: &EngineInner, record: &Record, sandbox: &str) -> Result<()
         keep(&mut failures, remove_sandbox(engine, sandbox));
     }
     keep(&mut failures, clear_run_folder(engine, record));
+    end_volume_uses(engine, record, &mut failures);
     all_told(failures)
+}
+
+/// Lets go of the volumes that a run used.
+fn end_volume_uses(engine: &EngineInner, record: &Record, failures: &mut Vec<EngineError>) {
+    for name in record.volumes() {
+        keep(failures, engine.volumes.end_use(name, &record.id));
+    }
 }
 
 /// Removes a network sandbox, and lets go of the host ports that were kept for it.
@@ -257,8 +265,11 @@ fn delete(engine: &EngineInner, record: &Record, volumes: bool) -> Result<()> {
     );
     if volumes {
         for name in record.anonymous_volumes() {
-            if !is_used(engine, name, &record.id) {
-                keep(&mut failures, engine.volumes.discard(&engine.events, name));
+            let users = || users_of(engine, name, &record.id);
+            match engine.volumes.discard(&engine.events, name, None, &users) {
+                // Another container has it too, and it goes with the last.
+                Err(error) if error.class() == corten_std::ErrorClass::Conflict => {}
+                removed => keep(&mut failures, removed),
             }
         }
     }
@@ -269,12 +280,13 @@ fn delete(engine: &EngineInner, record: &Record, volumes: bool) -> Result<()> {
         .map_err(|error| EngineError::because(&format!("removing container {}", record.id), error))
 }
 
-/// Whether another container has this volume.
-fn is_used(engine: &EngineInner, volume: &str, except: &str) -> bool {
+/// Other containers that have this volume.
+fn users_of(engine: &EngineInner, volume: &str, except: &str) -> Vec<String> {
     let others = engine.containers.all();
-    others
+    let users = others
         .iter()
-        .any(|handle| handle.id != except && handle.view().record.volumes().any(|name| name == volume))
+        .filter(|handle| handle.id != except && handle.view().record.volumes().any(|name| name == volume));
+    users.map(|handle| handle.id.clone()).collect()
 }
 
 fn keep(failures: &mut Vec<EngineError>, result: Result<()>) {

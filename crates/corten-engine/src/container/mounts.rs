@@ -234,6 +234,14 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
                 return Err(wrong("must not set ReadOnly mode when using anonymous volumes"));
             }
             let options = mount.volume_options.clone().unwrap_or_default();
+            if !options.subpath.is_empty() {
+                if mount.source.is_empty() {
+                    return Err(wrong("must not set Subpath when using anonymous volumes"));
+                }
+                if !is_local(&options.subpath) {
+                    return Err(wrong("subpath must be a relative path within the volume"));
+                }
+            }
             let driver = options.driver_config.unwrap_or_default();
             "z".clone_into(&mut wanted.mode);
             wanted.source = Source::Volume {
@@ -278,6 +286,23 @@ fn clean(destination: &str, kind: &str) -> Result<String> {
         return Err(EngineError::invalid("invalid specification: destination can't be '/'"));
     }
     Ok(path.to_string_lossy().into_owned())
+}
+
+/// Whether a relative path stays in its folder, by its text alone.
+fn is_local(path: &str) -> bool {
+    let mut depth = 0_i32;
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir => depth -= 1,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return false,
+        }
+        if depth < 0 {
+            return false;
+        }
+    }
+    true
 }
 
 /// The path without `.`, `..` and doubled slashes, by its text alone.
@@ -380,6 +405,17 @@ mod tests {
         check_mount(mount("volume", "v", ""), "field Target must not be empty");
         check_mount(mount("tmpfs", "v", "/x"), "field Source must not be specified");
         check_mount(Mount { read_only: true, ..mount("volume", "", "/x") }, "must not set ReadOnly mode");
+        let below = |source: &str, subpath: &str| Mount {
+            volume_options: Some(corten_api::container::VolumeOptions {
+                subpath: subpath.to_owned(),
+                ..corten_api::container::VolumeOptions::default()
+            }),
+            ..mount("volume", source, "/x")
+        };
+        check_mount(below("v", "a/../b"), "");
+        check_mount(below("v", "a/../../b"), "subpath must be a relative path within the volume");
+        check_mount(below("v", "/a"), "subpath must be a relative path within the volume");
+        check_mount(below("", "a"), "must not set Subpath when using anonymous volumes");
     }
 
     #[test]

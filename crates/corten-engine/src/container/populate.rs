@@ -16,14 +16,21 @@ pub(super) fn fill_volumes(engine: &EngineInner, snapshot: &SnapshotKey, mounts:
     let mut root: Option<OwnedFd> = None;
     for mounted in mounts {
         let MountKind::Volume { name, source, copy: true, .. } = &mounted.kind else { continue };
-        if !file::list(source)?.is_empty() {
-            continue;
-        }
         let root = match &mut root {
             Some(root) => root,
             None => root.insert(rootfs::mount_snapshot(engine, snapshot.as_str(), true)?),
         };
-        fill(root.as_fd(), &mounted.destination, source).map_err(|error| {
+        let Some(folder) = folder_in(root.as_fd(), &mounted.destination).map_err(|error| {
+            EngineError::from_error(&format!("filling volume {name} from the image"), error)
+        })?
+        else {
+            continue;
+        };
+        let _in_use = engine.volumes.use_for(name, &format!("fill-{snapshot}"))?;
+        if !file::list(source)?.is_empty() {
+            continue;
+        }
+        fill(&folder, source).map_err(|error| {
             EngineError::from_error(&format!("filling volume {name} from the image"), error)
         })?;
     }
@@ -36,17 +43,21 @@ pub(super) fn fill_volumes(engine: &EngineInner, snapshot: &SnapshotKey, mounts:
     Ok(())
 }
 
-fn fill(root: BorrowedFd<'_>, place: &str, volume: &Path) -> std::io::Result<()> {
+/// A folder of the image; none where it has nothing there, or something that is no folder.
+fn folder_in(root: BorrowedFd<'_>, place: &str) -> std::io::Result<Option<OwnedFd>> {
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = match rustix::fs::openat2(root, place, flags, Mode::empty(), inside) {
-        Ok(folder) => folder,
-        // The image has nothing there, or something that is no folder.
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    match rustix::fs::openat2(root, place, flags, Mode::empty(), inside) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn fill(folder: &OwnedFd, volume: &Path) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = rustix::fs::open(volume, flags, Mode::empty())?;
-    let about = rustix::fs::fstat(&folder)?;
+    let about = rustix::fs::fstat(folder)?;
     rustix::fs::fchown(
         &target,
         Some(rustix::fs::Uid::from_raw(about.st_uid)),

@@ -90,10 +90,22 @@ impl Engine {
             sweep(&inner, &known, &live, &strays)
         })
         .await?;
+        // Before anything ends: what still runs keeps its volumes mounted.
+        for found in all.iter().filter(|found| matches!(found.state, FoundState::Live(_))) {
+            for name in found.record.volumes() {
+                self.inner.volumes.found_in_use(name, &found.record.id);
+            }
+        }
         let mut starts = Vec::new();
         for found in all {
             self.adopt(found, &mut starts).await;
         }
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            inner.volumes.unmount_unused();
+            Ok(())
+        })
+        .await?;
         for handle in starts {
             tokio::spawn(async move {
                 if let Err(error) = handle.ask(|reply| Request::Start { reply }).await {

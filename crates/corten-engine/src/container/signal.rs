@@ -45,7 +45,7 @@ pub(super) const KILL: i32 = 9;
 pub(super) const TERM: i32 = 15;
 
 /// Reads `TERM`, `SIGTERM`, `sigterm`, `15`, `RTMIN+3`; else 400 `invalid signal: X`.
-pub(super) fn parse(text: &str) -> Result<i32> {
+pub(crate) fn parse(text: &str) -> Result<i32> {
     let invalid = || EngineError::invalid(format!("invalid signal: {text}"));
     if let Ok(number) = text.parse::<i32>() {
         return if (1..=64).contains(&number) { Ok(number) } else { Err(invalid()) };

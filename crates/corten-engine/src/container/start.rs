@@ -144,6 +144,10 @@ fn fork(
     undo.push("run folder", || clear_run_folder(engine, record));
     points.check("start.folder")?;
 
+    for name in record.volumes() {
+        engine.volumes.begin_use(name, &record.id)?;
+        undo.push("volume", || engine.volumes.end_use(name, &record.id));
+    }
     let root = rootfs::mount(engine, record)?;
     prepare_root(root.as_fd(), record)?;
     points.check("start.root")?;

@@ -2,7 +2,7 @@
 
 use corten_api::route::Operation;
 use corten_engine::Engine;
-use corten_engine::image::ImageListOptions;
+use corten_engine::image::{CommitOptions, ImageListOptions, ImportOptions};
 use corten_http::server::Response;
 use corten_oci::Reference;
 use corten_store::LoadEvent;
@@ -43,11 +43,11 @@ pub(crate) async fn prune(engine: &Engine, call: Call) -> Result {
     Ok(reply::json(200, &engine.image_prune(&call.filters()?).await?))
 }
 
-/// Pull and import. Neither is built, but what cannot be pulled anyhow is refused as Docker refuses it.
-pub(crate) fn create(call: &Call) -> Result {
+/// Import and pull. Pull is not built, but what cannot be pulled anyhow is refused as Docker refuses it.
+pub(crate) async fn create(engine: &Engine, call: Call) -> Result {
     let image = call.query.get("fromImage");
     if image.is_empty() {
-        return Err(ApiError::not_built("importing an archive as an image"));
+        return import(engine, call).await;
     }
     let reference = match call.query.get("tag") {
         "" => image.to_owned(),
@@ -59,6 +59,63 @@ pub(crate) fn create(call: &Call) -> Result {
         "pull access denied for {}: this engine cannot pull from a registry yet; bring the image with `docker load`",
         reference.familiar()
     )))
+}
+
+async fn import(engine: &Engine, mut call: Call) -> Result {
+    let source = call.query.get("fromSrc");
+    if source != "-" {
+        return Err(ApiError::new(
+            corten_std::ErrorClass::NotImplemented,
+            format!(
+                "importing from the address `{source}` is not built into this engine yet: fetch the archive and import it from standard input"
+            ),
+        ));
+    }
+    let options = ImportOptions {
+        reference: new_name(call.query.get("repo"), call.query.get("tag"))?,
+        message: call.query.get("message").to_owned(),
+        changes: call.query.all("changes").map(str::to_owned).collect(),
+        platform: call.query.get("platform").to_owned(),
+    };
+    let import = options.check()?;
+    let mut body = call.body()?;
+    body.accept().await?;
+    let archive = body.into_blocking_reader();
+    let engine = engine.clone();
+    let id = tokio::task::spawn_blocking(move || engine.image_import(import, archive))
+        .await
+        .map_err(|_| ApiError::new(corten_std::ErrorClass::System, "the import was broken off"))??;
+    Ok(Response::full(200, progress_line(&json!({"status": id}))).header("Content-Type", reply::JSON))
+}
+
+/// The name that a new image is to have: none where none is given; never one with a digest.
+fn new_name(repository: &str, tag: &str) -> Result<Option<Reference>> {
+    if repository.is_empty() {
+        return Ok(None);
+    }
+    let text = if tag.is_empty() { repository.to_owned() } else { format!("{repository}:{tag}") };
+    let reference = Reference::parse(&text).map_err(|error| ApiError::of(&error))?;
+    if reference.digest().is_some() {
+        return Err(ApiError::invalid("cannot import digest reference"));
+    }
+    Ok(Some(reference.with_default_tag()))
+}
+
+/// An image of a container's files and configuration.
+pub(crate) async fn commit(engine: &Engine, mut call: Call) -> Result {
+    let config = call.json_if_any().await?;
+    let options = CommitOptions {
+        container: call.query.get("container").to_owned(),
+        reference: new_name(call.query.get("repo"), call.query.get("tag"))?,
+        author: call.query.get("author").to_owned(),
+        comment: call.query.get("comment").to_owned(),
+        changes: call.query.all("changes").map(str::to_owned).collect(),
+        // Not asked for is asked for since 1.13.
+        pause: call.query.flag_or("pause", true),
+        config,
+    };
+    let id = engine.image_commit(options).await?;
+    Ok(reply::json(201, &json!({"Id": id})))
 }
 
 pub(crate) async fn save(engine: &Engine, call: Call) -> Result {

@@ -7,6 +7,7 @@ mod exec;
 mod image;
 mod network;
 mod plugin;
+mod stats;
 mod swarm;
 mod system;
 mod volume;
@@ -82,7 +83,7 @@ impl Api for Routes {
             Op::ImageTag => Box::pin(image::tag(engine, call)),
             Op::ImageRemove => Box::pin(image::remove(engine, call)),
             Op::ImagePrune => Box::pin(image::prune(engine, call)),
-            Op::ImageCreate => Box::pin(async move { image::create(&call) }),
+            Op::ImageCreate => Box::pin(image::create(engine, call)),
 
             Op::VolumeList => Box::pin(volume::list(engine, call)),
             Op::VolumeCreate => Box::pin(volume::create(engine, call)),
@@ -104,10 +105,8 @@ impl Api for Routes {
             Op::ImageSearch => Box::pin(async move { Err(ApiError::not_built("searching a registry")) }),
             Op::ImagePush => Box::pin(async move { Err(ApiError::not_built("pushing to a registry")) }),
             Op::DistributionInspect => Box::pin(async move { Err(ApiError::not_built("asking a registry")) }),
-            Op::Commit => {
-                Box::pin(async move { Err(ApiError::not_built("making an image from a container")) })
-            }
-            Op::ContainerStats => Box::pin(async move { Err(ApiError::not_built("measuring a container")) }),
+            Op::Commit => Box::pin(image::commit(engine, call)),
+            Op::ContainerStats => Box::pin(stats::stats(engine, call)),
             Op::ContainerAttachWebSocket => {
                 Box::pin(async move { Err(ApiError::not_built("attaching by WebSocket")) })
             }

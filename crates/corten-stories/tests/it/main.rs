@@ -8,6 +8,7 @@ mod images;
 mod kill;
 mod leftovers;
 mod lifecycle;
+mod making;
 mod network;
 mod run;
 mod socket;

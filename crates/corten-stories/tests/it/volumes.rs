@@ -55,3 +55,47 @@ fn binds_and_tmpfs() {
     ]);
     assert!(out.starts_with("tmpfs /run tmpfs") && out.contains("size=1024k"), "{out}");
 }
+
+#[test]
+fn a_volume_with_options_is_mounted_while_it_is_used() {
+    let Some(daemon) = daemon("volume-options") else { return };
+    daemon.ok(&[
+        "volume",
+        "create",
+        "-o",
+        "type=tmpfs",
+        "-o",
+        "device=tmpfs",
+        "-o",
+        "o=size=1m,uid=9",
+        "fast",
+    ]);
+    let mounted = || {
+        let place = daemon.data_root().join("volumes/fast/_data");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("the kernel's list of mounts");
+        mounts.lines().filter(|line| line.contains(&*place.to_string_lossy())).count()
+    };
+    assert_eq!(mounted(), 0);
+    daemon.ok(&["run", "-d", "--name", "one", "-v", "fast:/d", "busybox", "sleep", "1000"]);
+    daemon.ok(&["run", "-d", "--name", "two", "--volumes-from", "one:ro", "busybox", "sleep", "1000"]);
+    assert_eq!(mounted(), 1);
+    daemon.ok(&["exec", "one", "sh", "-c", "stat -c %u /d; echo shared > /d/f"]);
+    assert_eq!(daemon.ok(&["exec", "two", "cat", "/d/f"]), "shared");
+    assert!(daemon.corten(&["exec", "two", "touch", "/d/g"]).err.contains("Read-only"));
+    // A new daemon finds the mount, and knows who needs it.
+    if let Some(main) = daemon.daemon() {
+        daemon.kill(main);
+    }
+    daemon.ok(&["rm", "-f", "one"]);
+    assert_eq!(mounted(), 1);
+    assert_eq!(daemon.ok(&["exec", "two", "cat", "/d/f"]), "shared");
+    assert_eq!(daemon.corten(&["volume", "rm", "fast"]).code, 1);
+    daemon.ok(&["rm", "-f", "two"]);
+    assert_eq!(mounted(), 0);
+    daemon.ok(&["volume", "rm", "fast"]);
+
+    daemon.ok(&["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=/nothing/here", "bad"]);
+    let said = daemon.corten(&["run", "--rm", "-v", "bad:/d", "busybox", "true"]);
+    assert!(said.err.contains("failed to mount local volume: mount /nothing/here:"), "{said:?}");
+    assert!(said.err.contains("no such file or directory"), "{said:?}");
+}
