@@ -578,5 +578,6 @@ fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>) 
         apparmor_profile: None,
         oom_score_adj: Some(host.oom_score_adj),
         selinux_label: None,
+        ..Process::default()
     }
 }

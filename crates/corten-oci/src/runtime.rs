@@ -33,6 +33,9 @@ pub struct Spec {
     /// Mounts in the order in which they are made.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Programs of the host and of the container, run at points of its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
     /// Free notes.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -50,6 +53,7 @@ impl Default for Spec {
             hostname: None,
             domainname: None,
             mounts: Vec::new(),
+            hooks: None,
             annotations: BTreeMap::new(),
             linux: None,
         }
@@ -94,6 +98,101 @@ pub struct Process {
     /// SELinux label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selinux_label: Option<String>,
+    /// Class and level by which the disk serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_priority: Option<LinuxIoPriority>,
+    /// How the processor is given to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<LinuxScheduler>,
+    /// Which processors an exec's process runs on, before and after it has joined the container's cgroup.
+    #[serde(default, rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<ExecCpuAffinity>,
+}
+
+/// Disk priority of a process.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct LinuxIoPriority {
+    /// `IOPRIO_CLASS_RT`, `IOPRIO_CLASS_BE` or `IOPRIO_CLASS_IDLE`.
+    pub class: String,
+    /// 0 (first served) to 7.
+    #[serde(default)]
+    pub priority: i32,
+}
+
+/// Scheduling of a process.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct LinuxScheduler {
+    /// `SCHED_OTHER`, `SCHED_FIFO` and so on.
+    pub policy: String,
+    /// -20 to 19.
+    #[serde(default)]
+    pub nice: i32,
+    /// 1 to 99 for the realtime policies.
+    #[serde(default)]
+    pub priority: i32,
+    /// `SCHED_FLAG_…`.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+    /// Nanoseconds of each period, for `SCHED_DEADLINE`.
+    #[serde(default)]
+    pub runtime: u64,
+    /// Nanoseconds from the beginning of a period, for `SCHED_DEADLINE`.
+    #[serde(default)]
+    pub deadline: u64,
+    /// Nanoseconds, for `SCHED_DEADLINE`.
+    #[serde(default)]
+    pub period: u64,
+}
+
+/// Processors of an exec's process, as lists (`0-3,7`).
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ExecCpuAffinity {
+    /// Before it joins the cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<String>,
+    /// From then on.
+    #[serde(default, rename = "final", skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+}
+
+/// Programs run at points of a container's life, in this order.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hooks {
+    /// Old name for [`Self::create_runtime`]; run before it.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub prestart: Vec<Hook>,
+    /// In the runtime's namespaces, when the container's are there and before its root is the root.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub create_runtime: Vec<Hook>,
+    /// In the container's namespaces, with a program of the host, before its root is the root.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub create_container: Vec<Hook>,
+    /// In the container, when it is started and before its command runs.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub start_container: Vec<Hook>,
+    /// In the runtime's namespaces, when the command runs.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<Hook>,
+    /// In the runtime's namespaces, when the container is deleted.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub poststop: Vec<Hook>,
+}
+
+/// One program. It reads the container's state from its standard input.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Hook {
+    /// Absolute path.
+    pub path: String,
+    /// All arguments, the program's own name first; none: the path alone.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// `NAME=value`; nothing else is in its environment.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// Seconds after which it is killed, which counts as a failure; above 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i64>,
 }
 
 /// Size of a terminal in characters.
@@ -228,6 +327,42 @@ pub struct Linux {
     /// SELinux label of mounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_label: Option<String>,
+    /// How much the clocks of a new time namespace are ahead, by `monotonic` and `boottime`.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub time_offsets: BTreeMap<String, LinuxTimeOffset>,
+    /// Which system's ways the kernel shows to the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personality: Option<LinuxPersonality>,
+    /// Classes of Intel's resource director; kept as it came, as nobody here acts on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<serde_json::Value>,
+    /// Network devices of the host to be moved inside; kept as it came, as nobody here acts on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_devices: Option<serde_json::Value>,
+    /// Memory nodes and how they are used; kept as it came, as nobody here acts on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<serde_json::Value>,
+}
+
+/// How much a clock is ahead.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct LinuxTimeOffset {
+    /// Seconds.
+    #[serde(default)]
+    pub secs: i64,
+    /// And nanoseconds.
+    #[serde(default)]
+    pub nanosecs: u32,
+}
+
+/// Execution domain.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct LinuxPersonality {
+    /// `LINUX` or `LINUX32`.
+    pub domain: String,
+    /// None are defined.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 /// Kind of a namespace as the specification names it.
@@ -447,6 +582,9 @@ pub struct LinuxSeccomp {
     /// Rules; the first that fits decides.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub syscalls: Vec<LinuxSyscall>,
+    /// Socket to which the listener of `SCMP_ACT_NOTIFY` is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener_path: Option<String>,
 }
 
 /// One rule of a system call filter.

@@ -15,8 +15,17 @@ use crate::request::{Container, ExecRequest, Launched};
 ///
 /// The caller has one thread, and becomes the parent; see also [`crate::Seat::exec`].
 pub fn exec(container: &Container, request: ExecRequest<'_>) -> Result<Launched, LaunchError> {
+    exec_preserving(container, request, 0)
+}
+
+/// As [`exec`]; the command gets so many of the caller's descriptors, from number 3.
+pub fn exec_preserving(
+    container: &Container,
+    request: ExecRequest<'_>,
+    descriptors: u32,
+) -> Result<Launched, LaunchError> {
     let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
-    let child = begin(container, request, Report::new(theirs), false)?;
+    let child = begin_preserving(container, request, descriptors, Report::new(theirs), false)?;
     await_exec(ours, child)
 }
 
@@ -24,6 +33,16 @@ pub fn exec(container: &Container, request: ExecRequest<'_>) -> Result<Launched,
 pub(crate) fn begin(
     container: &Container,
     request: ExecRequest<'_>,
+    report: Report,
+    sibling: bool,
+) -> Result<Child, LaunchError> {
+    begin_preserving(container, request, 0, report, sibling)
+}
+
+fn begin_preserving(
+    container: &Container,
+    request: ExecRequest<'_>,
+    descriptors: u32,
     report: Report,
     sibling: bool,
 ) -> Result<Child, LaunchError> {
@@ -53,7 +72,7 @@ pub(crate) fn begin(
                 error
             })
         }
-        Ok(Fork::Child) => inside::run_exec(container, namespaces, request, &report),
+        Ok(Fork::Child) => inside::run_exec(container, namespaces, request, descriptors, &report),
         Ok(Fork::Parent(child)) => {
             drop(pid_namespace);
             Ok(child)
@@ -72,8 +91,13 @@ fn differing_namespaces(container: &Container) -> Result<Namespaces, LaunchError
         ("ipc", Namespaces::IPC),
         ("uts", Namespaces::UTS),
         ("cgroup", Namespaces::CGROUP),
+        ("time", Namespaces::TIME),
     ] {
         let link = |who: &str| rustix::fs::readlink(format!("/proc/{who}/ns/{name}"), Vec::new());
+        if kind == Namespaces::TIME && link("self").is_err() {
+            // A kernel without them.
+            continue;
+        }
         let own = link("self").at(Stage::Prepare, format_args!("read our own {name} namespace"))?;
         let theirs = link(&container.pid.to_string()).map_err(|_| {
             LaunchError::new(Stage::Prepare, LaunchErrorKind::NotRunning, "the container is not running")

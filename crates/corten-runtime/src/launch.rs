@@ -1,14 +1,17 @@
 //! The caller's side of a start: one clone, then wait for the exec or the error.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use corten_oci::runtime::NamespaceKind;
+use corten_oci::runtime::{LinuxTimeOffset, NamespaceKind};
 use corten_sys::process::{self, Child, CloneOptions, Fork, Namespaces};
 use corten_sys::socket;
 
+use crate::clocks::ChildrenWithClocks;
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::inside::{self, Report};
+use crate::lifecycle::Lifecycle;
 use crate::request::{LaunchRequest, Launched};
 
 /// Starts a container's first process. Returns when it has executed its command, or with what went wrong;
@@ -25,9 +28,23 @@ pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
 /// Makes the process; it is the caller's child, or with `sibling` the caller's parent's. In the new process
 /// it does not return.
 pub(crate) fn begin(request: LaunchRequest, report: Report, sibling: bool) -> Result<Child, LaunchError> {
+    begin_in_steps(request, Lifecycle::default(), report, sibling)
+}
+
+/// As [`begin`] with hooks and a gate.
+pub(crate) fn begin_in_steps(
+    request: LaunchRequest,
+    lifecycle: Lifecycle,
+    report: Report,
+    sibling: bool,
+) -> Result<Child, LaunchError> {
     let plan = Plan::new(&request)?;
     let pid_namespace = match &plan.pid_namespace {
         Some(theirs) => Some(ChildrenIn::enter(theirs.as_fd())?),
+        None => None,
+    };
+    let clocks = match &plan.new_clocks {
+        Some(offsets) => Some(ChildrenWithClocks::enter(offsets)?),
         None => None,
     };
     let options = CloneOptions {
@@ -36,9 +53,10 @@ pub(crate) fn begin(request: LaunchRequest, report: Report, sibling: bool) -> Re
         sibling,
     };
     match process::clone_process(&options).at(Stage::Clone, "make the container's process")? {
-        Fork::Child => inside::run_container(request, plan, &report),
+        Fork::Child => inside::run_container(request, plan, lifecycle, &report),
         Fork::Parent(child) => {
             drop(pid_namespace);
+            drop(clocks);
             // Our copies of the container's ends of its pipes go with the request: the shim must see their
             // end.
             Ok(child)
@@ -53,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) new: Namespaces,
     /// Left for a new one by the child itself: a cgroup namespace shows the tree from where its maker is.
     pub(crate) new_cgroup: bool,
+    /// Left for a new one by the caller around the clone, as it holds for children only: offsets of its clocks.
+    new_clocks: Option<BTreeMap<String, LinuxTimeOffset>>,
     /// Entered by the child.
     pub(crate) existing: Vec<(Namespaces, OwnedFd)>,
     /// Entered by the caller around the clone, as it holds for children only.
@@ -61,8 +81,13 @@ pub(crate) struct Plan {
 
 impl Plan {
     fn new(request: &LaunchRequest) -> Result<Self, LaunchError> {
-        let mut plan =
-            Self { new: Namespaces::MOUNT, new_cgroup: false, existing: Vec::new(), pid_namespace: None };
+        let mut plan = Self {
+            new: Namespaces::MOUNT,
+            new_cgroup: false,
+            new_clocks: None,
+            existing: Vec::new(),
+            pid_namespace: None,
+        };
         let listed = request.spec.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
         for namespace in listed {
             let kind = match namespace.kind {
@@ -72,7 +97,8 @@ impl Plan {
                 NamespaceKind::Ipc => Namespaces::IPC,
                 NamespaceKind::Uts => Namespaces::UTS,
                 NamespaceKind::Cgroup => Namespaces::CGROUP,
-                NamespaceKind::User | NamespaceKind::Time => {
+                NamespaceKind::Time => Namespaces::TIME,
+                NamespaceKind::User => {
                     return Err(LaunchError::new(
                         Stage::Prepare,
                         LaunchErrorKind::Invalid,
@@ -95,6 +121,10 @@ impl Plan {
                     }
                 }
                 None if namespace.kind == NamespaceKind::Cgroup => plan.new_cgroup = true,
+                None if namespace.kind == NamespaceKind::Time => {
+                    let linux = request.spec.linux.as_ref();
+                    plan.new_clocks = Some(linux.map(|linux| linux.time_offsets.clone()).unwrap_or_default());
+                }
                 None => plan.new = plan.new.with(kind),
             }
         }
@@ -130,7 +160,19 @@ impl Drop for ChildrenIn {
 
 /// Listens until the exec closes the child's end, or an error comes.
 pub(crate) fn await_exec(reports: OwnedFd, child: Child) -> Result<Launched, LaunchError> {
-    let outcome = inside::listen(reports);
+    await_exec_with(reports, child, &mut |_| {
+        Err(LaunchError::new(Stage::Prepare, LaunchErrorKind::System, "nobody runs the container's hooks"))
+    })
+}
+
+/// As [`await_exec`], or until the process waits at its gate; `hooks` is called when it is time for them, and
+/// lets the process go on by a message on the socket.
+pub(crate) fn await_exec_with(
+    reports: OwnedFd,
+    child: Child,
+    hooks: &mut dyn FnMut(&OwnedFd) -> Result<(), LaunchError>,
+) -> Result<Launched, LaunchError> {
+    let outcome = inside::listen(reports, hooks);
     match outcome {
         Ok(terminal) => {
             let start_time = process::start_time(child.pid).unwrap_or(0);

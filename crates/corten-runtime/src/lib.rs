@@ -12,13 +12,16 @@
 //! What this crate knows nothing of: images, networks, the daemon, logs.
 
 pub mod cgroup;
+mod clocks;
 pub mod container_init;
 mod default_spec;
 mod error;
 mod exec;
 mod hardening;
+mod hook;
 mod inside;
 mod launch;
+mod lifecycle;
 mod request;
 mod seat;
 pub mod seccomp;
@@ -29,8 +32,10 @@ pub use default_spec::{
     default_spec, make_privileged, permissive_device_rules,
 };
 pub use error::{LaunchError, LaunchErrorKind, Stage};
-pub use exec::exec;
+pub use exec::{exec, exec_preserving};
 pub use hardening::{Hardening, HardeningStep};
+pub use hook::{HookError, run_hooks};
 pub use launch::launch;
+pub use lifecycle::{Gate, HookStates, Lifecycle, create};
 pub use request::{ChildStdio, Container, ExecRequest, LaunchRequest, Launched};
 pub use seat::Seat;

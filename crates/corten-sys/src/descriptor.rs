@@ -20,10 +20,19 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
 /// Whoever owns one of the closed numbers in this process (an `OwnedFd`, a `File`) must never use or drop it
 /// again, as another descriptor may have got its number.
 pub unsafe fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
-    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|number| *number >= 3).collect();
+    // SAFETY: the caller's promise is the same.
+    unsafe { close_from_but(3, keep) }
+}
+
+/// Closes every descriptor from `first` up but those named.
+///
+/// # Safety
+/// As [`close_all_but`].
+pub unsafe fn close_from_but(first: RawFd, keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|number| *number >= first).collect();
     keep.sort_unstable();
     keep.dedup();
-    let mut first: u32 = 3;
+    let mut first: u32 = first.max(0) as u32;
     for number in keep.into_iter().map(|number| number as u32).chain([u32::MAX]) {
         // The last round closes to the end: u32::MAX is no descriptor.
         let last = if number == u32::MAX { u32::MAX } else { number.wrapping_sub(1) };

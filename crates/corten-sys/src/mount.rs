@@ -246,7 +246,7 @@ pub fn cover_root(root: BorrowedFd<'_>) -> Result<()> {
         .map_err(|error| MountError::new("attach the new root at", "/", error))
 }
 
-/// The second half of [`enter_root`], for a tree that covers the root folder.
+/// The second half of [`enter_root`], for a tree that covers the root folder or is attached elsewhere in the namespace.
 ///
 /// # Errors
 /// Names the step that failed.
@@ -256,6 +256,23 @@ pub fn enter_covering_root(root: BorrowedFd<'_>) -> Result<()> {
     // With both names "." the old root ends up stacked over the new one, and is then detached by that name.
     rustix::process::pivot_root(".", ".").map_err(step("pivot into the new root at"))?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(step("detach the old root at"))?;
+    rustix::process::chdir("/").map_err(step("go to"))
+}
+
+/// As [`enter_root`] where the old root cannot be pivoted away (it is the kernel's first one): it stays below the new
+/// one, out of sight, but not out of reach for somebody with every privilege. `/proc` and `/sys` are detached from it
+/// first, so that nothing hidden there is seen in full through it.
+pub fn enter_root_by_chroot(root: BorrowedFd<'_>) -> Result<()> {
+    let step = |operation| move |error: Errno| MountError::new(operation, "/", error);
+    for place in ["/proc", "/sys"] {
+        // Not a mount, or not there: nothing to detach.
+        let _ = detach(place);
+    }
+    rustix::process::fchdir(root).map_err(step("go to the new root from"))?;
+    // Where it was attached elsewhere already, this moves it.
+    rustix::mount::move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(step("attach the new root at"))?;
+    rustix::process::chroot(".").map_err(step("change the root at"))?;
     rustix::process::chdir("/").map_err(step("go to"))
 }
 

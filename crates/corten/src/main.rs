@@ -14,12 +14,14 @@ fn main() -> ExitCode {
     match name.as_ref().and_then(|name| name.to_str()) {
         Some("hello") => return hello::run(),
         Some("docker-init") => return container_init(&arguments[1..]),
+        Some(name) if corten_oci_cli::NAMES.contains(&name) => return corten_oci_cli::run(&arguments[1..]),
         _ => {}
     }
     match arguments.get(1).and_then(|role| role.to_str()) {
         Some("daemon") => corten_daemon::run_keeper(&arguments[2..]),
         Some("daemon-keeper") => corten_daemon::resume_keeper(),
         Some("daemon-main") => corten_daemon::run_daemon(&arguments[2..]),
+        Some("oci") => corten_oci_cli::run(&arguments[2..]),
         Some("container-init") => container_init(&arguments[2..]),
         _ => corten_cli::run(arguments),
     }

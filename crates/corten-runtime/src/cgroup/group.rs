@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use corten_sys::{bpf, mount, process};
 use rustix::fs::{Mode as FileMode, OFlags};
+use serde::{Deserialize, Serialize};
 
 use super::handle::{CgroupHandle, oom_kills};
 use super::hierarchies::Hierarchy;
@@ -15,10 +16,12 @@ use super::limits::{self, Write};
 use super::stats::{self, Stats};
 use super::{CgroupError, Limits, Result, device, file_error};
 
-/// One container's cgroup.
-#[derive(Clone, Debug)]
+/// One container's cgroup. As a document it is where its folders are.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Cgroup {
+    #[serde(default)]
     pub(super) legacy: Vec<(Hierarchy, PathBuf)>,
+    #[serde(default)]
     pub(super) unified: Option<PathBuf>,
 }
 
@@ -103,7 +106,7 @@ impl Cgroup {
         self.folders().any(|folder| folder.is_dir())
     }
 
-    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(super) fn folders(&self) -> impl Iterator<Item = &PathBuf> {
         self.legacy.iter().map(|(_, folder)| folder).chain(&self.unified)
     }
 
@@ -314,6 +317,19 @@ impl Cgroup {
         }
         let _ = write_file(&folder.join(file), if legacy.is_some() { "THAWED" } else { "0" });
         Err(CgroupError::Busy { path: folder.clone() })
+    }
+
+    /// Whether every process inside stands still because of [`Self::freeze`], or is about to.
+    pub fn is_frozen(&self) -> bool {
+        let legacy = self.legacy.iter().find(|(hierarchy, _)| hierarchy.has("freezer"));
+        let (path, frozen) = match (legacy, &self.unified) {
+            (Some((_, folder)), _) => (folder.join("freezer.state"), "FRO"),
+            (None, Some(folder)) => (folder.join("cgroup.freeze"), "1"),
+            (None, None) => return false,
+        };
+        // `FREEZING` counts too.
+        fs::read_to_string(path)
+            .is_ok_and(|text| text.starts_with(frozen) || (legacy.is_some() && text.starts_with("FREEZING")))
     }
 
     /// What the container uses now.

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{CgroupError, Mode, Result, file_error};
 
 /// One mounted hierarchy of version 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Hierarchy {
     /// Its controllers (`memory`; `cpu` and `cpuacct`), or `name=systemd`.
     pub controllers: Vec<String>,

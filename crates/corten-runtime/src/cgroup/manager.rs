@@ -16,7 +16,7 @@ const OWN_LEAF: &str = "daemon";
 const SPARE: &str = "spare-";
 
 /// Controllers that containers use in version 2.
-const UNIFIED_CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
+pub(super) const UNIFIED_CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "cpuset", "io"];
 
 /// Owns one folder per hierarchy, below which every container has its own.
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@ mod handle;
 mod hierarchies;
 mod limits;
 mod manager;
+mod path;
 mod stats;
 
 use std::io;

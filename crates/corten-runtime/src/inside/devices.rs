@@ -36,16 +36,47 @@ pub(super) fn fill(dev: BorrowedFd<'_>, asked: &[LinuxDevice]) -> Result<()> {
         rustix::fs::symlinkat(to, dev, name).at(Stage::Mounts, format_args!("make the link /dev/{name}"))?;
     }
     for device in asked {
-        make(dev, device)?;
+        if let Ok(path) = Path::new(&device.path).strip_prefix("/dev") {
+            make(dev, path, device)?;
+        }
     }
     Ok(())
 }
 
-fn make(dev: BorrowedFd<'_>, device: &LinuxDevice) -> Result<()> {
+/// What is asked for elsewhere than in a `/dev` of our own making; with `dev` missing, all of it: then the image's
+/// own folder gets the nodes and links that it lacks.
+pub(super) fn fill_root(root: BorrowedFd<'_>, has_dev: bool, asked: &[LinuxDevice]) -> Result<()> {
+    if !has_dev {
+        let dev =
+            target::open_or_create(root, Path::new("/dev"), Kind::Folder).at(Stage::Mounts, "make /dev")?;
+        let missing = |result: rustix::io::Result<()>| match result {
+            Err(rustix::io::Errno::EXIST) => Ok(()),
+            result => result,
+        };
+        for (name, major, minor) in NODES {
+            let mode = Mode::from_raw_mode(0o666);
+            missing(rustix::fs::mknodat(&dev, name, FileType::CharacterDevice, mode, makedev(major, minor)))
+                .at(Stage::Mounts, format_args!("make the device /dev/{name}"))?;
+        }
+        for (name, to) in LINKS {
+            missing(rustix::fs::symlinkat(to, &dev, name))
+                .at(Stage::Mounts, format_args!("make the link /dev/{name}"))?;
+        }
+    }
+    for device in asked {
+        let path = Path::new(&device.path);
+        if !has_dev || !path.starts_with("/dev") {
+            let path = path
+                .strip_prefix("/")
+                .map_err(|_| invalid(format!("device {} is no absolute path", device.path)))?;
+            make(root, path, device)?;
+        }
+    }
+    Ok(())
+}
+
+fn make(dev: BorrowedFd<'_>, path: &Path, device: &LinuxDevice) -> Result<()> {
     let context = format!("make the device {}", device.path);
-    let path = Path::new(&device.path)
-        .strip_prefix("/dev")
-        .map_err(|_| invalid(format!("device {} is not below /dev", device.path)))?;
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(invalid(format!("device {} has no name", device.path)));
     };
@@ -63,8 +94,12 @@ fn make(dev: BorrowedFd<'_>, device: &LinuxDevice) -> Result<()> {
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
     match rustix::fs::mknodat(&folder, name, kind, Mode::from_raw_mode(mode), numbers) {
         Ok(()) => {}
-        // One of the nodes that are always there.
-        Err(rustix::io::Errno::EXIST) if is_default(path.as_os_str()) => return Ok(()),
+        // One of the nodes that are always there, or just this one.
+        Err(rustix::io::Errno::EXIST)
+            if is_default(path.as_os_str()) || is_same(folder.as_fd(), name, kind, numbers) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(error).at(Stage::Mounts, &context),
     }
     target::set_mode(folder.as_fd(), name, mode).at(Stage::Mounts, &context)?;
@@ -79,6 +114,12 @@ fn make(dev: BorrowedFd<'_>, device: &LinuxDevice) -> Result<()> {
     .at(Stage::Mounts, &context)
 }
 
+fn is_same(folder: BorrowedFd<'_>, name: &OsStr, kind: FileType, numbers: u64) -> bool {
+    rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == kind && (kind == FileType::Fifo || stat.st_rdev == numbers)
+    })
+}
+
 fn is_default(name: &OsStr) -> bool {
-    NODES.iter().any(|(node, ..)| name == *node)
+    NODES.iter().any(|(node, ..)| name == *node) || LINKS.iter().any(|(link, _)| name == *link)
 }

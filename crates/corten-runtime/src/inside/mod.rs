@@ -1,13 +1,16 @@
 //! What the new process does between the clone and the exec, in order.
 
 mod command;
+mod copy_up;
 mod devices;
+mod gate;
 mod identity;
 mod mounts;
 mod options;
 mod paths;
 mod proc;
 mod report;
+mod service;
 mod target;
 
 use std::convert::Infallible;
@@ -22,10 +25,11 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::hardening::{Hardening, HardeningStep};
 use crate::launch::Plan;
+use crate::lifecycle::{Gate, HookStates, Lifecycle};
 use crate::request::{ChildStdio, Container, ExecRequest, LaunchRequest};
 use crate::seccomp;
 
-pub(crate) use report::{Report, listen};
+pub(crate) use report::{LONGEST_STATES, Report, listen};
 
 type Result<T> = std::result::Result<T, LaunchError>;
 
@@ -33,8 +37,8 @@ type Result<T> = std::result::Result<T, LaunchError>;
 const INIT_PATH: &str = "/sbin/docker-init";
 
 /// The first process of a container. Never returns: it becomes the command, or tells the error and ends.
-pub(crate) fn run_container(request: LaunchRequest, plan: Plan, report: &Report) -> ! {
-    let Err(error) = start_container(request, plan, report);
+pub(crate) fn run_container(request: LaunchRequest, plan: Plan, lifecycle: Lifecycle, report: &Report) -> ! {
+    let Err(error) = start_container(request, plan, lifecycle, report);
     report.error(&error);
     process::exit_now(1)
 }
@@ -44,14 +48,20 @@ pub(crate) fn run_exec(
     container: &Container,
     namespaces: Namespaces,
     request: ExecRequest<'_>,
+    preserved: u32,
     report: &Report,
 ) -> ! {
-    let Err(error) = start_exec(container, namespaces, request, report);
+    let Err(error) = start_exec(container, namespaces, request, preserved, report);
     report.error(&error);
     process::exit_now(1)
 }
 
-fn start_container(mut request: LaunchRequest, plan: Plan, report: &Report) -> Result<Infallible> {
+fn start_container(
+    mut request: LaunchRequest,
+    plan: Plan,
+    lifecycle: Lifecycle,
+    report: &Report,
+) -> Result<Infallible> {
     let hardening = request.hardening.clone();
     begin(&hardening, &request.cgroup.join)?;
     if plan.new_cgroup {
@@ -76,9 +86,15 @@ fn start_container(mut request: LaunchRequest, plan: Plan, report: &Report) -> R
     mount::set_namespace_propagation(mount::Propagation::Private)
         .map_err(|error| mount_error(Stage::Root, "/", &error))?;
     let mut trees = mounts::collect_trees(&spec, std::mem::take(&mut request.mount_trees))?;
-    let root_first = hardening.has(HardeningStep::RootBeforeMounts);
+    let early_hooks = lifecycle.has_early_hooks();
+    let root_first = hardening.has(HardeningStep::RootBeforeMounts) && !early_hooks && !lifecycle.no_pivot;
     let enter = if root_first { mount::enter_root } else { mount::cover_root };
-    enter(request.root.as_fd()).map_err(|error| mount_error(Stage::Root, "/", &error))?;
+    match lifecycle.root_path.as_deref().filter(|_| !root_first) {
+        // Hooks find the mounts made, and the host's files still there.
+        Some(place) => mount::attach(request.root.as_fd(), place),
+        None => enter(request.root.as_fd()),
+    }
+    .map_err(|error| mount_error(Stage::Root, "/", &error))?;
     let mut root =
         if root_first { open_root()? } else { request.root.try_clone().at(Stage::Root, "keep the root")? };
     let linux = spec.linux.take().unwrap_or_default();
@@ -89,8 +105,14 @@ fn start_container(mut request: LaunchRequest, plan: Plan, report: &Report) -> R
         std::mem::take(&mut request.cgroup.trees),
         request.cgroup.unified.is_some(),
     )?;
+    let mut states = HookStates::default();
+    if early_hooks {
+        states = report.hooks()?;
+        gate::run_hooks("createContainer", &lifecycle.create_container, &states.creating)?;
+    }
     if !root_first {
-        mount::enter_covering_root(root.as_fd()).map_err(|error| mount_error(Stage::Root, "/", &error))?;
+        let enter = if lifecycle.no_pivot { mount::enter_root_by_chroot } else { mount::enter_covering_root };
+        enter(root.as_fd()).map_err(|error| mount_error(Stage::Root, "/", &error))?;
         root = open_root()?;
     }
     if !checked_proc {
@@ -125,32 +147,62 @@ fn start_container(mut request: LaunchRequest, plan: Plan, report: &Report) -> R
     mounts::finish_root(root.as_fd(), spec.root.as_ref(), linux.rootfs_propagation.as_deref())?;
     drop(made);
 
-    finish(root, process, request.seccomp.as_ref(), &hardening, report)
+    if let Some(personality) = &linux.personality {
+        service::set_personality(personality)?;
+    }
+    let last = Last {
+        first_closed: lifecycle.preserved_descriptors,
+        gate: lifecycle.gate.as_ref(),
+        hooks: &lifecycle.start_container,
+        state: &states.created,
+    };
+    finish(root, process, request.seccomp.as_ref(), &hardening, report, &last)
 }
 
 fn start_exec(
     container: &Container,
     namespaces: Namespaces,
     request: ExecRequest<'_>,
+    preserved: u32,
     report: &Report,
 ) -> Result<Infallible> {
+    service::set_first_affinity(&request.process)?;
     begin(&request.hardening, &request.cgroup.join)?;
+    service::set_last_affinity(&request.process)?;
     rustix::process::setsid().at(Stage::Prepare, "make a session")?;
     identity::set_oom_score(&request.process)?;
     identity::set_security_labels(&request.process)?;
     // The pid namespace was given by the clone.
-    let others =
-        [Namespaces::MOUNT, Namespaces::NETWORK, Namespaces::IPC, Namespaces::UTS, Namespaces::CGROUP]
-            .into_iter()
-            .filter(|kind| namespaces.contains(*kind))
-            .fold(Namespaces::NONE, Namespaces::with);
+    let others = [
+        Namespaces::MOUNT,
+        Namespaces::NETWORK,
+        Namespaces::IPC,
+        Namespaces::UTS,
+        Namespaces::CGROUP,
+        Namespaces::TIME,
+    ]
+    .into_iter()
+    .filter(|kind| namespaces.contains(*kind))
+    .fold(Namespaces::NONE, Namespaces::with);
     if !others.is_empty() {
         process::enter_process_namespaces(container.pidfd.as_fd(), others)
             .at(Stage::Namespaces, "enter the container's namespaces")?;
     }
     let root = open_root()?;
     place_streams(&request.stdio, &request.process, report, || open_terminal(root.as_fd(), None))?;
-    finish(root, request.process, request.seccomp, &request.hardening, report)
+    let last = Last { first_closed: preserved, ..Last::default() };
+    finish(root, request.process, request.seccomp, &request.hardening, report, &last)
+}
+
+/// What only some starts have at their end.
+#[derive(Default)]
+struct Last<'lifecycle> {
+    /// How many descriptors above standard error the command gets.
+    first_closed: u32,
+    gate: Option<&'lifecycle Gate>,
+    hooks: &'lifecycle [corten_oci::runtime::Hook],
+    /// The container's state for the hooks.
+    state: &'lifecycle str,
 }
 
 /// What comes first in every process.
@@ -174,7 +226,9 @@ fn finish(
     filter: Option<&seccomp::Program>,
     hardening: &Hardening,
     report: &Report,
+    last: &Last<'_>,
 ) -> Result<Infallible> {
+    service::set_priorities(&process)?;
     if hardening.has(HardeningStep::NewKeyring) {
         match process::join_new_session_keyring() {
             Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
@@ -191,9 +245,10 @@ fn finish(
         process::set_no_new_privileges().at(Stage::Identity, "give up new privileges")?;
     }
     let closes = hardening.has(HardeningStep::NoHostDescriptors);
+    let first_closed = 3_i32.saturating_add_unsigned(last.first_closed);
     if closes {
         // Before a filter is there that may know nothing of this call.
-        descriptor::close_on_exec_from(3).at(Stage::Identity, "close descriptors")?;
+        descriptor::close_on_exec_from(first_closed).at(Stage::Identity, "close descriptors")?;
     }
     let filter = filter.filter(|_| hardening.has(HardeningStep::Seccomp));
     // Without no-new-privileges a filter can be loaded only while we are privileged.
@@ -220,13 +275,27 @@ fn finish(
     let path = CString::new(program).map_err(|_| invalid("the command holds a zero byte"))?;
     process::reset_signals().at(Stage::Execute, "reset signals")?;
     process::set_parent_death_signal(0).at(Stage::Execute, "clear the parent's death signal")?;
-    if let Some(filter) = filter
-        && process.no_new_privileges
-    {
-        filter.load().at(Stage::Identity, "load the system call filter")?;
+    if let Some(gate) = last.gate {
+        report.ready().at(Stage::Execute, "tell that the process waits")?;
+        gate::wait(gate);
     }
+    let rest = || -> Result<()> {
+        gate::run_hooks("startContainer", last.hooks, last.state)?;
+        if let Some(filter) = filter
+            && process.no_new_privileges
+        {
+            filter.load().at(Stage::Identity, "load the system call filter")?;
+        }
+        Ok(())
+    };
+    let keep = match (rest(), last.gate) {
+        (Ok(()), None) => report.as_fd(),
+        (Ok(()), Some(gate)) => gate.answer.as_fd(),
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(gate)) => gate::refuse(gate, &error),
+    };
     if closes {
-        process::execute_alone(report.as_fd(), &path, &arguments, &environment, tell_failed_exec);
+        process::execute_alone(first_closed, keep, &path, &arguments, &environment, tell_failed_exec);
     }
     let error = process::execute(&path, &arguments, &environment);
     tell_failed_exec(&path, &error);

@@ -90,6 +90,11 @@ pub(super) fn make_all(
             None => return Err(failed(mount, "the document gives no type")),
         }
     }
+    // A `/dev` that is bound from somewhere is as it is there.
+    let has_dev = mounts.iter().any(|mount| destination(mount) == Path::new("/dev"));
+    if !has_dev || !setting.linux.devices.is_empty() {
+        devices::fill_root(setting.root, has_dev, &setting.linux.devices)?;
+    }
     Ok(made)
 }
 
@@ -244,6 +249,9 @@ fn mount_filesystem(setting: &Setting<'_>, mount: &Mount, kind: &str, made: &mut
     let fail = |error: std::io::Error| failed(mount, &reason(&error));
     if kind == "tmpfs" && path == Path::new("/dev") {
         devices::fill(tree.as_fd(), &setting.linux.devices)?;
+    }
+    if options.copy_up && kind == "tmpfs" {
+        super::copy_up::copy(place.as_fd(), tree.as_fd()).map_err(fail)?;
     }
     mount::attach_on(tree.as_fd(), place.as_fd()).map_err(fail)?;
     let read_only = Attributes::MOUNT_ATTR_RDONLY;

@@ -17,6 +17,8 @@ pub(super) struct Options {
     pub(super) propagation: Option<(Propagation, bool)>,
     /// The mount is a bind; with `true` of the whole tree.
     pub(super) bind: Option<bool>,
+    /// It begins with what is in the folder that it covers.
+    pub(super) copy_up: bool,
     /// The filesystem's own, key and value.
     pub(super) data: Vec<(String, Option<String>)>,
 }
@@ -30,6 +32,7 @@ pub(super) fn parse(words: &[String]) -> Result<Options, String> {
         clear_recursive: Attributes::empty(),
         propagation: None,
         bind: None,
+        copy_up: false,
         data: Vec::new(),
     };
     for word in words {
@@ -44,7 +47,9 @@ pub(super) fn parse(words: &[String]) -> Result<Options, String> {
             options.propagation = Some(propagation);
         } else if word == "bind" || word == "rbind" {
             options.bind = Some(word == "rbind");
-        } else if matches!(word.as_str(), "tmpcopyup" | "idmap" | "ridmap" | "remount") {
+        } else if word == "tmpcopyup" {
+            options.copy_up = true;
+        } else if matches!(word.as_str(), "idmap" | "ridmap" | "remount") {
             return Err(format!("mount option {word} is not supported"));
         } else {
             let (key, value) = word
@@ -122,6 +127,7 @@ mod tests {
         assert_eq!(options.propagation, Some((Propagation::Slave, true)));
         assert_eq!(options.bind, Some(true));
         assert_eq!(options.data, [("size".to_owned(), Some("64m".to_owned())), ("noswap".to_owned(), None)]);
-        assert!(parse(&words("tmpcopyup")).is_err());
+        assert!(parse(&words("tmpcopyup")).unwrap().copy_up);
+        assert!(parse(&words("idmap")).is_err());
     }
 }

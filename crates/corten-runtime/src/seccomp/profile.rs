@@ -140,6 +140,7 @@ impl Profile {
             default_errno_ret: self.default_errno_ret,
             architectures,
             flags: self.flags.clone(),
+            listener_path: None,
             syscalls: self
                 .syscalls
                 .iter()

@@ -11,8 +11,10 @@ use std::ptr;
 
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
+mod scheduling;
 mod signals;
 
+pub use scheduling::*;
 pub use signals::*;
 
 /// Kinds of namespaces as a set of the kernel's `CLONE_NEW*` bits.
@@ -36,6 +38,8 @@ impl Namespaces {
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u32);
     /// Users and capabilities.
     pub const USER: Self = Self(libc::CLONE_NEWUSER as u32);
+    /// Clocks.
+    pub const TIME: Self = Self(0x80);
 
     /// Both sets together.
     #[must_use]
@@ -230,13 +234,14 @@ pub fn execute(path: &CStr, arguments: &StringVector, environment: &StringVector
     io::Error::last_os_error()
 }
 
-/// As [`execute`], after every descriptor from 3 up but one was really closed, and not only marked so: while an
+/// As [`execute`], after every descriptor from `first` (3 or above) up but one was really closed, and not only marked so: while an
 /// exec looks for its program, marked ones are still there, and `/proc/self/fd/7/../../bin/sh` as the command
 /// (or behind the `#!` of a script) would lead out of the container's root by any folder among them
 /// (CVE-2024-21626). `keep` closes with the exec.
 ///
 /// Where the exec fails, `failed` is called, then the process ends with the code 255.
 pub fn execute_alone(
+    first: RawFd,
     keep: BorrowedFd<'_>,
     path: &CStr,
     arguments: &StringVector,
@@ -246,12 +251,13 @@ pub fn execute_alone(
     /// More than any of our processes has open.
     const LIMIT: RawFd = 1 << 16;
     let keep = keep.as_raw_fd();
+    let first = first.max(3);
     // SAFETY: nobody uses or drops an owner of a closed number: this function does not return, what it was
     // given owns no descriptor, and `failed` captures nothing.
     unsafe {
-        if crate::descriptor::close_all_but(&[keep]).is_err() {
+        if crate::descriptor::close_from_but(first, &[keep]).is_err() {
             // A filter may refuse that call; closing one by one it lets through, or no program would run.
-            for number in (3..LIMIT).filter(|number| *number != keep) {
+            for number in (first..LIMIT).filter(|number| *number != keep) {
                 libc::close(number);
             }
         }
