@@ -97,8 +97,8 @@ impl ShimSpawner for Spawner {
         }
     }
 
-    fn hold(&self, name: &str, descriptor: OwnedFd) -> io::Result<()> {
-        self.0.hold(name, vec![descriptor]).map_err(|error| io::Error::other(corten_std::chain(&error)))
+    fn hold(&self, name: &str, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        self.0.hold(name, descriptors).map_err(|error| io::Error::other(corten_std::chain(&error)))
     }
 
     fn release(&self, name: &str) -> io::Result<()> {

@@ -25,9 +25,9 @@ pub trait ShimSpawner: Send + Sync + 'static {
     /// shim's own socket, one of the descriptors.
     fn fork_shim(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<u32>;
 
-    /// Keeps a descriptor under a name while no daemon lives; the next one is given it (`reserved` of
+    /// Keeps descriptors under a name while no daemon lives; the next one is given it (`reserved` of
     /// [`Engine::open`]). Where nobody outlives the daemon nothing is kept.
-    fn hold(&self, _name: &str, _descriptor: OwnedFd) -> io::Result<()> {
+    fn hold(&self, _name: &str, _descriptors: Vec<OwnedFd>) -> io::Result<()> {
         Ok(())
     }
 
@@ -129,6 +129,7 @@ impl Engine {
                 spawner,
                 spares: crate::container::spares::Spares::default(),
                 meter: crate::container::stats::Meter::default(),
+                links: crate::container::links::Used::default(),
             })
         })
         .await?;
@@ -183,4 +184,5 @@ pub(crate) struct EngineInner {
     pub(crate) spawner: Arc<dyn ShimSpawner>,
     pub(crate) spares: crate::container::spares::Spares,
     pub(crate) meter: crate::container::stats::Meter,
+    pub(crate) links: crate::container::links::Used,
 }

@@ -426,9 +426,10 @@ impl ExecTicket {
                 (Some(attach), Some(socket))
             }
         };
+        let links = crate::container::links::environment_of(&self.engine.inner, &view.record);
         let request = ExecRequest {
             exec_id: self.id.clone(),
-            process: process(&view, config, self.console_size),
+            process: process(&view, config, self.console_size, &links),
             open_stdin: config.attach_stdin,
             privileged: config.privileged,
             attach,
@@ -525,10 +526,10 @@ async fn resize(handle: &Handle, exec: Option<&str>, height: u16, width: u16) ->
 }
 
 /// What runs: the container's environment, folder and user where the request says nothing.
-fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>) -> Process {
+fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>, links: &[String]) -> Process {
     let record = &view.record;
     let host = &record.host_config;
-    let mut env = environment(record);
+    let mut env = environment(record, links);
     env.retain(|entry| {
         !entry.starts_with("TERM=") || record.config.env.iter().flatten().any(|given| given == entry)
     });

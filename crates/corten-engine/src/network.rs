@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const TABLE: &str = "networks";
 
 /// Names that belong to the engine.
-const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
+pub(crate) const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
 
 /// How the default bridge shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]

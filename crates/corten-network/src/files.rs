@@ -79,6 +79,10 @@ pub struct ResolvConf {
     pub text: String,
     /// The servers that an inner resolver asks, or that the text names where there is none.
     pub servers: Vec<IpAddr>,
+    /// The servers are the host's, and not the user's for this container.
+    pub from_host: bool,
+    /// Host or user set `ndots`.
+    pub own_dots: bool,
 }
 
 /// Where the host's own settings are read from: systemd-resolved's list of real servers where `/etc/resolv.conf` only
@@ -92,77 +96,144 @@ pub fn resolv_conf_source(etc: &str) -> &'static str {
     }
 }
 
+#[derive(Default)]
 struct Parsed {
     servers: Vec<IpAddr>,
     search: Vec<String>,
     options: Vec<String>,
+    /// Lines with other words, as they are.
+    others: Vec<String>,
+    /// Servers that are no addresses.
+    invalid: Vec<String>,
 }
 
 /// Reads what resolv.conf(5) defines; lines that cannot be read are passed over, as the C library does.
 fn parse(text: &str) -> Parsed {
-    let mut parsed = Parsed { servers: Vec::new(), search: Vec::new(), options: Vec::new() };
+    let mut parsed = Parsed::default();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
+            None => {}
+            Some(word) if word.starts_with(['#', ';']) || word.contains(char::is_control) => {}
             Some("nameserver") => {
+                let Some(word) = words.next() else { continue };
                 // A zone (`fe80::1%eth0`) means an interface of the host's, which a container does not have.
-                parsed.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
+                match word.parse::<IpAddr>() {
+                    Ok(address) => parsed.servers.push(address),
+                    Err(_) => parsed.invalid.push(word.to_owned()),
+                }
             }
-            Some("search" | "domain") => parsed.search = words.map(str::to_owned).collect(),
+            Some("search" | "domain") => {
+                let domains: Vec<_> = words.map(str::to_owned).collect();
+                if !domains.is_empty() {
+                    parsed.search = domains;
+                }
+            }
             Some("options") => parsed.options.extend(words.map(str::to_owned)),
-            _ => {}
+            Some(_) => parsed.others.push(line.to_owned()),
         }
     }
     parsed
 }
 
-/// Makes a container's file from the host's. Servers on the host's loopback are left out, because the container's
-/// loopback is another; where none remains, Google's public servers stand in, as in Docker.
-pub fn resolv_conf(host: &str, settings: &ResolvSettings) -> ResolvConf {
-    let parsed = parse(host);
-    let overridden = !settings.servers.is_empty();
-    let mut servers = if overridden { settings.servers.clone() } else { parsed.servers };
-    let mut fallback = false;
-    if !overridden && !settings.host_network {
+/// Where the number of dots of a name is told from which on it is asked for as it is: `ndots` of the options.
+fn has_dots(options: &[String]) -> bool {
+    options.iter().any(|option| option == "ndots" || option.starts_with("ndots:"))
+}
+
+/// Makes a container's file from the host's, which lies at `source`. Without an inner resolver, servers on the host's
+/// loopback are left out, because the container's loopback is another; where none remains, Google's public servers stand
+/// in, as in Docker. An inner resolver asks the host's servers from the host.
+pub fn resolv_conf(host: &str, source: &str, settings: &ResolvSettings) -> ResolvConf {
+    let mut parsed = parse(host);
+    let mut overrides = Vec::new();
+    let from_host = settings.servers.is_empty();
+    let mut servers = if from_host {
+        std::mem::take(&mut parsed.servers)
+    } else {
+        overrides.push("nameservers");
+        settings.servers.clone()
+    };
+    let mut warning = None;
+    let filtered = from_host && !settings.host_network && settings.internal.is_none();
+    if filtered {
         servers.retain(|server| !server.is_loopback() && (settings.ipv6 || server.is_ipv4()));
-        if servers.is_empty() {
-            fallback = true;
-            servers = vec![IpAddr::from([8, 8, 8, 8]), IpAddr::from([8, 8, 4, 4])];
-            if settings.ipv6 {
-                servers.extend(
-                    ["2001:4860:4860::8888", "2001:4860:4860::8844"]
-                        .map(|text| text.parse::<IpAddr>().expect("an address")),
-                );
-            }
+    }
+    if filtered && servers.is_empty() {
+        warning = Some("Used default nameservers.");
+        servers = vec![IpAddr::from([8, 8, 8, 8]), IpAddr::from([8, 8, 4, 4])];
+        if settings.ipv6 {
+            let more = ["2001:4860:4860::8888", "2001:4860:4860::8844"];
+            servers.extend(more.map(|text| text.parse::<IpAddr>().expect("an address")));
         }
     }
-    let search = if settings.search.is_empty() { parsed.search } else { settings.search.clone() };
-    let search: Vec<String> = if search == ["."] { Vec::new() } else { search };
-    let mut options = if settings.options.is_empty() { parsed.options } else { settings.options.clone() };
+    if settings.internal.is_some() && servers.is_empty() {
+        warning = Some("NO EXTERNAL NAMESERVERS DEFINED");
+    }
+    let mut search = parsed.search;
+    if !settings.search.is_empty() {
+        overrides.push("search");
+        search = settings.search.iter().filter(|domain| *domain != ".").cloned().collect();
+    }
+    let mut options = parsed.options;
+    let mut dots_from = "host";
+    if !settings.options.is_empty() {
+        overrides.push("options");
+        options.clone_from(&settings.options);
+        dots_from = "override";
+    }
+    if settings.internal.is_some() {
+        let usable = |option: &String| {
+            let number = option.strip_prefix("ndots:");
+            option != "ndots" && number.is_none_or(|number| number.parse::<u32>().is_ok())
+        };
+        options.retain(usable);
+    }
+    let own_dots = has_dots(&options);
+    if settings.internal.is_some() && !own_dots {
+        options.push("ndots:0".to_owned());
+        dots_from = "internal";
+    }
 
     let mut text = String::from(
         "# Made by the container engine. A change is kept only until the container starts again.\n\n",
     );
-    if let Some(internal) = settings.internal {
-        let _ = writeln!(text, "nameserver {internal}");
-        if !options.iter().any(|option| option.starts_with("ndots:")) {
-            options.push("ndots:0".to_owned());
+    let named = settings.internal.as_slice();
+    for server in if named.is_empty() { &servers } else { named } {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    for (word, list) in [("search", &search), ("options", &options)] {
+        if !list.is_empty() {
+            let _ = writeln!(text, "{word} {}", list.join(" "));
         }
-    } else {
-        for server in &servers {
-            let _ = writeln!(text, "nameserver {server}");
-        }
     }
-    if !search.is_empty() {
-        let _ = writeln!(text, "search {}", search.join(" "));
+    for line in &parsed.others {
+        let _ = writeln!(text, "{line}");
     }
-    if !options.is_empty() {
-        let _ = writeln!(text, "options {}", options.join(" "));
+    let way = match settings.internal {
+        Some(_) => " (internal resolver)",
+        None if settings.host_network => "",
+        None => " (legacy)",
+    };
+    let _ = writeln!(text, "\n# Based on host file: '{source}'{way}");
+    if let Some(warning) = warning {
+        let _ = writeln!(text, "# {warning}");
     }
-    if fallback {
-        text.push_str("\n# The host names no server that a container can reach: public ones stand in.\n");
+    if settings.internal.is_some() && !servers.is_empty() {
+        let list: Vec<_> = servers
+            .iter()
+            .map(|server| if from_host { format!("host({server})") } else { server.to_string() })
+            .collect();
+        let _ = writeln!(text, "# ExtServers: [{}]", list.join(" "));
     }
-    ResolvConf { text, servers }
+    if !parsed.invalid.is_empty() {
+        let _ = writeln!(text, "# Invalid nameservers: [{}]", parsed.invalid.join(" "));
+    }
+    let _ = writeln!(text, "# Overrides: [{}]", overrides.join(" "));
+    if has_dots(&options) {
+        let _ = writeln!(text, "# Option ndots from: {dots_from}");
+    }
+    ResolvConf { text, servers, from_host, own_dots }
 }
 
 #[cfg(test)]
@@ -191,8 +262,11 @@ mod tests {
 
     #[test]
     fn resolv_conf_filters_and_overrides() {
-        let with = |settings: &ResolvSettings, host: &str| body(&resolv_conf(host, settings).text);
+        let with = |settings: &ResolvSettings, host: &str| {
+            body(&resolv_conf(host, "/etc/resolv.conf", settings).text)
+        };
         let plain = ResolvSettings::default();
+        let inner = ResolvSettings { internal: Some(IpAddr::from([127, 0, 0, 11])), ..plain.clone() };
         let host = "# c\nnameserver 10.0.0.1\nnameserver 127.0.0.53\nnameserver fe80::1%eth0\nnameserver fd00::1\nsearch a.b c\noptions edns0\n";
         let cases: &[(ResolvSettings, &str, &str)] = &[
             (plain.clone(), host, "nameserver 10.0.0.1|search a.b c|options edns0"),
@@ -229,14 +303,44 @@ mod tests {
                 "nameserver 10.0.0.1|options edns0",
             ),
             (
-                ResolvSettings { internal: Some(IpAddr::from([127, 0, 0, 11])), ..plain },
-                host,
-                "nameserver 127.0.0.11|search a.b c|options edns0 ndots:0",
+                plain.clone(),
+                "sortlist 10.0.0.0\nnameserver 10.0.0.1\n",
+                "nameserver 10.0.0.1|sortlist 10.0.0.0",
             ),
+            (inner.clone(), host, "nameserver 127.0.0.11|search a.b c|options edns0 ndots:0"),
+            (inner.clone(), "options ndots:x ndots:2\n", "nameserver 127.0.0.11|options ndots:2"),
         ];
         for (settings, host, wanted) in cases {
             assert_eq!(&with(settings, host), wanted, "{settings:?}");
         }
+    }
+
+    #[test]
+    fn an_inner_resolver_is_told_whom_to_ask() {
+        let inner = ResolvSettings { internal: Some(IpAddr::from([127, 0, 0, 11])), ..Default::default() };
+        let host = "nameserver 127.0.0.53\nnameserver x\noptions ndots:1\n";
+        let conf = resolv_conf(host, "/etc/resolv.conf", &inner);
+        assert_eq!(conf.servers, [IpAddr::from([127, 0, 0, 53])]);
+        assert!(conf.from_host && conf.own_dots);
+        assert!(
+            conf.text.ends_with(
+                "\n# Based on host file: '/etc/resolv.conf' (internal resolver)\n# ExtServers: [host(127.0.0.53)]\n\
+                 # Invalid nameservers: [x]\n# Overrides: []\n# Option ndots from: host\n"
+            ),
+            "{}",
+            conf.text
+        );
+        let own = ResolvSettings { servers: conf.servers, options: vec!["edns0".to_owned()], ..inner };
+        let conf = resolv_conf(host, "/etc/resolv.conf", &own);
+        assert!(!conf.from_host && !conf.own_dots);
+        assert!(
+            conf.text.ends_with(
+                "# ExtServers: [127.0.0.53]\n# Invalid nameservers: [x]\n# Overrides: [nameservers options]\n\
+                 # Option ndots from: internal\n"
+            ),
+            "{}",
+            conf.text
+        );
     }
 
     #[test]

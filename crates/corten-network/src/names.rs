@@ -28,6 +28,7 @@ use crate::error::NetworkError;
 use directory::Directory;
 use rustix::event::EventfdFlags;
 use server::Server;
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -73,6 +74,8 @@ enum Command {
 pub struct Names {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Sandboxes whose queries are answered.
+    served: Mutex<HashSet<String>>,
 }
 
 impl Names {
@@ -81,7 +84,7 @@ impl Names {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (directory, commands) = (RwLock::default(), Mutex::default());
         let shared = Arc::new(Shared { directory, commands, wake, home });
-        Ok(Self { shared, thread: Mutex::new(None) })
+        Ok(Self { shared, thread: Mutex::new(None), served: Mutex::default() })
     }
 
     /// Opens a sandbox's sockets and answers on them from now on. Returns copies of the sockets, for a process that
@@ -107,25 +110,36 @@ impl Names {
         settings: ResolverSettings,
     ) -> Result<(), NetworkError> {
         self.start().map_err(failed("start the thread for names"))?;
+        lock(&self.served).insert(sandbox.to_owned());
         self.tell(Command::Serve { sandbox: sandbox.to_owned(), sockets, namespace, settings });
         Ok(())
     }
 
     /// Changes what a sandbox's resolver was told. One that is not served is fine.
     pub fn set(&self, sandbox: &str, settings: ResolverSettings) {
-        if lock(&self.thread).is_some() {
+        if self.is_served(sandbox) {
             self.tell(Command::Settings { sandbox: sandbox.to_owned(), settings });
         }
     }
 
     /// Stops serving a sandbox, and forgets it. When this returns its sockets are closed here.
     pub fn remove(&self, sandbox: &str) {
-        write(&self.shared.directory).remove(sandbox);
-        if lock(&self.thread).is_some() {
+        if lock(&self.served).remove(sandbox) {
+            write(&self.shared.directory).remove(sandbox);
             let (done, wait) = std::sync::mpsc::sync_channel(1);
             self.tell(Command::Stop { sandbox: sandbox.to_owned(), done });
             let _ = wait.recv_timeout(PATIENCE);
         }
+    }
+
+    /// Whether a sandbox's queries are answered.
+    pub fn is_served(&self, sandbox: &str) -> bool {
+        lock(&self.served).contains(sandbox)
+    }
+
+    /// Puts a sandbox on exactly these networks.
+    pub fn settle(&self, sandbox: &str, memberships: Vec<Membership>) {
+        write(&self.shared.directory).settle(sandbox, memberships);
     }
 
     /// Puts a sandbox on a network, or replaces what it is there.

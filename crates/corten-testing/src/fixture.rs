@@ -12,9 +12,9 @@ pub fn busybox() -> Option<PathBuf> {
 /// Commands of busybox that the fixture image links.
 const APPLETS: &[&str] = &[
     "cat", "chmod", "cp", "date", "dd", "df", "echo", "env", "false", "find", "grep", "head", "hostname",
-    "id", "ifconfig", "ip", "kill", "ls", "mkdir", "mount", "mv", "nc", "pwd", "readlink", "rm", "seq", "sh",
-    "sleep", "sort", "stat", "stty", "tail", "test", "top", "touch", "tr", "true", "tty", "umask", "uname",
-    "vi", "wc", "wget", "yes",
+    "id", "ifconfig", "ip", "kill", "ls", "mkdir", "mount", "mv", "nc", "nslookup", "ping", "pwd",
+    "readlink", "rm", "seq", "sh", "sleep", "sort", "stat", "stty", "tail", "test", "top", "touch", "tr",
+    "true", "tty", "umask", "uname", "vi", "wc", "wget", "yes",
 ];
 
 /// One entry of an archive.

@@ -59,6 +59,7 @@ impl Engine {
         validate::fill_defaults(&mut config, &mut host_config, &self.inner.settings);
         let (path, arguments) = merge::command(&mut config)?;
         let mut warnings = Vec::new();
+        self.take_links(&mut host_config)?;
         let networks = self.networks_for(&config, &mut host_config, networking_config, &mut warnings)?;
         let taken = self.volumes_from(host_config.volumes_from.as_deref().unwrap_or_default())?;
         let wanted = mounts::wanted(&host_config, config.volumes.as_ref(), taken, &|path| path.exists())?;

@@ -1,14 +1,18 @@
 //! The files of a container that the engine writes: `hosts`, `hostname`, `resolv.conf`. They lie in its folder and are
 //! bound over the image's.
 
+use crate::container::handle::NetworkView;
 use crate::container::record::Record;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
-use corten_network::{HostEntry, ResolvSettings, resolv_conf_source};
+use corten_network::{HostEntry, ResolvConf, ResolvSettings, resolv_conf_source};
 use corten_std::file;
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+/// The host's own settings.
+const ETC: &str = "/etc/resolv.conf";
 
 /// The three files by their place inside.
 pub(crate) const FILES: [(&str, &str); 3] =
@@ -25,6 +29,10 @@ pub(super) struct Addresses {
     pub(super) host_network: bool,
     /// It has IPv6 on its loopback.
     pub(super) ipv6: bool,
+    /// It has a resolver of its own.
+    pub(super) named: bool,
+    /// Containers that it is linked to.
+    pub(super) links: Vec<HostEntry>,
 }
 
 /// The id of the container whose files a container has: another's where its network is another's.
@@ -37,13 +45,20 @@ pub(crate) fn path(engine: &EngineInner, id: &str, name: &str) -> PathBuf {
     engine.settings.paths.container(id).join(name)
 }
 
-/// Writes the three files; the folder is there.
-pub(super) fn write(engine: &EngineInner, record: &Record, addresses: &Addresses) -> Result<()> {
+/// Writes the three files; the folder is there. What `resolv.conf` says.
+pub(super) fn write(engine: &EngineInner, record: &Record, addresses: &Addresses) -> Result<ResolvConf> {
     let folder = engine.settings.paths.container(&record.id);
     file::write(folder.join("hostname"), corten_network::hostname(&record.hostname))?;
     file::write(folder.join("hosts"), hosts(record, addresses)?)?;
-    file::write(folder.join("resolv.conf"), resolv_conf(engine, record, addresses)?)?;
-    Ok(())
+    let conf = resolv_conf(engine, record, addresses)?;
+    file::write(folder.join("resolv.conf"), &conf.text)?;
+    Ok(conf)
+}
+
+/// What `resolv.conf` says of a container with a resolver of its own that is connected like this.
+pub(super) fn resolver(engine: &EngineInner, record: &Record, network: &NetworkView) -> Result<ResolvConf> {
+    let ipv6 = network.endpoints.values().any(|endpoint| !endpoint.global_ipv6_address.is_empty());
+    resolv_conf(engine, record, &Addresses { ipv6, named: true, ..Addresses::default() })
 }
 
 fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
@@ -58,6 +73,7 @@ fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
         };
         extra.push(HostEntry::new(address, name));
     }
+    extra.extend_from_slice(&addresses.links);
     if addresses.host_network {
         // The host's own names hold; what was asked for is added, as Docker has it.
         let mut text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
@@ -70,7 +86,7 @@ fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
     Ok(corten_network::hosts(&record.hostname, &config.domainname, &addresses.own, &extra, addresses.ipv6))
 }
 
-fn resolv_conf(engine: &EngineInner, record: &Record, addresses: &Addresses) -> Result<String> {
+fn resolv_conf(engine: &EngineInner, record: &Record, addresses: &Addresses) -> Result<ResolvConf> {
     let host = &record.host_config;
     let settings = &engine.settings;
     let or = |mine: &Option<Vec<String>>, default: &[String]| match mine {
@@ -83,22 +99,19 @@ fn resolv_conf(engine: &EngineInner, record: &Record, addresses: &Addresses) -> 
             server.parse().map_err(|_| EngineError::invalid(format!("{server} is not an ip address")))
         })
         .collect::<Result<Vec<IpAddr>>>()?;
-    let etc = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let source = resolv_conf_source(&etc);
-    let text = if addresses.host_network || Path::new(source) == Path::new("/etc/resolv.conf") {
-        etc
-    } else {
-        std::fs::read_to_string(source).unwrap_or(etc)
-    };
+    let etc = std::fs::read_to_string(ETC).unwrap_or_default();
+    // What listens on the host's own loopback is reached by the inner resolver, and by those who share the network.
+    let source = if addresses.host_network || addresses.named { ETC } else { resolv_conf_source(&etc) };
+    let text = if source == ETC { etc } else { std::fs::read_to_string(source).unwrap_or(etc) };
     let resolv = ResolvSettings {
         servers,
         search: or(&host.dns_search, &settings.dns_search),
         options: or(&host.dns_options, &settings.dns_options),
         ipv6: addresses.ipv6,
         host_network: addresses.host_network,
-        internal: None,
+        internal: addresses.named.then_some(IpAddr::V4(corten_network::names::ADDRESS)),
     };
-    Ok(corten_network::resolv_conf(&text, &resolv).text)
+    Ok(corten_network::resolv_conf(&text, source, &resolv))
 }
 
 /// `NAME:ADDRESS` or `NAME=ADDRESS`; no address for `host-gateway`.

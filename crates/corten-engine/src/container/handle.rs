@@ -50,6 +50,8 @@ pub(crate) enum Request {
     Remove { options: RemoveOptions, reply: Reply<()> },
     /// Take another name, which the sender has reserved.
     Rename { name: String, reply: Reply<()> },
+    /// Forget a link.
+    Unlink { alias: String, reply: Reply<()> },
     /// Change limits and the restart policy.
     Update { changes: Box<HostConfig>, reply: Reply<Vec<String>> },
     /// Join a client to its streams, now or at the next start.

@@ -5,7 +5,7 @@ use crate::container::handle::View;
 use crate::container::record::{MountKind, Record};
 use crate::container::state::{Lifecycle, Phase};
 use crate::error::{EngineError, Result};
-use corten_api::container::{Inspect, MountPoint, NetworkSettings, State};
+use corten_api::container::{HostConfig, Inspect, MountPoint, NetworkSettings, State};
 use corten_api::image::GraphDriver;
 use corten_api::network::EndpointSettings;
 use std::collections::BTreeMap;
@@ -49,7 +49,10 @@ impl Engine {
             process_label: String::new(),
             app_armor_profile: String::new(),
             exec_ids: self.inner.execs.running_in(&record.id),
-            host_config: record.host_config.clone(),
+            host_config: HostConfig {
+                links: super::links::shown(&self.inner, record),
+                ..record.host_config.clone()
+            },
             graph_driver: GraphDriver { name: DRIVER.to_owned(), ..GraphDriver::default() },
             size_rw: sizes.map(|(rw, _)| rw),
             size_root_fs: sizes.map(|(_, all)| all),

@@ -209,6 +209,7 @@ fn end_volume_uses(engine: &EngineInner, record: &Record, failures: &mut Vec<Eng
 
 /// Removes a network sandbox, and lets go of the host ports that were kept for it.
 pub(super) fn remove_sandbox(engine: &EngineInner, sandbox: &str) -> Result<()> {
+    super::names::remove(engine, sandbox);
     let reserved = engine.network.reserved_of(sandbox);
     let removed = engine.network.remove_sandbox(sandbox);
     for (name, _) in reserved {

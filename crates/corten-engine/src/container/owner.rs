@@ -151,6 +151,9 @@ impl Owner {
             Request::Rename { name, reply } => {
                 let _ = reply.send(self.rename(name).await);
             }
+            Request::Unlink { alias, reply } => {
+                let _ = reply.send(self.unlink(&alias).await);
+            }
             Request::Update { changes, reply } => {
                 let _ = reply.send(self.update(&changes).await);
             }
@@ -314,8 +317,42 @@ impl Owner {
         let mut record = (*self.record).clone();
         let old = std::mem::replace(&mut record.name, name);
         self.save_record(record).await?;
+        self.names_follow().await;
         self.publish();
         self.tell("rename", [("oldName", format!("/{old}"))]);
+        Ok(())
+    }
+
+    /// What the container is called on its networks is what its record says now.
+    async fn names_follow(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        let mut network = (*running.network).clone();
+        super::names::label(&self.record, &mut network);
+        if network == *running.network {
+            return;
+        }
+        let network = Arc::new(network);
+        running.network = Arc::clone(&network);
+        let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
+        let followed = blocking(move || {
+            save::network(&engine, &record, &network)?;
+            super::names::settle(&engine, &record, &network, None)
+        });
+        if let Err(error) = followed.await {
+            tracing::warn!(container = self.record.id, %error, "a container is not found by its new name");
+        }
+    }
+
+    async fn unlink(&mut self, alias: &str) -> Result<()> {
+        let mut record = (*self.record).clone();
+        let links = record.host_config.links.get_or_insert_default();
+        let before = links.len();
+        links.retain(|link| link.split_once(':').is_none_or(|(_, known)| known != alias));
+        if links.len() == before {
+            return Err(EngineError::not_found(format!("no link {alias}")));
+        }
+        self.save_record(record).await?;
+        self.publish();
         Ok(())
     }
 

@@ -14,7 +14,7 @@ pub struct RemoveOptions {
     pub force: bool,
     /// With its anonymous volumes.
     pub volumes: bool,
-    /// Only the link of that name; links are not supported.
+    /// Only the link of that name, `PARENT/ALIAS`.
     pub link: bool,
 }
 
@@ -22,7 +22,7 @@ impl Engine {
     /// Removes a container. On failures on the way the removal goes on, and all of them are told.
     pub async fn remove(&self, reference: &str, options: RemoveOptions) -> Result<()> {
         if options.link {
-            return Err(EngineError::not_implemented("links between containers are not supported"));
+            return self.remove_link(reference).await;
         }
         let handle = self.find(reference)?;
         let view = handle.view();

@@ -16,7 +16,7 @@ use crate::container::monitor::{KILLED_EXIT, UNKNOWN_EXIT, read_exit, release_po
 use crate::container::owner::{Owner, Running};
 use crate::container::record::Record;
 use crate::container::state::{Lifecycle, Phase};
-use crate::container::{restart, save};
+use crate::container::{names, restart, save};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
@@ -25,7 +25,7 @@ use corten_shim::client::{Events, Shim};
 use corten_shim::protocol::{self, SOCKET_NAME, Status};
 use corten_std::{Timestamp, file, id};
 use corten_store::{SnapshotKey, SnapshotKind, StoreError};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -74,9 +74,16 @@ impl Engine {
             .filter(|found| live.contains(&found.record.id) && super::monitor::owns_sandbox(&found.record))
             .map(|found| found.network.sandbox_id.clone())
             .collect();
+        let named: Vec<_> = all
+            .iter()
+            .filter(|found| live.contains(&found.record.id) && names::has_resolver(&found.network))
+            .map(|found| (found.record.clone(), Arc::clone(&found.network)))
+            .collect();
         let known: HashSet<String> = all.iter().map(|found| found.record.id.clone()).collect();
         let inner = Arc::clone(&self.inner);
         blocking(move || {
+            let (for_names, reserved): (Vec<_>, Vec<_>) =
+                reserved.into_iter().partition(|(name, _)| names::sandbox_of(name).is_some());
             let held: Vec<String> = reserved.iter().map(|(name, _)| name.clone()).collect();
             inner
                 .network
@@ -87,6 +94,7 @@ impl Engine {
             for name in held.iter().filter(|name| !live_ports.contains(*name)) {
                 release_port(&inner, name);
             }
+            resume_names(&inner, &named, for_names);
             sweep(&inner, &known, &live, &strays)
         })
         .await?;
@@ -119,6 +127,7 @@ impl Engine {
     /// Makes a container known as it was found, and works through what happened to it meanwhile.
     async fn adopt(&self, found: Found, starts: &mut Vec<Arc<Handle>>) {
         let Found { record, life, network, state } = found;
+        self.inner.links.note(&record.host_config);
         // Two of one name cannot be: a name is taken before its record is written.
         if let Err(error) = self.inner.containers.reserve_name(&record.name, &record.id) {
             tracing::warn!(container = record.id, %error, "two containers have one name");
@@ -174,6 +183,24 @@ impl Engine {
             }
         }
         tokio::spawn(owner.run());
+    }
+}
+
+/// Names are answered again in containers that run; what was kept for others is let go of.
+fn resume_names(engine: &EngineInner, named: &[(Record, Arc<NetworkView>)], kept: Vec<(String, OwnedFd)>) {
+    let mut by_name: BTreeMap<String, Vec<OwnedFd>> = BTreeMap::new();
+    for (name, socket) in kept {
+        by_name.entry(name).or_default().push(socket);
+    }
+    for (record, network) in named {
+        let name = names::held_name(&network.sandbox_id);
+        let sockets = by_name.remove(&name).unwrap_or_default();
+        if let Err(error) = names::resume(engine, record, network, sockets) {
+            tracing::warn!(container = record.id, %error, "a container resolves no names any more");
+        }
+    }
+    for name in by_name.keys() {
+        release_port(engine, name);
     }
 }
 

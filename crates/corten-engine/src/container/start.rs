@@ -4,19 +4,20 @@
 use crate::container::Outcome;
 use crate::container::files::{self, Addresses};
 use crate::container::handle::{NetworkView, Request, View};
+use crate::container::links::{self, Linked};
 use crate::container::monitor::{clear_run_folder, owns_sandbox, remove_sandbox, take_down, tell_connected};
 use crate::container::owner::{Owner, Running};
 use crate::container::record::{MountKind, Record};
 use crate::container::spares::Spare;
 use crate::container::spec::{self, Neighbours, logging, ports};
-use crate::container::{rootfs, save};
+use crate::container::{names, rootfs, save};
 use crate::engine::{Engine, EngineInner};
 use crate::error::{EngineError, Result};
 use crate::network::NetworkDriver;
 use crate::undo::Undo;
 use crate::volume::blocking;
 use corten_api::network::EndpointSettings;
-use corten_network::{Attachment, Endpoint, Sandbox, SandboxRequest};
+use corten_network::{Attachment, Endpoint, HostEntry, Sandbox, SandboxRequest};
 use corten_oci::runtime::{NamespaceKind, Spec};
 use corten_shim::client::{self, Events, Shim, ShimError, StartDescriptors};
 use corten_shim::protocol::{AttachRequest, StartRequest};
@@ -40,6 +41,8 @@ struct Others {
     neighbours: Neighbours,
     /// Of `--network container:`.
     network: Option<Arc<View>>,
+    /// Lines of `/etc/hosts`.
+    links: Vec<HostEntry>,
 }
 
 impl Engine {
@@ -104,11 +107,17 @@ impl Owner {
             }
             Ok(Some(view))
         };
+        let linked = match &host.links {
+            Some(_) => links::of(&self.engine.inner, &self.record)?,
+            None => Vec::new(),
+        };
         Ok(Others {
             neighbours: Neighbours {
                 pid: other(&host.pid_mode)?.map(|view| view.life.pid),
                 ipc: other(&host.ipc_mode)?.map(|view| view.life.pid),
+                links: linked.iter().flat_map(Linked::environment).collect(),
             },
+            links: linked.iter().map(Linked::host_entry).collect(),
             network: other(&host.network_mode)?,
         })
     }
@@ -158,12 +167,16 @@ fn fork(
         undo.push("network", move || remove_sandbox(engine, &sandbox));
     }
     points.check("start.network")?;
-    let network = publish(engine, record, network)?;
+    let mut network = publish(engine, record, network)?;
+    names::label(record, &mut network);
     save::network(engine, record, &network)?;
     points.check("start.publish")?;
 
     if others.network.is_none() {
-        files::write(engine, record, &addresses)?;
+        let addresses = Addresses { links: others.links, named: names::has_resolver(&network), ..addresses };
+        let conf = files::write(engine, record, &addresses)?;
+        names::settle(engine, record, &network, Some(conf))?;
+        links::tell_parents(engine, record, bridge_address(&network));
     }
     points.check("start.files")?;
 
@@ -372,6 +385,11 @@ fn connect(
     Ok((view, Some(namespace), addresses))
 }
 
+/// The address on the default bridge.
+fn bridge_address(network: &NetworkView) -> &str {
+    network.endpoints.get("bridge").map_or("", |endpoint| &endpoint.ip_address)
+}
+
 fn asked_address(settings: &EndpointSettings) -> Result<Option<std::net::Ipv4Addr>> {
     match &settings.ipam_config {
         Some(ipam) if !ipam.ipv4_address.is_empty() => match ipam.ipv4_address.parse() {
@@ -419,7 +437,7 @@ fn publish(engine: &EngineInner, record: &Record, mut network: NetworkView) -> R
     network.ports = ports::port_map(exposed, &published);
     if !published.is_empty() {
         for (name, socket) in engine.network.reserved_of(&network.sandbox_id) {
-            if let Err(error) = engine.spawner.hold(&name, socket) {
+            if let Err(error) = engine.spawner.hold(&name, vec![socket]) {
                 tracing::warn!(name, %error, "a port is not kept while no daemon lives");
             }
         }

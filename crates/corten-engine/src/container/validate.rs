@@ -166,12 +166,6 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
     {
         return Err(EngineError::invalid(format!("invalid IPC mode: {}", host.ipc_mode)));
     }
-    if host.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        return Err(EngineError::not_implemented("links between containers (--link) are not supported")
-            .with_hint(
-                "put both containers on one network made with `network create`, where names are resolved",
-            ));
-    }
     if let Some(request) = host.device_requests.iter().flatten().next() {
         return Err(EngineError::system(format!(
             "could not select device driver \"{}\" with capabilities: [[{}]]",

@@ -89,6 +89,19 @@ impl Directory {
         }
     }
 
+    /// Puts a sandbox on exactly these networks.
+    pub(crate) fn settle(&mut self, sandbox: &str, memberships: Vec<Membership>) {
+        let known = self.sandboxes.get(sandbox).cloned().unwrap_or_default();
+        for old in known {
+            if !memberships.iter().any(|membership| membership.network_id == old.network_id) {
+                self.leave(sandbox, &old.network_id);
+            }
+        }
+        for membership in memberships {
+            self.join(sandbox, membership);
+        }
+    }
+
     /// Takes a sandbox off a network.
     pub(crate) fn leave(&mut self, sandbox: &str, network_id: &str) {
         self.erase(sandbox, network_id);
@@ -284,6 +297,9 @@ mod tests {
         assert_eq!(find(&town, "s1", "web1"), "unknown");
         assert_eq!(find(&town, "s1", "new"), "10.0.0.9");
         assert_eq!(town.name_of("s1", "10.0.0.2".parse().unwrap()), None);
+        town.settle("s2", vec![membership("front", "10.0.0.3", &["web2"], &[])]);
+        assert_eq!(find(&town, "s2", "db"), "unknown");
+        assert_eq!(find(&town, "s2", "new"), "10.0.0.9");
         for sandbox in ["s1", "s2", "s3", "s4"] {
             town.remove(sandbox);
         }

@@ -9,6 +9,7 @@ mod kill;
 mod leftovers;
 mod lifecycle;
 mod making;
+mod names;
 mod network;
 mod run;
 mod socket;

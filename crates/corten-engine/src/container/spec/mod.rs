@@ -22,14 +22,18 @@ pub(super) struct Neighbours {
     pub(super) pid: Option<i32>,
     /// First process of the container whose ipc namespace is shared.
     pub(super) ipc: Option<i32>,
+    /// Variables of those it is linked to.
+    pub(super) links: Vec<String>,
 }
 
-/// The environment of a container: Docker's variables, then the record's, a later one in the place of an earlier.
-pub(crate) fn environment(record: &Record) -> Vec<String> {
+/// The environment of a container: Docker's variables, those of links, then the record's, a later one in the place of an
+/// earlier.
+pub(crate) fn environment(record: &Record, links: &[String]) -> Vec<String> {
     let mut all = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", record.hostname)];
     if record.config.tty {
         all.push("TERM=xterm".to_owned());
     }
+    all.extend_from_slice(links);
     replace_variables(&mut all, record.config.env.as_deref().unwrap_or_default());
     all
 }
@@ -56,7 +60,7 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
     let config = &record.config;
     let mut spec = default_spec(SpecOptions {
         args: std::iter::once(record.path.clone()).chain(record.arguments.iter().cloned()).collect(),
-        env: environment(record),
+        env: environment(record, &neighbours.links),
         cwd: config.working_dir.clone(),
         user: config.user.clone(),
         hostname: record.hostname.clone(),
