@@ -552,7 +552,7 @@ fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>, 
         host.privileged,
     )
     .unwrap_or((false, crate::container::spec::security::Seccomp::Default));
-    let mut groups = User { username: Some(user).filter(|user| !user.is_empty()), ..User::default() };
+    let mut groups = User { username: Some(user), ..User::default() };
     for group in host.group_add.iter().flatten() {
         match group.parse::<u32>() {
             Ok(number) => groups.additional_gids.push(number),

@@ -104,7 +104,8 @@ pub fn default_spec(options: SpecOptions) -> Spec {
     Spec {
         process: Some(Process {
             terminal: options.terminal,
-            user: User { username: Some(options.user).filter(|user| !user.is_empty()), ..User::default() },
+            // Without a name too: who is root is asked of the image, which may put it into groups.
+            user: User { username: Some(options.user), ..User::default() },
             args: options.args,
             env: options.env,
             cwd: if options.cwd.is_empty() { "/".to_owned() } else { options.cwd },
@@ -191,6 +192,8 @@ fn default_device_rules() -> Vec<LinuxDeviceCgroup> {
         rules.push(rule("c", Some(major), Some(minor), "rwm"));
     }
     rules.push(rule("c", Some(136), None, "rwm"));
+    // Tunnels, of use with CAP_NET_ADMIN only.
+    rules.push(rule("c", Some(10), Some(200), "rwm"));
     rules
 }
 

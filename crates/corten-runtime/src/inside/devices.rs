@@ -33,6 +33,10 @@ pub(super) fn fill(dev: BorrowedFd<'_>, asked: &[LinuxDevice]) -> Result<()> {
             .at(Stage::Mounts, format_args!("make the device /dev/{name}"))?;
     }
     for (name, to) in LINKS {
+        // Only where the kernel has it, as Docker.
+        if name == "core" && rustix::fs::stat(to).is_err() {
+            continue;
+        }
         rustix::fs::symlinkat(to, dev, name).at(Stage::Mounts, format_args!("make the link /dev/{name}"))?;
     }
     for device in asked {

@@ -20,6 +20,14 @@ pub use default_profile::default_profile;
 pub use profile::{ArchitectureMap, Filter, Profile, ProfileRule, ResolveContext};
 pub use program::Program;
 
+/// Every system call of this machine's architecture that we know, with its number.
+pub fn system_calls() -> impl Iterator<Item = (&'static str, u32)> {
+    let column = Architecture::native() as usize;
+    syscalls::SYSCALLS
+        .iter()
+        .filter_map(move |(name, numbers)| Some((*name, u32::try_from(*numbers.get(column)?).ok()?)))
+}
+
 /// The default profile for a container with these capabilities on this machine, compiled. The same
 /// capabilities give the same filter, so a caller keeps it.
 pub fn compile_default(capabilities: &[String]) -> Result<Program, CompileError> {

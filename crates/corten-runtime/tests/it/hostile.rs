@@ -24,7 +24,7 @@ fn a_pipe_as_passwd_does_not_block() {
             .unwrap();
         })
         .run();
-    assert_eq!(outcome.get("uid"), "0 gid=0 groups=[]");
+    assert_eq!(outcome.get("uid"), "0 gid=0 groups=[0]");
 }
 
 fn unmasked_paths_tell_about_the_host() {

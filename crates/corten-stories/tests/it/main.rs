@@ -5,6 +5,7 @@
 mod errors;
 mod failpoints;
 mod images;
+mod inside;
 mod kill;
 mod leftovers;
 mod lifecycle;
