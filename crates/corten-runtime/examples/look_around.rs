@@ -320,12 +320,12 @@ fn calls_with_arguments(found: &mut Found) {
     ];
     for (name, flag) in namespaces {
         try_call(&format!("unshare {name} namespace"), "unshare", &[flag]);
-        try_call(&format!("clone {name} namespace"), "clone", &[flag | 17]);
+        try_call(&format!("clone {name} namespace"), "clone", &[flag | 0x11]);
     }
     try_call("mount tmpfs", "mount", &[at(&none), at(&place), at(&tmpfs), 0, 0]);
     try_call("mount proc", "mount", &[at(&none), at(&place), at(&proc), 0, 0]);
-    try_call("bind mount", "mount", &[at(&root), at(&place), 0, 4096, 0]);
-    try_call("remount the root", "mount", &[at(&none), at(&root), 0, 32 | 4096, 0]);
+    try_call("bind mount", "mount", &[at(&root), at(&place), 0, 0x1000, 0]);
+    try_call("remount the root", "mount", &[at(&none), at(&root), 0, 0x1020, 0]);
     try_call("fsopen tmpfs", "fsopen", &[at(&tmpfs), 0]);
     try_call("open_tree clone", "open_tree", &[-100, at(&root), 1]);
     try_call("swapoff", "swapoff", &[at(&root)]);
@@ -344,7 +344,7 @@ fn calls_with_arguments(found: &mut Found) {
     try_call("userfaultfd of user mode", "userfaultfd", &[1]);
     try_call("io_uring", "io_uring_setup", &[8, [0_u64; 32].as_ptr() as i64]);
     let mut event = [0_u64; 16];
-    event[0] = 1 | (128 << 32);
+    event[0] = 0x80_0000_0001;
     try_call("perf event", "perf_event_open", &[event.as_ptr() as i64, 0, -1, -1, 0]);
     let map: [u32; 32] = {
         let mut map = [0; 32];

@@ -46,13 +46,13 @@ fn call(number: i64, arguments: [i64; 6], result: &OwnedFd) -> ! {
         it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
         it_value: libc::timeval { tv_sec: 0, tv_usec: 200_000 },
     };
-    let [a, b, c, d, e, f] = arguments;
+    let [first, second, third, fourth, fifth, sixth] = arguments;
     // SAFETY: this process is a copy that nobody else has memory in common with, and it executes nothing but the lines
     // below: whatever the call does to its memory or registers ends with it. The kernel checks addresses that it is
     // given. The timer's structure outlives its call.
     let errno = unsafe {
         libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, std::ptr::from_ref(&timer), 0);
-        if libc::syscall(number as libc::c_long, a, b, c, d, e, f) == -1 {
+        if libc::syscall(number as libc::c_long, first, second, third, fourth, fifth, sixth) == -1 {
             *libc::__errno_location()
         } else {
             0
