@@ -85,6 +85,19 @@ impl Classified for PathError {
     }
 }
 
+/// The kernel's reason as other programs print it: small letters, no number.
+///
+/// ```
+/// let error = std::io::Error::from_raw_os_error(2);
+/// assert_eq!(corten_std::kernel_words(&error), "no such file or directory");
+/// ```
+pub fn kernel_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut characters = text.chars();
+    characters.next().map_or(String::new(), |first| first.to_lowercase().chain(characters).collect())
+}
+
 /// An error and its causes as one line: `a: b: c`.
 pub fn chain(error: &(dyn Error + '_)) -> String {
     let mut text = error.to_string();

@@ -13,6 +13,6 @@ pub mod size;
 pub mod time;
 mod tree;
 
-pub use error::{Classified, ErrorClass, PathError, chain};
+pub use error::{Classified, ErrorClass, PathError, chain, kernel_words};
 pub use paths::Paths;
 pub use time::Timestamp;

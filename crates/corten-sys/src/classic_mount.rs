@@ -33,20 +33,12 @@ impl fmt::Display for ClassicMountError {
         if !self.data.is_empty() {
             write!(formatter, ", data: {}", self.data)?;
         }
-        write!(formatter, ": {}", reason(&self.source))
+        write!(formatter, ": {}", corten_std::kernel_words(&self.source))
     }
 }
 
 // The reason is part of the text, whose readers know it in this form.
 impl std::error::Error for ClassicMountError {}
-
-/// The kernel's words as other programs write them: in small letters, without the number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut characters = text.chars();
-    characters.next().map_or(String::new(), |first| first.to_lowercase().chain(characters).collect())
-}
 
 /// Options by the parts that the kernel takes them in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

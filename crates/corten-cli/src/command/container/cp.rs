@@ -1,19 +1,22 @@
 //! `cp`: files between a container and this machine, and tars through standard input and output.
 //!
-//! Where things land is Docker's rule: a folder that exists takes the source in, a name that does not exist becomes
-//! the source, `/.` at a source's end means its content alone.
+//! Where things land is told in `landing`.
 
 use crate::command::archive;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
+use crate::landing::{self, Found, Landing, Source};
 use crate::tar::Renamed;
-use corten_client::{Client, PathStat};
-use corten_layer::{OwnerMapping, PackOptions, TopName, UnpackOptions};
-use corten_std::{PathError, chain, file};
+use corten_client::Client;
+use corten_layer::{LayerError, OwnerMapping, PackOptions, TopName, UnpackOptions};
+use corten_std::{PathError, chain, file, kernel_words};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+
+/// The bit of a device in Go's `os.FileMode`.
+const DEVICE: u32 = 1 << 26;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container cp",
@@ -91,38 +94,6 @@ impl Place {
     }
 }
 
-/// What is known of a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Folder,
-    Other,
-    Nothing,
-}
-
-/// Where a source lands: in which folder, and under which name where it gets another one.
-fn landing(source_is_folder: bool, destination: &str, found: Found) -> Result<(String, Option<String>)> {
-    let wants_folder = destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
-    let (folder, name) = split(destination);
-    match found {
-        Found::Folder => Ok((destination.to_owned(), None)),
-        Found::Other if source_is_folder => Err(CliError::said("cannot copy directory")),
-        Found::Other if wants_folder => Err(CliError::said("not a directory")),
-        Found::Nothing if wants_folder && !source_is_folder => Err(CliError::said("no such directory")),
-        Found::Other | Found::Nothing => Ok((folder, Some(name))),
-    }
-}
-
-/// Folder and last part of a path; trailing slashes do not count.
-fn split(path: &str) -> (String, String) {
-    let plain = path.strip_suffix("/.").unwrap_or(path).trim_end_matches('/');
-    match plain.rsplit_once('/') {
-        Some(("", name)) => ("/".to_owned(), name.to_owned()),
-        Some((folder, name)) => (folder.to_owned(), name.to_owned()),
-        None if path.starts_with('/') => ("/".to_owned(), String::new()),
-        None => (".".to_owned(), plain.to_owned()),
-    }
-}
-
 fn from_container(
     context: &mut Context,
     arguments: &Arguments,
@@ -130,65 +101,122 @@ fn from_container(
     path: &str,
     here: &str,
 ) -> Result<u64> {
+    let to_output = here == "-";
+    let destination = if to_output { here.to_owned() } else { absolute(here)? };
+    if !to_output {
+        check_output(&destination)?;
+    }
     let client = context.client()?;
-    let mut source = path.to_owned();
-    if arguments.follow_link {
-        // The target comes under the link's name; what cannot be told here is told by the copy.
-        if let Ok(stat) = client.archive_stat(name, &source)
-            && stat.is_link()
-        {
-            source = joined_link(&source, &stat);
-        }
+    let (mut source, mut typed) = (path.to_owned(), None);
+    // What cannot be told here is told by the copy.
+    if arguments.follow_link
+        && let Ok(stat) = client.archive_stat(name, path)
+        && stat.is_link()
+    {
+        (source, typed) = landing::followed(path, landing::joined_link(path, &stat.link_target));
     }
     let (mut content, stat) = client.archive_get(name, &source)?;
-    if here == "-" {
+    if to_output {
         archive::copy(&mut content, &mut context.ui)?;
         return Ok(0);
     }
-    let only_content = path.ends_with("/.") || path == ".";
-    let found = match std::fs::metadata(here) {
-        Ok(metadata) if metadata.is_dir() => Found::Folder,
-        Ok(_) => Found::Other,
-        Err(_) => Found::Nothing,
-    };
-    let (folder, new_name) = landing(stat.is_folder(), here, found)?;
+    let source = Source { path: source, is_folder: stat.is_folder(), typed };
+    let (destination, found) = local_destination(destination)?;
+    let Landing { folder, name: new_name } = landing::landing(&source, &destination, found)?;
     // In the archive everything stands below the last part of the path that was asked for.
-    let old_name = if only_content { ".".to_owned() } else { archive_name(&source, &stat) };
-    let wanted =
-        new_name.unwrap_or_else(|| if only_content { ".".to_owned() } else { archive_name(path, &stat) });
-    if !Path::new(&folder).is_dir() {
+    let (_, old_name) = landing::split(&source.path);
+    let wanted = new_name.or(source.typed);
+    match wanted.filter(|wanted| *wanted != old_name) {
+        None => unpack(content, &folder),
+        // The names in an archive of the root begin with its slash.
+        Some(wanted) if old_name == "/" => unpack(Renamed::new(content, "", &wanted), &folder),
+        Some(wanted) => unpack(Renamed::new(content, &old_name, &wanted), &folder),
+    }
+}
+
+/// Refuses a destination that nothing can be written to.
+fn check_output(path: &str) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let (folder, _) = landing::split(&landing::clean(path));
+    if !exists(&folder) {
         return Err(CliError::said(format!("invalid output path: directory \"{folder}\" does not exist")));
     }
-    let unpacked = if wanted == old_name {
-        unpack(content, &folder)?
-    } else {
-        unpack(Renamed::new(content, &old_name, &wanted), &folder)?
-    };
-    Ok(unpacked)
-}
-
-/// The name that an archive's top entry has.
-fn archive_name(path: &str, stat: &PathStat) -> String {
-    let (_, name) = split(path);
-    if name.is_empty() { stat.name.clone() } else { name }
-}
-
-fn joined_link(path: &str, stat: &PathStat) -> String {
-    if stat.link_target.starts_with('/') {
-        return stat.link_target.clone();
+    match std::fs::metadata(path) {
+        Ok(about) if about.file_type().is_block_device() || about.file_type().is_char_device() => {
+            Err(CliError::said(format!(
+                "invalid output path: \"{path}\" must be a directory or a regular file: got a device"
+            )))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("stat", path, &error)),
     }
-    let (folder, _) = split(path);
-    format!("{folder}/{}", stat.link_target)
 }
 
-/// Unpacks into a folder that stands for the root: no link in it leads out.
+fn exists(path: &str) -> bool {
+    !matches!(std::fs::metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// A failed call in the words that Docker's scripts know: `stat PATH: not a directory`.
+fn failed(call: &str, path: &str, error: &io::Error) -> CliError {
+    CliError::said(format!("{call} {path}: {}", kernel_words(error)))
+}
+
+/// The path from the root, with what stands at its end.
+fn absolute(path: &str) -> Result<String> {
+    let folder =
+        std::env::current_dir().map_err(|error| PathError::new("find", "the current folder", error))?;
+    let whole = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", folder.display()) };
+    Ok(landing::with_end_of(landing::clean(&whole), path))
+}
+
+/// Links at the end that are followed at most.
+const MOST_LINKS: usize = 10;
+
+/// The destination on this machine, links at its end followed, and what is there. Where nothing is, the folder above must be.
+fn local_destination(typed: String) -> Result<(String, Found)> {
+    let mut path = typed.clone();
+    for _ in 0..=MOST_LINKS {
+        match std::fs::symlink_metadata(&path) {
+            Ok(about) if about.is_symlink() => {
+                let target = std::fs::read_link(&path).map_err(|error| failed("readlink", &path, &error))?;
+                path = landing::joined_link(&path, &target.to_string_lossy());
+            }
+            Ok(about) => return Ok((path, if about.is_dir() { Found::Folder } else { Found::Other })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (folder, _) = landing::split(&path);
+                let about = std::fs::metadata(&folder).map_err(|error| failed("stat", &folder, &error))?;
+                if !about.is_dir() {
+                    return Err(CliError::said("not a directory"));
+                }
+                return Ok((path, Found::Nothing));
+            }
+            Err(error) => return Err(failed("lstat", &path, &error)),
+        }
+    }
+    Err(CliError::said(format!("too many symlinks in {typed}")))
+}
+
+/// Unpacks into a folder that stands for the root: no link in it leads out. What is made belongs to whoever runs this.
 fn unpack(content: impl Read, folder: &str) -> Result<u64> {
     let root = file::open(folder)?;
-    let owner =
-        if rustix::process::geteuid().is_root() { OwnerMapping::Identity } else { OwnerMapping::Unchanged };
-    let options = UnpackOptions { owner, no_overwrite_dir_non_dir: true };
-    let unpacked = corten_layer::unpack(content, root.as_fd(), Path::new("/"), &options)
-        .map_err(|error| CliError::said(chain(&error)))?;
+    let options = UnpackOptions { owner: OwnerMapping::Unchanged, no_overwrite_dir_non_dir: true };
+    let unpacked =
+        corten_layer::unpack(content, root.as_fd(), Path::new("/"), &options).map_err(|error| {
+            let here = |path: &Path| {
+                let name = path.strip_prefix("/").unwrap_or(path);
+                name.display().to_string()
+            };
+            CliError::said(match &error {
+                LayerError::OverwriteDirectory { path, .. } => {
+                    format!("cannot overwrite directory \"{}\" with non-directory \"{folder}\"", here(path))
+                }
+                LayerError::OverwriteNonDirectory { path, .. } => {
+                    format!("cannot overwrite non-directory \"{}\" with directory \"{folder}\"", here(path))
+                }
+                error => chain(error),
+            })
+        })?;
     Ok(unpacked.content_size)
 }
 
@@ -200,7 +228,7 @@ fn to_container(
     path: &str,
 ) -> Result<u64> {
     let client = context.client()?;
-    let (destination, found) = resolved(&client, name, path)?;
+    let (destination, found) = container_destination(&client, name, path)?;
     let mut sent = 0_u64;
     if here == "-" {
         if found != Found::Folder {
@@ -212,17 +240,14 @@ fn to_container(
         return Ok(sent);
     }
     let source = local_source(here, arguments.follow_link)?;
-    let (folder, new_name) = landing(source.is_folder, &destination, found)?;
-    let top = match new_name {
-        _ if source.only_content && found == Found::Folder => TopName::Omitted,
-        Some(new_name) => TopName::Renamed(new_name.into_bytes()),
-        None => TopName::Renamed(source.name.clone().into_bytes()),
-    };
-    let options = PackOptions { owner: OwnerMapping::Identity, top };
+    let Landing { folder, name: new_name } = landing::landing(&source, &destination, found)?;
+    let (_, own_name) = landing::split(&source.path);
+    let top = new_name.or(source.typed).unwrap_or(own_name);
+    let options = PackOptions { owner: OwnerMapping::Identity, top: TopName::Renamed(top.into_bytes()) };
     let root = file::open("/")?;
     let mut produce = |out: &mut dyn Write| {
         let mut counted = Counted { out, count: &mut sent };
-        corten_layer::pack(root.as_fd(), &source.path, &mut counted, &options)
+        corten_layer::pack(root.as_fd(), Path::new(&source.path), &mut counted, &options)
             .map(drop)
             .map_err(io::Error::other)
     };
@@ -230,71 +255,73 @@ fn to_container(
     Ok(sent)
 }
 
-/// The destination in a container, links followed, and what is there.
-fn resolved(client: &Client, name: &str, path: &str) -> Result<(String, Found)> {
-    let mut destination = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-    if !destination.starts_with('/') {
-        destination.insert(0, '/');
+/// The destination in a container, a link at its end followed, and what is there.
+fn container_destination(client: &Client, name: &str, path: &str) -> Result<(String, Found)> {
+    let mut destination = path.to_owned();
+    let mut stat = client.archive_stat(name, path);
+    if let Ok(link) = &stat
+        && link.is_link()
+    {
+        destination = landing::joined_link(path, &link.link_target);
+        stat = client.archive_stat(name, &destination);
     }
-    let stat = client.archive_stat(name, &destination);
-    let stat = match stat {
-        Ok(stat) if stat.is_link() => {
-            destination = joined_link(&destination, &stat);
-            client.archive_stat(name, &destination)
-        }
-        stat => stat,
-    };
     let found = match stat {
+        Ok(stat) if stat.mode & DEVICE != 0 => {
+            return Err(CliError::said(format!(
+                "destination \"{name}:{path}\" must be a directory or a regular file: got a device"
+            )));
+        }
         Ok(stat) if stat.is_folder() => Found::Folder,
         Ok(_) => Found::Other,
-        Err(error) if error.is_not_found() => Found::Nothing,
-        Err(error) => return Err(error.into()),
+        // Whatever it is, the copy tells it.
+        Err(_) => Found::Nothing,
     };
     Ok((destination, found))
 }
 
-/// What is copied from this machine.
-#[derive(Debug)]
-struct LocalSource {
-    /// Absolute.
-    path: PathBuf,
-    /// What it is called in the container where nothing else is said.
-    name: String,
-    is_folder: bool,
-    /// `/.` at the end.
-    only_content: bool,
+/// What is copied from this machine, by a path without links on the way.
+fn local_source(here: &str, follow: bool) -> Result<Source> {
+    let path = absolute(here)?;
+    let resolved = |path: &str| resolve(path).map(|path| path.to_string_lossy().into_owned());
+    let (path, typed) = if follow {
+        landing::followed(&path, resolved(&path)?)
+    } else {
+        // As Go splits: what stands behind the last slash is not followed.
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        let folder = resolved(&format!("{folder}/"))?;
+        let whole = format!("{}/{name}", folder.trim_end_matches('/'));
+        let renamed = path.ends_with('/') && landing::last(&path) != landing::last(&whole);
+        (whole, renamed.then(|| landing::last(&path).to_owned()))
+    };
+    let about = std::fs::symlink_metadata(&path).map_err(|error| failed("lstat", &path, &error))?;
+    Ok(Source { path, is_folder: about.is_dir(), typed })
 }
 
-fn local_source(here: &str, follow: bool) -> Result<LocalSource> {
-    let only_content = here.ends_with("/.") || here == ".";
-    let follow = follow || here.ends_with('/') || only_content;
-    let folder =
-        std::env::current_dir().map_err(|error| PathError::new("find", "the current folder", error))?;
-    let absolute = folder.join(here.trim_end_matches('/'));
-    let absolute = if here.chars().all(|letter| letter == '/') { PathBuf::from("/") } else { absolute };
-    let missing = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            CliError::said(format!("lstat {}: no such file or directory", absolute.display()))
+/// The path without links; what is missing is named.
+fn resolve(path: &str) -> Result<PathBuf> {
+    std::fs::canonicalize(path).map_err(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            return CliError::said(kernel_words(&error));
         }
-        _ => PathError::new("look at", &absolute, error).into(),
-    };
-    let metadata = if follow { std::fs::metadata(&absolute) } else { std::fs::symlink_metadata(&absolute) };
-    let metadata = metadata.map_err(missing)?;
-    // Without links on the way, so that packing need not follow any.
-    let path = if follow {
-        std::fs::canonicalize(&absolute).map_err(missing)?
-    } else {
-        let (parent, name) = (absolute.parent(), absolute.file_name());
-        let parent = std::fs::canonicalize(parent.unwrap_or(Path::new("/"))).map_err(missing)?;
-        name.map_or_else(|| parent.clone(), |name| parent.join(name))
-    };
-    let (_, name) = split(here);
-    let name = if name.is_empty() || name == "." || name == ".." {
-        path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-    } else {
-        name
-    };
-    Ok(LocalSource { path, name, is_folder: metadata.is_dir(), only_content })
+        failed("lstat", &missing_part(path, MOST_LINKS).unwrap_or_else(|| path.to_owned()), &error)
+    })
+}
+
+/// The first part of a path that is not there, links followed.
+fn missing_part(path: &str, links: usize) -> Option<String> {
+    let mut reached = PathBuf::from("/");
+    for part in Path::new(path).components().skip(1) {
+        let next = reached.join(part);
+        if let Ok(found) = std::fs::canonicalize(&next) {
+            reached = found;
+            continue;
+        }
+        return match std::fs::read_link(&next) {
+            Ok(target) => missing_part(&reached.join(target).to_string_lossy(), links.checked_sub(1)?),
+            Err(_) => Some(next.to_string_lossy().into_owned()),
+        };
+    }
+    None
 }
 
 struct Counted<'a> {
@@ -331,27 +358,6 @@ mod tests {
             ("plain", Place::Here("plain".to_owned())),
         ] {
             assert_eq!(Place::parse(text), expected);
-        }
-    }
-
-    #[test]
-    fn things_land_where_docker_puts_them() {
-        let land = |folder, destination: &str, found| match landing(folder, destination, found) {
-            Ok((folder, name)) => format!("{folder} {}", name.as_deref().unwrap_or("same")),
-            Err(error) => error.text(),
-        };
-        for (is_folder, destination, found, expected) in [
-            (false, "/tmp", Found::Folder, "/tmp same"),
-            (true, "/tmp", Found::Folder, "/tmp same"),
-            (false, "/tmp/new", Found::Nothing, "/tmp new"),
-            (true, "/new", Found::Nothing, "/ new"),
-            (true, "/new/", Found::Nothing, "/ new"),
-            (false, "/none/", Found::Nothing, "no such directory"),
-            (true, "/file", Found::Other, "cannot copy directory"),
-            (false, "/file", Found::Other, "/ file"),
-            (false, "new", Found::Nothing, ". new"),
-        ] {
-            assert_eq!(land(is_folder, destination, found), expected, "{destination}");
         }
     }
 }

@@ -6,10 +6,10 @@ use crate::environment;
 use crate::error::{CliError, Result};
 use crate::flags::create::CreateFlags;
 use crate::flags::request::{self, Subject};
+use crate::id_file::IdFile;
 use corten_api::container::CreateRequest;
 use corten_oci::Reference;
-use corten_std::{Classified, file};
-use std::path::Path;
+use corten_std::Classified;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container create",
@@ -78,12 +78,7 @@ pub(crate) fn create(context: &mut Context, flags: &CreateFlags, request: &Creat
     if flags.pull == "always" && flags.rootfs.is_none() {
         return Err(CliError::said(super::super::image::unbuilt::text(&context.program, "--pull always")));
     }
-    if !flags.cidfile.is_empty() && Path::new(&flags.cidfile).exists() {
-        return Err(CliError::said(format!(
-            "container ID file found, make sure the other container isn't running or delete {}",
-            flags.cidfile
-        )));
-    }
+    let id_file = IdFile::create(&flags.cidfile)?;
     let client = context.client()?;
     let platform = flags.platform.clone().or_else(|| environment::value(environment::DEFAULT_PLATFORM));
     let answer = client.container_create(flags.name.as_deref(), platform.as_deref(), request);
@@ -100,8 +95,8 @@ pub(crate) fn create(context: &mut Context, flags: &CreateFlags, request: &Creat
     for warning in &answer.warnings {
         context.ui.note(format!("WARNING: {warning}"));
     }
-    if !flags.cidfile.is_empty() {
-        file::write(&flags.cidfile, &answer.id)?;
+    if let Some(id_file) = id_file {
+        id_file.write(&answer.id)?;
     }
     Ok(answer.id)
 }

@@ -57,7 +57,7 @@ fn run(context: &mut Context, words: Words<'_>) -> Result<u8> {
         return Err(CliError::said("the input device is not a TTY"));
     }
     let keys = detach_keys(context, &arguments.detach_keys)?;
-    let id = create(context, &arguments.flags, &request).map_err(|error| fail(error, 125))?;
+    let id = create(context, &arguments.flags, &request).map_err(|error| start_error(fail, error))?;
     if arguments.detach {
         let client = context.client()?;
         client.container_start(&id, None).map_err(|error| start_error(fail, error.into()))?;
