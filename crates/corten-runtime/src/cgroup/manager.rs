@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::io::Errno;
+
 use super::group::{Cgroup, inherit_cpuset, make_folder, write_file};
 use super::hierarchies::{Hierarchies, Hierarchy};
 use super::{CgroupError, Limits, Mode, Result, file_error};
@@ -34,7 +36,7 @@ impl Manager {
     /// `parent` is a path from the top of the hierarchy (`/corten`), or a systemd slice (`machine-x.slice`),
     /// which becomes the path that systemd gives it. Where systemd delegated this process's own cgroup to it
     /// (`Delegate=yes`), a path starts there instead, and this cgroup's processes move to a leaf of their
-    /// own.
+    /// own – unless others than this process and its parent are in it: then it was delegated to them.
     pub fn new(parent: &str) -> Result<Self> {
         Self::with(Hierarchies::probe()?, parent)
     }
@@ -209,9 +211,18 @@ fn parent_path(parent: &str) -> Result<Vec<String>> {
 /// The cgroup of this process where systemd gave it to us, relative to the mount.
 fn delegated_base(mount: &Path) -> Option<PathBuf> {
     let own = Hierarchies::own_unified_cgroup()?;
-    // We may sit in our own leaf already: the daemon was started again.
-    let own =
-        if own.file_name().is_some_and(|name| name == OWN_LEAF) { own.parent()?.to_owned() } else { own };
+    // We may sit in our own leaf already: the daemon was started again, or systemd put it there (`DelegateSubgroup=`).
+    let own = if own.file_name().is_some_and(|name| name == OWN_LEAF) {
+        own.parent()?.to_owned()
+    } else {
+        let processes = fs::read_to_string(mount.join(&own).join("cgroup.procs")).ok()?;
+        let ours =
+            [rustix::process::getpid(), rustix::process::getppid()?].map(|pid| pid.as_raw_pid().to_string());
+        if !processes.lines().all(|pid| ours.iter().any(|our| our == pid)) {
+            return None;
+        }
+        own
+    };
     if own.as_os_str().is_empty() {
         return None;
     }
@@ -224,22 +235,25 @@ fn delegated_base(mount: &Path) -> Option<PathBuf> {
 
 /// Lets folders below use the controllers. Those that are not there are passed over: a limit that needs one
 /// says so.
+///
+/// No folder but the top of the tree may hold processes beside folders that use controllers
+/// (Documentation/admin-guide/cgroup-v2.rst, "No Internal Process Constraint"). They move to a leaf before the first
+/// controller is on: below a folder that has processes and a controller for threads, a new leaf would be invalid.
 fn enable_controllers(folder: &Path) -> Result<()> {
     let there = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
     let path = folder.join("cgroup.subtree_control");
     let on = fs::read_to_string(&path).unwrap_or_default();
-    for controller in UNIFIED_CONTROLLERS {
-        let listed = |text: &str| text.split_whitespace().any(|own| own == controller);
-        if !listed(&there) || listed(&on) {
-            continue;
-        }
-        match write_file(&path, &format!("+{controller}")) {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
-                evacuate(folder)?;
-                write_file(&path, &format!("+{controller}")).map_err(file_error("configure", &path))?;
-            }
-            result => result.map_err(file_error("configure", &path))?,
-        }
+    let listed = |text: &str, controller: &str| text.split_whitespace().any(|own| own == controller);
+    let mut missing = UNIFIED_CONTROLLERS
+        .into_iter()
+        .filter(|controller| listed(&there, controller) && !listed(&on, controller))
+        .peekable();
+    // The top of the whole tree has no such file, and may hold processes.
+    if missing.peek().is_some() && folder.join("cgroup.type").exists() {
+        evacuate(folder)?;
+    }
+    for controller in missing {
+        write_file(&path, &format!("+{controller}")).map_err(file_error("configure", &path))?;
     }
     Ok(())
 }
@@ -247,14 +261,17 @@ fn enable_controllers(folder: &Path) -> Result<()> {
 /// Moves the processes of a folder to a leaf below it.
 fn evacuate(folder: &Path) -> Result<()> {
     let leaf = folder.join(OWN_LEAF);
-    make_folder(&leaf)?;
     let path = folder.join("cgroup.procs");
     let processes = fs::read_to_string(&path).map_err(file_error("read", path))?;
+    if processes.is_empty() {
+        return Ok(());
+    }
+    make_folder(&leaf)?;
     let target = leaf.join("cgroup.procs");
     for pid in processes.lines() {
         // A process that has ended meanwhile is no matter.
         if let Err(error) = write_file(&target, pid)
-            && error.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
+            && error.raw_os_error() != Some(Errno::SRCH.raw_os_error())
         {
             return Err(file_error("move processes to", target)(error));
         }
