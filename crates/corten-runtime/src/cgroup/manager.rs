@@ -35,8 +35,9 @@ impl Manager {
     ///
     /// `parent` is a path from the top of the hierarchy (`/corten`), or a systemd slice (`machine-x.slice`),
     /// which becomes the path that systemd gives it. Where systemd delegated this process's own cgroup to it
-    /// (`Delegate=yes`), a path starts there instead, and this cgroup's processes move to a leaf of their
-    /// own – unless others than this process and its parent are in it: then it was delegated to them.
+    /// (`Delegate=yes` with `DelegateSubgroup=daemon`, systemd 254), a path starts there instead. Without the
+    /// subgroup systemd could not start the service again while containers run (exit code 219), so the path
+    /// starts at the top where this process may write there.
     pub fn new(parent: &str) -> Result<Self> {
         Self::with(Hierarchies::probe()?, parent)
     }
@@ -211,16 +212,12 @@ fn parent_path(parent: &str) -> Result<Vec<String>> {
 /// The cgroup of this process where systemd gave it to us, relative to the mount.
 fn delegated_base(mount: &Path) -> Option<PathBuf> {
     let own = Hierarchies::own_unified_cgroup()?;
-    // We may sit in our own leaf already: the daemon was started again, or systemd put it there (`DelegateSubgroup=`).
+    // In our own leaf, systemd put us there, or the daemon was started again.
     let own = if own.file_name().is_some_and(|name| name == OWN_LEAF) {
         own.parent()?.to_owned()
+    } else if rustix::fs::access(mount.join("cgroup.subtree_control"), rustix::fs::Access::WRITE_OK).is_ok() {
+        return None;
     } else {
-        let processes = fs::read_to_string(mount.join(&own).join("cgroup.procs")).ok()?;
-        let ours =
-            [rustix::process::getpid(), rustix::process::getppid()?].map(|pid| pid.as_raw_pid().to_string());
-        if !processes.lines().all(|pid| ours.iter().any(|our| our == pid)) {
-            return None;
-        }
         own
     };
     if own.as_os_str().is_empty() {
