@@ -58,6 +58,8 @@ pub struct EngineSettings {
     pub host_gateway: Option<IpAddr>,
     /// How the default bridge shall be.
     pub bridge: crate::network::DefaultBridge,
+    /// Where subnets of networks that name none are chosen from; empty: Docker's, and small pieces of 10.0.0.0/8.
+    pub address_pools: Vec<corten_network::SubnetPool>,
     /// The file of our own program, which becomes the first process of containers that want our init.
     pub program: std::path::PathBuf,
     /// Whether containers get our init as their first process when nothing is said.
@@ -81,6 +83,7 @@ impl EngineSettings {
             dns_options: Vec::new(),
             host_gateway: None,
             bridge: crate::network::DefaultBridge::default(),
+            address_pools: Vec::new(),
             program: "/proc/self/exe".into(),
             init: false,
             labels: Vec::new(),
@@ -113,7 +116,8 @@ impl Engine {
             }
             let cgroups = cgroup::Manager::new(&settings.cgroup_parent)
                 .map_err(|error| EngineError::because("preparing the cgroups", error))?;
-            let networks = crate::network::Networks::open(&store, &network, &settings.bridge)?;
+            let networks =
+                crate::network::Networks::open(&store, &network, &settings.bridge, &settings.address_pools)?;
             let volumes = crate::volume::Volumes::open(&settings.paths, &store)?;
             Ok(EngineInner {
                 settings,

@@ -301,7 +301,7 @@ fn matches_pattern(pattern: &str, name: &Reference) -> bool {
 }
 
 /// A point in time: RFC 3339, seconds since 1970, or a duration back from now.
-fn parse_until(text: &str) -> Result<Timestamp> {
+pub(crate) fn parse_until(text: &str) -> Result<Timestamp> {
     Timestamp::parse(text)
         .or_else(|| text.parse().ok().map(|seconds| Timestamp::from_unix(seconds, 0)))
         .or_else(|| {

@@ -1,19 +1,23 @@
-//! Networks: the three that every engine has (`bridge`, `host`, `none`) and bridges that users make.
+//! Networks: the three that every engine has (`bridge`, `host`, `none`) and those that users make.
 //!
 //! A network is a row in the database; its bridge is made again from the row at every start. The subnet of the default
 //! bridge is chosen once and kept, so that addresses stay what they were.
+
+mod create;
+
+pub use create::parse_pool;
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
 use corten_api::filter::Filters;
 use corten_api::network::{
-    ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource, Inspect, Ipam,
-    IpamConfig, PruneReport,
+    CreateRequest, CreateResponse, EndpointResource, Inspect, Ipam, IpamConfig, PruneReport,
 };
-use corten_network::{BridgeNetwork, NetworkManager, Subnet};
+use corten_network::{AddressRange, NetworkConfig, NetworkManager, Subnet, SubnetPool};
 use corten_std::{Timestamp, id};
 use corten_store::Store;
+use create::Surroundings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -65,12 +69,18 @@ pub(crate) enum NetworkDriver {
     Host,
     /// Loopback only.
     None,
+    /// An interface with an address of its own on one of the host's.
+    Macvlan,
+    /// The same with the host interface's hardware address.
+    Ipvlan,
 }
 
 impl NetworkDriver {
     /// As the API names it: `none`'s driver is `null`.
-    fn wire(self) -> &'static str {
+    pub(crate) fn wire(self) -> &'static str {
         match self {
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
             Self::Bridge => "bridge",
             Self::Host => "host",
             Self::None => "null",
@@ -96,22 +106,37 @@ struct NetworkRecord {
     name: String,
     created: Timestamp,
     driver: NetworkDriver,
-    /// Of a bridge: how it is made.
-    bridge: Option<BridgeNetwork>,
+    /// How it is made; of `host` and `none` nothing.
+    #[serde(alias = "bridge")]
+    config: Option<NetworkConfig>,
     options: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
+    /// Shown only: every network can be attached to.
+    #[serde(default)]
+    attachable: bool,
+    /// Options of the address management, shown only.
+    #[serde(default)]
+    ipam_options: BTreeMap<String, String>,
 }
 
 /// The networks; the map is the truth while the engine is open. Its lock is held while a bridge is made or removed.
 pub(crate) struct Networks {
     map: Mutex<BTreeMap<String, Arc<NetworkRecord>>>,
+    /// Where subnets are chosen from.
+    pools: Vec<SubnetPool>,
 }
 
 impl Networks {
     /// Reads the rows, makes the predefined networks where they are missing, and every bridge.
-    pub(crate) fn open(store: &Store, manager: &NetworkManager, bridge: &DefaultBridge) -> Result<Self> {
+    pub(crate) fn open(
+        store: &Store,
+        manager: &NetworkManager,
+        bridge: &DefaultBridge,
+        pools: &[SubnetPool],
+    ) -> Result<Self> {
         let failed = |error| EngineError::because("reading the networks", error);
         let rows = store.records::<NetworkRecord>(TABLE);
+        let pools = if pools.is_empty() { SubnetPool::defaults() } else { pools.to_vec() };
         let mut map: BTreeMap<String, Arc<NetworkRecord>> =
             rows.list().map_err(failed)?.into_iter().map(|(id, record)| (id, Arc::new(record))).collect();
         for (name, driver) in
@@ -123,15 +148,16 @@ impl Networks {
                 name: name.to_owned(),
                 created: Timestamp::now(),
                 driver,
-                bridge: None,
+                config: None,
                 options: BTreeMap::new(),
                 labels: BTreeMap::new(),
+                attachable: false,
+                ipam_options: BTreeMap::new(),
             });
             if driver == NetworkDriver::Bridge {
-                let taken: Vec<Subnet> =
-                    map.values().filter_map(|other| Some(other.bridge.as_ref()?.subnet)).collect();
-                let (made, options) = default_bridge(manager, bridge, &record, &taken)?;
-                record.bridge = Some(made);
+                let around = surroundings(manager, &map, &pools);
+                let (made, options) = default_bridge(&around, bridge, &record)?;
+                record.config = Some(made);
                 record.options = options;
             }
             if known.as_deref() != Some(&record) {
@@ -140,13 +166,24 @@ impl Networks {
             }
         }
         for record in map.values() {
-            if let Some(bridge) = &record.bridge {
-                manager.ensure_network(bridge).map_err(|error| {
-                    EngineError::because(&format!("making network {}", record.name), error)
-                })?;
+            let Some(config) = &record.config else { continue };
+            match manager.ensure_network(config) {
+                Ok(()) => {}
+                // An interface of the host may be gone, or come later; containers of the network are told.
+                Err(error) if !config.is_bridge() => {
+                    tracing::warn!(network = record.name, error = %corten_std::chain(&error), "a network cannot be used");
+                }
+                Err(error) => {
+                    return Err(EngineError::because(&format!("making network {}", record.name), error));
+                }
             }
         }
-        Ok(Self { map: Mutex::new(map) })
+        Ok(Self { map: Mutex::new(map), pools })
+    }
+
+    /// The configuration of a network, where it is there and has one.
+    pub(crate) fn config(&self, reference: &str) -> Option<NetworkConfig> {
+        self.find(if reference == "default" { "bridge" } else { reference }).ok()?.config.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<NetworkRecord>>> {
@@ -164,7 +201,7 @@ impl Networks {
     pub(crate) fn default_gateway(&self) -> Option<IpAddr> {
         let map = self.lock();
         let record = map.values().find(|record| record.name == "bridge")?;
-        record.bridge.as_ref().map(|bridge| IpAddr::V4(bridge.gateway))
+        record.config.as_ref()?.ipv4.first()?.gateway
     }
 
     fn find(&self, reference: &str) -> Result<Arc<NetworkRecord>> {
@@ -187,28 +224,44 @@ impl Networks {
     }
 }
 
+/// What a new network must fit in with.
+fn surroundings<'a>(
+    manager: &'a NetworkManager,
+    map: &'a BTreeMap<String, Arc<NetworkRecord>>,
+    pools: &'a [SubnetPool],
+) -> Surroundings<'a> {
+    // The id of the default bridge never changes, and is random: the private IPv6 range of this installation.
+    let digits = map.values().find(|record| record.name == "bridge").map_or("", |record| record.id.as_str());
+    Surroundings {
+        manager,
+        others: map.values().filter_map(|record| record.config.as_ref()).collect(),
+        pools,
+        pool6: SubnetPool::private_ipv6(digits),
+    }
+}
+
 /// The default bridge's network: what is saved where nothing new is asked for, else what the settings say.
 fn default_bridge(
-    manager: &NetworkManager,
+    around: &Surroundings<'_>,
     wanted: &DefaultBridge,
     record: &NetworkRecord,
-    taken: &[Subnet],
-) -> Result<(BridgeNetwork, BTreeMap<String, String>)> {
-    let subnet = match (wanted.address, &record.bridge) {
+) -> Result<(NetworkConfig, BTreeMap<String, String>)> {
+    let saved = record.config.as_ref().and_then(|saved| saved.ipv4.first());
+    let subnet = match (wanted.address, saved) {
         (Some((address, prefix)), _) => {
             Subnet::new(address, prefix).map_err(|error| EngineError::invalid(error.to_string()))?
         }
         (None, Some(saved)) => saved.subnet,
-        (None, None) => free_subnet(manager, taken)?,
+        (None, None) => around.free_subnet(true)?,
     };
-    let mut bridge = BridgeNetwork::new(&record.id, "bridge", &wanted.name, subnet);
-    if let Some((address, _)) = wanted.address {
-        bridge.gateway = address;
+    let mut config = NetworkConfig::bridge(&record.id, "bridge", &wanted.name, subnet);
+    if let (Some((address, _)), Some(range)) = (wanted.address, config.ipv4.first_mut()) {
+        range.gateway = Some(address.into());
     }
-    bridge.mtu = wanted.mtu;
-    bridge.masquerade = wanted.masquerade;
-    bridge.icc = wanted.inter_container;
-    bridge.default_host_address = wanted.default_binding;
+    config.mtu = wanted.mtu;
+    config.masquerade = wanted.masquerade;
+    config.icc = wanted.inter_container;
+    config.default_host_address = wanted.default_binding;
     let binding = wanted.default_binding.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let options = [
         ("com.docker.network.bridge.default_bridge", "true".to_owned()),
@@ -218,17 +271,7 @@ fn default_bridge(
         ("com.docker.network.bridge.name", wanted.name.clone()),
         ("com.docker.network.driver.mtu", wanted.mtu.to_string()),
     ];
-    Ok((bridge, options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()))
-}
-
-fn free_subnet(manager: &NetworkManager, taken: &[Subnet]) -> Result<Subnet> {
-    manager
-        .choose_subnet(taken)
-        .map_err(|error| EngineError::because("looking for a free subnet", error))?
-        .ok_or_else(|| {
-            EngineError::system("all predefined address pools have been fully subnetted")
-                .with_hint("name a --subnet")
-        })
+    Ok((config, options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()))
 }
 
 impl Engine {
@@ -270,66 +313,52 @@ impl Engine {
         Ok(document(&record, self.endpoints_of(&record.name)))
     }
 
-    /// `POST /networks/create`: a bridge.
+    /// `POST /networks/create`.
     pub async fn network_create(&self, request: CreateRequest) -> Result<CreateResponse> {
         let engine = self.clone();
         blocking(move || engine.make_network(request)).await
     }
 
     fn make_network(&self, request: CreateRequest) -> Result<CreateResponse> {
-        check_name(&request.name)?;
-        match request.driver.as_str() {
-            "" | "bridge" | "default" => {}
-            "host" | "null" => {
-                return Err(EngineError::forbidden(format!(
-                    "only one instance of \"{}\" network is allowed",
-                    request.driver
-                )));
-            }
-            "overlay" => {
-                return Err(EngineError::new(
-                    corten_std::ErrorClass::Unavailable,
-                    "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
-                     swarm and try again.",
-                ));
-            }
-            driver @ ("macvlan" | "ipvlan") => {
-                return Err(EngineError::not_implemented(format!(
-                    "networks of driver {driver} are not built yet"
-                )));
-            }
-            driver => {
-                return Err(EngineError::not_found(format!(
-                    "could not resolve driver {driver} in registry: plugin \"{driver}\" not found"
-                )));
-            }
-        }
-        if request.enable_ipv6 == Some(true) {
-            return Err(EngineError::not_implemented("networks with IPv6 are not built yet"));
-        }
-        let mut map = self.inner.networks.lock();
+        create::check_name(&request.name)?;
+        let driver = match create::driver(&request)? {
+            "macvlan" => NetworkDriver::Macvlan,
+            "ipvlan" => NetworkDriver::Ipvlan,
+            _ => NetworkDriver::Bridge,
+        };
+        let networks = &self.inner.networks;
+        let mut map = networks.lock();
         if map.values().any(|record| record.name == request.name) {
             return Err(EngineError::conflict(format!("network with name {} already exists", request.name)));
         }
         let id = id::random_id();
-        let taken: Vec<Subnet> =
-            map.values().filter_map(|record| Some(record.bridge.as_ref()?.subnet)).collect();
-        let asked =
-            request.ipam.as_ref().and_then(|ipam| ipam.config.as_ref()?.first()).cloned().unwrap_or_default();
-        let bridge = bridge_of(&self.inner.network, &id, &request, &asked, &taken)?;
+        let around = surroundings(&self.inner.network, &map, &networks.pools);
+        let config = create::configuration(&id, &request, &around)?;
+        if let Some(other) = map.values().find(|other| {
+            config.is_bridge()
+                && other.config.as_ref().is_some_and(|other| other.interface == config.interface)
+        }) {
+            return Err(EngineError::forbidden(format!(
+                "cannot create network {id} ({}): conflicts with network {} ({}): networks have same bridge name",
+                config.interface, other.id, config.interface
+            )));
+        }
         let record = NetworkRecord {
             id: id.clone(),
             name: request.name,
             created: Timestamp::now(),
-            driver: NetworkDriver::Bridge,
-            bridge: Some(bridge.clone()),
+            driver,
+            config: Some(config.clone()),
             options: request.options,
             labels: request.labels,
+            attachable: request.attachable,
+            ipam_options: request.ipam.and_then(|ipam| ipam.options).unwrap_or_default(),
         };
-        let failed = |error| EngineError::because("making the network", error);
-        self.inner.network.ensure_network(&bridge).map_err(failed)?;
+        self.inner.network.ensure_network(&config).map_err(|error| EngineError::because("", error))?;
         if let Err(error) = self.inner.store.records(TABLE).put(&id, &record) {
-            self.inner.network.remove_network(&id).map_err(failed)?;
+            if let Err(error) = self.inner.network.remove_network(&id) {
+                tracing::warn!(network = record.name, error = %corten_std::chain(&error), "cannot be undone");
+            }
             return Err(EngineError::because("saving the network", error));
         }
         self.network_event("create", &record);
@@ -361,65 +390,48 @@ impl Engine {
         let engine = self.clone();
         blocking(move || {
             let mut map = engine.inner.networks.lock();
-            if map.remove(&record.id).is_none() {
+            if !map.contains_key(&record.id) {
                 return Err(EngineError::not_found(format!("network {} not found", record.name)));
             }
-            let undo = |map: &mut BTreeMap<_, _>| map.insert(record.id.clone(), Arc::clone(&record));
+            // The kernel's part first: a daemon that dies in between makes it again.
+            engine.inner.network.remove_network(&record.id).map_err(|error| EngineError::because("", error))?;
             if let Err(error) = engine.inner.store.records::<NetworkRecord>(TABLE).delete(&record.id) {
-                undo(&mut map);
+                if let Some(config) = &record.config
+                    && let Err(error) = engine.inner.network.ensure_network(config)
+                {
+                    tracing::warn!(network = record.name, error = %corten_std::chain(&error), "cannot be undone");
+                }
                 return Err(EngineError::because("removing the network", error));
             }
+            map.remove(&record.id);
             drop(map);
             engine.network_event("destroy", &record);
-            engine
-                .inner
-                .network
-                .remove_network(&record.id)
-                .map_err(|error| EngineError::because("removing the network's bridge", error))
+            Ok(())
         })
         .await
     }
 
-    /// `POST /networks/{id}/connect`.
-    pub async fn network_connect(&self, reference: &str, request: ConnectRequest) -> Result<()> {
-        self.inner.networks.find(reference)?;
-        self.inner.containers.find(&request.container)?;
-        Err(EngineError::not_implemented("connecting a container to a further network is not built yet")
-            .with_hint("name the network when the container is created: --network"))
-    }
-
-    /// `POST /networks/{id}/disconnect`.
-    pub async fn network_disconnect(&self, reference: &str, request: DisconnectRequest) -> Result<()> {
-        self.inner.networks.find(reference)?;
-        self.inner.containers.find(&request.container)?;
-        Err(EngineError::not_implemented("disconnecting a container from its network is not built yet"))
-    }
-
-    /// `POST /networks/prune`: those that no container uses.
+    /// `POST /networks/prune`: those without a running container.
     pub async fn network_prune(&self, filters: &Filters) -> Result<PruneReport> {
         let of = |error| EngineError::because("", error);
         filters.validate(&["label", "label!", "until"]).map_err(of)?;
+        let until = filters.get("until").next().map(crate::image::parse_until).transpose()?;
         let records: Vec<_> = self.inner.networks.lock().values().cloned().collect();
         let mut report = PruneReport::default();
         for record in records {
-            let wanted =
-                !PREDEFINED.contains(&record.name.as_str()) && filters.matches_label_keys(&record.labels);
-            if !wanted || self.network_has_containers(&record.name) {
+            let wanted = !PREDEFINED.contains(&record.name.as_str())
+                && filters.matches_label_keys(&record.labels)
+                && until.is_none_or(|until| record.created <= until);
+            if !wanted || !self.endpoints_of(&record.name).is_empty() {
                 continue;
             }
-            self.network_remove(&record.id).await?;
-            report.networks_deleted.get_or_insert_default().push(record.name.clone());
+            match self.network_remove(&record.id).await {
+                Ok(()) => report.networks_deleted.get_or_insert_default().push(record.name.clone()),
+                // Somebody came, or removed it.
+                Err(error) => tracing::warn!(network = record.name, %error, "could not be pruned"),
+            }
         }
         Ok(report)
-    }
-
-    /// Whether a container, running or not, is to join this network.
-    fn network_has_containers(&self, name: &str) -> bool {
-        self.inner
-            .containers
-            .all()
-            .iter()
-            .any(|container| container.view().record.networks.contains_key(name))
     }
 
     /// Running containers of a network by full id.
@@ -454,97 +466,18 @@ impl Engine {
     }
 }
 
-/// Turns a request into a bridge network; everything is checked before anything is made.
-fn bridge_of(
-    manager: &NetworkManager,
-    id: &str,
-    request: &CreateRequest,
-    asked: &IpamConfig,
-    taken: &[Subnet],
-) -> Result<BridgeNetwork> {
-    let parse = |text: &str, what: &str| -> Result<Subnet> {
-        text.parse().map_err(|_| {
-            EngineError::invalid(format!(
-                "invalid network config:\ninvalid {what} {text}: invalid CIDR block notation"
-            ))
-        })
-    };
-    let subnet = if asked.subnet.is_empty() {
-        free_subnet(manager, taken)?
-    } else {
-        let subnet = parse(&asked.subnet, "subnet")?;
-        if taken.iter().any(|other| other.overlaps(subnet)) {
-            return Err(EngineError::forbidden(
-                "invalid pool request: Pool overlaps with other one on this address space",
-            ));
-        }
-        subnet
-    };
-    let options = &request.options;
-    let bridge_name = options
-        .get("com.docker.network.bridge.name")
-        .cloned()
-        .unwrap_or_else(|| format!("br-{}", id::short(id)));
-    if bridge_name.is_empty() || bridge_name.len() > 15 || bridge_name.contains(['/', ' ']) {
-        return Err(EngineError::invalid(format!(
-            "invalid bridge name `{bridge_name}`: 1 to 15 characters, none of them / or space"
-        )));
-    }
-    let mut bridge = BridgeNetwork::new(id, &request.name, &bridge_name, subnet);
-    if !asked.gateway.is_empty() {
-        bridge.gateway =
-            asked.gateway.parse().ok().filter(|gateway| subnet.contains(*gateway)).ok_or_else(|| {
-                EngineError::invalid(format!(
-                    "invalid network config:\ninvalid gateway {}: parent subnet doesn't contain this address",
-                    asked.gateway
-                ))
-            })?;
-    }
-    if !asked.ip_range.is_empty() {
-        bridge.range = Some(parse(&asked.ip_range, "ip-range")?);
-    }
-    bridge.internal = request.internal;
-    let flag = |key: &str, default: bool| match options.get(key).map(String::as_str) {
-        None | Some("") => default,
-        Some(text) => matches!(text, "true" | "1" | "t" | "T" | "TRUE" | "True"),
-    };
-    bridge.masquerade = flag("com.docker.network.bridge.enable_ip_masquerade", true) && !request.internal;
-    bridge.icc = flag("com.docker.network.bridge.enable_icc", true);
-    if let Some(text) = options.get("com.docker.network.driver.mtu") {
-        bridge.mtu = text.parse().map_err(|_| EngineError::invalid(format!("invalid MTU `{text}`")))?;
-    }
-    if let Some(text) = options.get("com.docker.network.bridge.host_binding_ipv4") {
-        bridge.default_host_address =
-            Some(text.parse().map_err(|_| EngineError::invalid(format!("invalid host binding `{text}`")))?);
-    }
-    Ok(bridge)
-}
-
-fn check_name(name: &str) -> Result<()> {
-    if PREDEFINED.contains(&name) || name == "default" {
-        return Err(EngineError::forbidden(format!(
-            "operation is not permitted on predefined {name} network"
-        )));
-    }
-    let mut bytes = name.bytes();
-    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if first && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')) {
-        return Ok(());
-    }
-    Err(EngineError::invalid(format!(
-        "invalid network name: \"{name}\" must begin with a letter or digit and hold only [a-zA-Z0-9_.-]"
-    )))
-}
-
 fn document(record: &NetworkRecord, containers: BTreeMap<String, EndpointResource>) -> Inspect {
-    let config = record.bridge.as_ref().map(|bridge| {
-        vec![IpamConfig {
-            subnet: bridge.subnet.to_string(),
-            ip_range: bridge.range.map(|range| range.to_string()).unwrap_or_default(),
-            gateway: bridge.gateway.to_string(),
-            ..IpamConfig::default()
-        }]
-    });
+    let range = |range: &AddressRange| IpamConfig {
+        subnet: range.subnet.to_string(),
+        ip_range: range.range.map(|range| range.to_string()).unwrap_or_default(),
+        gateway: range.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        auxiliary_addresses: range
+            .reserved
+            .iter()
+            .map(|(name, address)| (name.clone(), address.to_string()))
+            .collect(),
+    };
+    let config = record.config.as_ref();
     let predefined = PREDEFINED.contains(&record.name.as_str());
     Inspect {
         name: record.name.clone(),
@@ -552,25 +485,18 @@ fn document(record: &NetworkRecord, containers: BTreeMap<String, EndpointResourc
         created: record.created.to_string(),
         scope: "local".to_owned(),
         driver: record.driver.wire().to_owned(),
-        enable_ipv4: true,
-        ipam: Ipam { driver: "default".to_owned(), options: (!predefined).then(BTreeMap::new), config },
-        internal: record.bridge.as_ref().is_some_and(|bridge| bridge.internal),
+        enable_ipv4: config.is_none_or(|config| !config.ipv4.is_empty()),
+        enable_ipv6: config.is_some_and(|config| !config.ipv6.is_empty()),
+        ipam: Ipam {
+            driver: "default".to_owned(),
+            options: (!predefined).then(|| record.ipam_options.clone()),
+            config: config.map(|config| config.ranges().map(range).collect()),
+        },
+        internal: config.is_some_and(|config| config.internal),
+        attachable: record.attachable,
         containers,
         options: record.options.clone(),
         labels: record.labels.clone(),
         ..Inspect::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use corten_std::ErrorClass;
-
-    #[test]
-    fn predefined_names_are_the_engines() {
-        assert_eq!(check_name("bridge").unwrap_err().class(), ErrorClass::Forbidden);
-        assert_eq!(check_name("a/b").unwrap_err().class(), ErrorClass::InvalidParameter);
-        assert!(check_name("net-1").is_ok());
     }
 }

@@ -3,10 +3,11 @@
 //! Two threads, because each waits for the kernel in its own way: `network-pool` makes, `network-sweep` removes. Both
 //! sleep while there is nothing to do.
 
+use crate::endpoint::Endpoint;
 use crate::manager::Shared;
 use crate::pool;
 use crate::record::Record;
-use crate::settings::{Endpoint, PublishedPort};
+use crate::settings::PublishedPort;
 use crate::{flows, record};
 use corten_sys::netlink::{Batch, Protocol, Socket, namespace, route};
 use std::os::fd::AsFd;
@@ -26,14 +27,14 @@ const INTERVAL: Duration = Duration::from_millis(4);
 /// Work for the sweeping thread.
 #[derive(Debug)]
 pub(crate) enum Sweep {
-    /// A sandbox that was taken out of the accounts; the address comes back when its cable has gone.
+    /// A sandbox that was taken out of the accounts; its addresses come back when its cables have gone.
     Sandbox(Box<Record>),
     /// Pins and files that belong to nobody.
     Paths(Vec<PathBuf>),
     /// Interfaces that belong to nobody.
     Interfaces(Vec<String>),
     /// UDP flows of before.
-    Flows(Box<Endpoint>, Vec<PublishedPort>),
+    Flows(Vec<Endpoint>, Vec<PublishedPort>),
     /// Answer when everything before this is done.
     Settle(SyncSender<()>),
 }
@@ -120,9 +121,9 @@ fn refill_all(shared: &Shared, requests: &Receiver<SyncSender<()>>) {
     }
 }
 
-/// A cable that should go with its namespace.
+/// Cables that should go with their namespace.
 struct Cable {
-    interface: String,
+    interfaces: Vec<String>,
     record: Box<Record>,
     deadline: Instant,
 }
@@ -145,8 +146,8 @@ fn sweep_all(shared: &Shared, work: &Receiver<Sweep>) {
             Ok(Sweep::Sandbox(record)) => remove_sandbox(shared, record, &mut cables),
             Ok(Sweep::Paths(paths)) => paths.iter().for_each(|path| remove_path(path)),
             Ok(Sweep::Interfaces(names)) => names.iter().for_each(|name| remove_interface(&mut host, name)),
-            Ok(Sweep::Flows(endpoint, ports)) => {
-                if let Err(error) = flows::forget(&endpoint, &ports) {
+            Ok(Sweep::Flows(endpoints, ports)) => {
+                if let Err(error) = flows::forget(&endpoints, &ports) {
                     tracing::warn!(error = %corten_std::chain(&error), "old UDP connections could not be forgotten");
                 }
             }
@@ -169,29 +170,35 @@ fn sweep_all(shared: &Shared, work: &Receiver<Sweep>) {
 fn remove_sandbox(shared: &Shared, sandbox: Box<Record>, cables: &mut Vec<Cable>) {
     let paths = &shared.settings.paths;
     remove_path(&record::pin_path(paths, &sandbox.id));
-    let Some(endpoint) = &sandbox.endpoint else {
+    if sandbox.endpoints.is_empty() {
         return remove_path(&record::record_path(paths, &sandbox.id));
-    };
-    if let Err(error) = flows::forget(endpoint, &sandbox.ports) {
+    }
+    if let Err(error) = flows::forget(&sandbox.endpoints, &sandbox.ports) {
         tracing::warn!(error = %corten_std::chain(&error), "old UDP connections could not be forgotten");
     }
+    let interfaces = sandbox.endpoints.iter().map(|endpoint| endpoint.host_interface.clone());
     cables.push(Cable {
-        interface: endpoint.host_interface.clone(),
+        interfaces: interfaces.filter(|name| !name.is_empty()).collect(),
         record: sandbox,
         deadline: Instant::now() + PATIENCE,
     });
 }
 
-/// Whether a cable has gone, by itself or, after a while, cut. Its address is free then, and its record goes last.
+/// Whether a sandbox's cables have gone, by themselves or, after a while, cut. Its addresses are free then, and its
+/// record goes last.
 fn has_gone(shared: &Shared, host: &mut Socket, cable: &Cable) -> bool {
-    if matches!(route::link(host, &cable.interface), Ok(Some(_))) {
+    let present = |host: &mut Socket, name: &str| matches!(route::link(host, name), Ok(Some(_)));
+    let left: Vec<&String> = cable.interfaces.iter().filter(|name| present(host, name)).collect();
+    if !left.is_empty() {
         if Instant::now() < cable.deadline {
             return false;
         }
-        remove_interface(host, &cable.interface);
+        for name in left {
+            remove_interface(host, name);
+        }
     }
     remove_path(&record::record_path(&shared.settings.paths, &cable.record.id));
-    shared.release_address(&cable.record);
+    shared.release_addresses(&cable.record);
     true
 }
 

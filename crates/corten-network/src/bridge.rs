@@ -1,14 +1,14 @@
 //! Makes a network's bridge, or brings an existing one to what is asked for.
 
+use crate::config::NetworkConfig;
 use crate::error::NetworkError;
-use crate::settings::BridgeNetwork;
+use crate::namespace::set;
 use corten_std::id::random_bytes;
 use corten_sys::netlink::{Batch, NetlinkError, Socket, route};
-use std::net::IpAddr;
 
-/// Makes the bridge, up, with the gateway's address. Returns its number. Addresses that it has besides are left.
-pub(crate) fn ensure(socket: &mut Socket, network: &BridgeNetwork) -> Result<u32, NetworkError> {
-    let name = &network.bridge_name;
+/// Makes the bridge, up, with the gateways' addresses. Returns its number. Addresses that it has besides are left.
+pub(crate) fn ensure(socket: &mut Socket, network: &NetworkConfig) -> Result<u32, NetworkError> {
+    let name = &network.interface;
     check_name(name)?;
     let fail =
         |operation| move |source| NetworkError::Kernel { operation, subject: network.name.clone(), source };
@@ -35,13 +35,12 @@ pub(crate) fn ensure(socket: &mut Socket, network: &BridgeNetwork) -> Result<u32
     if made.mtu != network.mtu {
         route::set_mtu(&mut batch, made.index, network.mtu);
     }
-    if !has(IpAddr::V4(network.gateway)) {
-        route::add_address(&mut batch, made.index, IpAddr::V4(network.gateway), network.subnet.prefix());
-    }
-    if let Some(ipv6) = &network.ipv6
-        && !has(IpAddr::V6(ipv6.gateway))
-    {
-        route::add_address(&mut batch, made.index, IpAddr::V6(ipv6.gateway), ipv6.prefix);
+    for (address, prefix) in network.host_addresses().filter(|(address, _)| !has(*address)) {
+        if address.is_ipv6() {
+            // A host may have switched it off for new interfaces.
+            set(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "0");
+        }
+        route::add_address(&mut batch, made.index, address, prefix);
     }
     if made.flags & route::UP == 0 {
         route::set_up(&mut batch, made.index, true);
@@ -63,20 +62,20 @@ pub(crate) fn remove(socket: &mut Socket, name: &str) -> Result<(), NetlinkError
     }
 }
 
-fn find(socket: &mut Socket, network: &BridgeNetwork) -> Result<Option<route::Link>, NetworkError> {
-    let found = route::link(socket, &network.bridge_name).map_err(|source| NetworkError::Kernel {
+fn find(socket: &mut Socket, network: &NetworkConfig) -> Result<Option<route::Link>, NetworkError> {
+    let found = route::link(socket, &network.interface).map_err(|source| NetworkError::Kernel {
         operation: "find the bridge",
         subject: network.name.clone(),
         source,
     })?;
     match found {
-        Some(link) if link.kind != "bridge" => Err(NetworkError::NotABridge(network.bridge_name.clone())),
+        Some(link) if link.kind != "bridge" => Err(NetworkError::NotABridge(network.interface.clone())),
         other => Ok(other),
     }
 }
 
 /// What the kernel allows as a name (`dev_valid_name`).
-fn check_name(name: &str) -> Result<(), NetworkError> {
+pub(crate) fn check_name(name: &str) -> Result<(), NetworkError> {
     let bad = |character: char| {
         character == '/' || character == ':' || character == '\0' || character.is_whitespace()
     };

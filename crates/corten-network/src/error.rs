@@ -4,7 +4,7 @@ use crate::settings::{Protocol, PublishedPort};
 use corten_std::{Classified, ErrorClass, PathError};
 use corten_sys::netlink::NetlinkError;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// A network, a sandbox or the firewall could not be made, found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,36 @@ pub enum NetworkError {
     /// A sandbox without an interface on a bridge cannot publish.
     #[error("sandbox {0} is not attached to a bridge")]
     NotAttached(String),
+    /// The sandbox is on the network already. The text is Docker's.
+    #[error("endpoint with name {name} already exists in network {network}")]
+    Connected {
+        /// The container's name.
+        name: String,
+        /// The network's.
+        network: String,
+    },
+    /// An interface of the sandbox has this name already, or no interface can have it.
+    #[error("the sandbox cannot have one more interface of the name `{0}`")]
+    InterfaceTaken(String),
+    /// The parent of a macvlan or ipvlan network is not there.
+    #[error("-o parent interface was not found on the host: {0}")]
+    NoParent(String),
+    /// The kernel has no interfaces of this kind.
+    #[error("this kernel has no {kind} interfaces")]
+    Unsupported {
+        /// `ipvlan`, `macvlan` or `vlan`.
+        kind: &'static str,
+        /// The kernel's answer; the text says what it means.
+        refused: NetlinkError,
+    },
+    /// A setting of an interface was refused.
+    #[error("cannot set `{setting}` for an interface")]
+    Setting {
+        /// As it was asked for.
+        setting: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Sandboxes are still attached.
     #[error("error while removing network: network {name} has active endpoints")]
     InUse {
@@ -75,13 +105,15 @@ pub enum NetworkError {
     },
     /// The address asked for is used.
     #[error("Address already in use")]
-    AddressTaken(Ipv4Addr),
+    AddressTaken(IpAddr),
     /// The address asked for is outside.
     #[error("invalid address {0}: It does not belong to any of this network's subnets")]
-    AddressOutside(Ipv4Addr),
+    AddressOutside(IpAddr),
     /// Every address of the subnet is used.
-    #[error("no available IPv4 addresses on this network's address pools: {name} ({id})")]
+    #[error("no available {family} addresses on this network's address pools: {name} ({id})")]
     AddressesExhausted {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
         /// The network's name.
         name: String,
         /// Its id.
@@ -102,7 +134,11 @@ impl Classified for NetworkError {
             | Self::InterfaceName(_)
             | Self::Gateway { .. }
             | Self::AddressOutside(_) => ErrorClass::InvalidParameter,
-            Self::InUse { .. } | Self::Overlap { .. } => ErrorClass::Forbidden,
+            Self::InterfaceTaken(_) | Self::NoParent(_) | Self::Setting { .. } => {
+                ErrorClass::InvalidParameter
+            }
+            Self::Unsupported { .. } => ErrorClass::NotImplemented,
+            Self::InUse { .. } | Self::Overlap { .. } | Self::Connected { .. } => ErrorClass::Forbidden,
             Self::NotABridge(_) | Self::ForeignTable { .. } => ErrorClass::Conflict,
             Self::AddressTaken(_) => ErrorClass::Forbidden,
             Self::Publish(error) => error.class(),
@@ -124,6 +160,10 @@ impl Classified for NetworkError {
             Self::Overlap { with } => {
                 Some(format!("network `{with}` has this range; name another with --subnet"))
             }
+            Self::Unsupported { kind, .. } => Some(format!(
+                "load the kernel's module `{}`, or use a network of another driver",
+                if *kind == "vlan" { "8021q" } else { kind }
+            )),
             Self::NotABridge(name) => Some(format!("give another bridge name, or remove `{name}`")),
             Self::Publish(error) => error.hint(),
             _ => None,
@@ -166,7 +206,7 @@ pub enum PublishFailure {
         /// What was to be published.
         mapping: PublishedPort,
         /// The container's address.
-        container: Ipv4Addr,
+        container: IpAddr,
         /// The kernel's answer.
         source: io::Error,
         /// The program that has it, where that could be found out (`nginx`, pid 123).

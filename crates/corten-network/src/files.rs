@@ -47,7 +47,8 @@ pub fn hosts(host_name: &str, domain: &str, own: &[IpAddr], extra: &[HostEntry],
     text
 }
 
-fn own_names(host_name: &str, domain: &str) -> String {
+/// The names that stand behind a container's own address.
+pub fn own_names(host_name: &str, domain: &str) -> String {
     let full = if domain.is_empty() { host_name.to_owned() } else { format!("{host_name}.{domain}") };
     match full.split_once('.') {
         Some((first, _)) if !first.is_empty() => format!("{full} {first}"),

@@ -22,7 +22,9 @@
 //! keeps its source address; that traffic never leaves the bridge, and passes postrouting without an input interface,
 //! so that the rule for neighbours does not match it. Without `br_netfilter` it is routed and matches.
 
-use crate::settings::{BridgeNetwork, Endpoint, PublishedPort};
+use crate::config::{GatewayMode, NetworkConfig};
+use crate::gateway::Targets;
+use crate::settings::PublishedPort;
 use corten_sys::netlink::nftables::{
     self as nft, Element, Hook, IPV4, IPV6, Meta, REGISTER, Rule, Set, Verdict, data_type, interface_key,
 };
@@ -98,9 +100,12 @@ pub(crate) const FIREWALLD: &str = "firewalld";
 /// A set's name with an element of it.
 pub(crate) type SetElement = (&'static str, Element);
 
-/// What a network adds.
-pub(crate) fn network_elements(network: &BridgeNetwork) -> Vec<SetElement> {
-    let bridge = interface_key(&network.bridge_name);
+/// What a network adds; one without a bridge nothing, because its packets do not pass here.
+pub(crate) fn network_elements(network: &NetworkConfig) -> Vec<SetElement> {
+    if !network.is_bridge() {
+        return Vec::new();
+    }
+    let bridge = interface_key(&network.interface);
     let pair = [bridge, bridge].concat();
     let mut elements = vec![(BRIDGES, Element::key(bridge)), (WITHIN, Element::key(pair.clone()))];
     if network.icc {
@@ -109,36 +114,50 @@ pub(crate) fn network_elements(network: &BridgeNetwork) -> Vec<SetElement> {
     if network.internal {
         elements.push((INTERNAL, Element::key(bridge)));
     }
-    if network.masquerade && !network.internal {
-        elements.push((MASQUERADE4, Element::key(network.subnet.address().octets())));
-        if let Some(end) = u32::from(network.subnet.last()).checked_add(1) {
-            elements.push((MASQUERADE4, Element::end(end.to_be_bytes())));
-        }
-        if let Some(ipv6) = &network.ipv6 {
-            let mask = u128::MAX.checked_shl(128 - u32::from(ipv6.prefix)).unwrap_or(0);
-            let first = u128::from(ipv6.address) & mask;
-            elements.push((MASQUERADE6, Element::key(first.to_be_bytes())));
-            if let Some(end) = (first | !mask).checked_add(1) {
-                elements.push((MASQUERADE6, Element::end(end.to_be_bytes())));
+    for range in network.ranges() {
+        let ipv4 = range.subnet.is_ipv4();
+        let translated = matches!(network.gateway_mode(ipv4), GatewayMode::Nat | GatewayMode::NatUnprotected);
+        if network.masquerade && !network.internal && translated {
+            let set = if ipv4 { MASQUERADE4 } else { MASQUERADE6 };
+            elements.push((set, Element::key(octets(range.subnet.address()))));
+            if let Some(end) = after(range.subnet.last()) {
+                elements.push((set, Element::end(octets(end))));
             }
         }
     }
     elements
 }
 
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// The next address; none after the last.
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => u32::from(address).checked_add(1).map(|next| IpAddr::V4(next.into())),
+        IpAddr::V6(address) => u128::from(address).checked_add(1).map(|next| IpAddr::V6(next.into())),
+    }
+}
+
 /// What published ports add. IPv6 ports of a container without IPv6 add nothing: the proxy serves them.
-pub(crate) fn port_elements(endpoint: &Endpoint, ports: &[PublishedPort]) -> Vec<SetElement> {
+pub(crate) fn port_elements(targets: Targets<'_>, ports: &[PublishedPort]) -> Vec<SetElement> {
     let mut elements = Vec::with_capacity(ports.len() + 1);
+    let address4 = targets.ipv4.and_then(|endpoint| endpoint.address);
+    let address6 = targets.ipv6.and_then(|endpoint| endpoint.address6);
     let (mut own4, mut own6) = (false, false);
     for port in ports {
         let service =
             |elements: &mut Vec<u8>, port: u16| elements.extend([port.to_be_bytes(), [0, 0]].concat());
         let mut key = Vec::with_capacity(24);
         let mut value = Vec::with_capacity(20);
-        let set = match (port.host_address, endpoint.address6) {
-            (IpAddr::V4(host), _) => {
+        let set = match (port.host_address, address4, address6) {
+            (IpAddr::V4(host), Some(address), _) => {
                 own4 = true;
-                value.extend(endpoint.address.octets());
+                value.extend(address.octets());
                 if host.is_unspecified() {
                     PORT4
                 } else {
@@ -146,7 +165,7 @@ pub(crate) fn port_elements(endpoint: &Endpoint, ports: &[PublishedPort]) -> Vec
                     ADDRESS4
                 }
             }
-            (IpAddr::V6(host), Some(address)) => {
+            (IpAddr::V6(host), _, Some(address)) => {
                 own6 = true;
                 value.extend(address.octets());
                 if host.is_unspecified() {
@@ -156,17 +175,17 @@ pub(crate) fn port_elements(endpoint: &Endpoint, ports: &[PublishedPort]) -> Vec
                     ADDRESS6
                 }
             }
-            (IpAddr::V6(_), None) => continue,
+            _ => continue,
         };
         key.extend([port.protocol.number(), 0, 0, 0]);
         service(&mut key, port.host_port);
         service(&mut value, port.container_port);
         elements.push((set, Element::entry(key, value)));
     }
-    if own4 {
-        elements.push((SELF4, Element::key([endpoint.address.octets(); 2].concat())));
+    if let Some(address) = address4.filter(|_| own4) {
+        elements.push((SELF4, Element::key([address.octets(); 2].concat())));
     }
-    if let Some(address) = endpoint.address6.filter(|_| own6) {
+    if let Some(address) = address6.filter(|_| own6) {
         elements.push((SELF6, Element::key([address.octets(); 2].concat())));
     }
     elements

@@ -3,13 +3,14 @@
 //! UDP has no end of connection: as long as a client keeps sending, its packets go where the first one went, to the
 //! host itself or to a container that is gone. So they are forgotten when a UDP port is published or closed.
 
-use crate::settings::{Endpoint, Protocol, PublishedPort};
+use crate::endpoint::Endpoint;
+use crate::settings::{Protocol, PublishedPort};
 use corten_sys::netlink::conntrack::{self, Flow};
 use corten_sys::netlink::{Batch, NetlinkError, Protocol as Family, Socket};
 use std::net::IpAddr;
 
-/// Forgets what went to these ports, or came from the endpoint. Only UDP ports are looked at.
-pub(crate) fn forget(endpoint: &Endpoint, ports: &[PublishedPort]) -> Result<usize, NetlinkError> {
+/// Forgets what went to these ports, or came from one of the endpoints. Only UDP ports are looked at.
+pub(crate) fn forget(endpoints: &[Endpoint], ports: &[PublishedPort]) -> Result<usize, NetlinkError> {
     let udp: Vec<_> = ports.iter().filter(|port| port.protocol == Protocol::Udp).collect();
     if udp.is_empty() {
         return Ok(0);
@@ -19,7 +20,7 @@ pub(crate) fn forget(endpoint: &Endpoint, ports: &[PublishedPort]) -> Result<usi
     for ipv4 in [true, false] {
         if udp.iter().any(|port| port.host_address.is_ipv4() == ipv4) {
             let flows = conntrack::flows(&mut socket, ipv4)?;
-            stale.extend(flows.into_iter().filter(|flow| concerns(flow, endpoint, &udp)));
+            stale.extend(flows.into_iter().filter(|flow| concerns(flow, endpoints, &udp)));
         }
     }
     for flow in &stale {
@@ -33,11 +34,9 @@ pub(crate) fn forget(endpoint: &Endpoint, ports: &[PublishedPort]) -> Result<usi
     Ok(stale.len())
 }
 
-fn concerns(flow: &Flow, endpoint: &Endpoint, ports: &[&PublishedPort]) -> bool {
-    let own = |address: IpAddr| match address {
-        IpAddr::V4(address) => address == endpoint.address,
-        IpAddr::V6(address) => Some(address) == endpoint.address6,
-    };
+fn concerns(flow: &Flow, endpoints: &[Endpoint], ports: &[&PublishedPort]) -> bool {
+    let own =
+        |address: IpAddr| endpoints.iter().any(|endpoint| endpoint.addresses().any(|own| own == address));
     flow.original.protocol == Protocol::Udp.number()
         && ports.iter().any(|port| {
             let to_port = flow.original.destination_port == port.host_port

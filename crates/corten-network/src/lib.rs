@@ -1,7 +1,7 @@
 //! Bridges, addresses, published ports, names.
 //!
-//! The [`NetworkManager`] is the whole of it. It makes bridges ([`BridgeNetwork`]), keeps a few network namespaces
-//! ready on each, hands one out as a [`Sandbox`] in some microseconds, publishes ports by adding elements to the maps
+//! The [`NetworkManager`] is the whole of it. It makes networks ([`NetworkConfig`]), keeps a few network namespaces
+//! ready on bridges, hands one out as a [`Sandbox`] in some microseconds, connects it to further networks, publishes ports by adding elements to the maps
 //! of a constant nftables rule set, and undoes all of it. Everything is done by netlink from this process: no `ip`,
 //! `nft` or `iptables` program runs.
 //!
@@ -18,26 +18,31 @@
 mod address;
 mod background;
 mod bridge;
+mod config;
+mod endpoint;
 mod error;
 pub mod files;
 mod firewall;
 mod flows;
 mod forwarding;
+mod gateway;
 mod manager;
 pub mod names;
 mod namespace;
 mod owner;
+mod parent;
 mod pool;
 mod port;
 mod proxy;
 mod record;
 mod settings;
 
-pub use address::{Subnet, SubnetError, choose_subnet, mac_of};
+pub use address::{Subnet, SubnetError, SubnetPool, choose_subnet, mac_of};
+pub use config::{AddressRange, Driver, GatewayMode, IpvlanMode, MacvlanMode, NetworkConfig};
+pub use endpoint::{Attachment, Endpoint, EndpointRequest, Sandbox, SandboxKind, SandboxRequest};
 pub use error::{NetworkError, PublishError, PublishFailure};
-pub use files::{HostEntry, ResolvConf, ResolvSettings, hostname, hosts, resolv_conf, resolv_conf_source};
-pub use manager::NetworkManager;
-pub use settings::{
-    Attachment, BridgeNetwork, Endpoint, FirewallMode, Ipv6Network, MacAddress, NetworkSettings, PortMapping,
-    Protocol, PublishedPort, Sandbox, SandboxKind, SandboxRequest,
+pub use files::{
+    HostEntry, ResolvConf, ResolvSettings, hostname, hosts, own_names, resolv_conf, resolv_conf_source,
 };
+pub use manager::NetworkManager;
+pub use settings::{FirewallMode, MacAddress, NetworkSettings, PortMapping, Protocol, PublishedPort};

@@ -1,35 +1,37 @@
 //! The manager: which networks and sandboxes there are, and what may be done with them.
 //!
 //! ```text
-//! (pool) ready ──create_sandbox──▶ handed out ──remove_sandbox──▶ ports closed ──sweep──▶ gone, address free
+//! (pool) ready ──create_sandbox──▶ handed out ──remove_sandbox──▶ ports closed ──sweep──▶ gone, addresses free
 //!                                   ▲      │
-//!              restore, after a new start  publish
+//!              restore, after a new start  connect, disconnect, publish
 //! ```
 
+mod connect;
 mod publish;
 mod restore;
 mod sandbox;
 mod standing;
 
-use crate::address::{AddressPool, Subnet, choose_subnet};
+use crate::address::{Subnet, SubnetPool, choose_subnet};
 use crate::background::{Background, Sweep};
 use crate::bridge;
+use crate::config::NetworkConfig;
 use crate::error::NetworkError;
 use crate::firewall::{self, Firewall};
 use crate::forwarding::{Family as Forwarded, Guard};
 use crate::names::Names;
+use crate::parent;
 use crate::pool::{self, Network, Ready};
 use crate::port::{self, PortTable, Reservation};
 use crate::proxy::Proxy;
 use crate::record::{self, Record};
-use crate::settings::{BridgeNetwork, FirewallMode, NetworkSettings};
+use crate::settings::{FirewallMode, NetworkSettings};
 use corten_std::file;
 use corten_sys::netlink::namespace as kernel;
 use corten_sys::netlink::{Protocol as Family, Socket, nftables, route};
 use standing::discarded;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -175,24 +177,32 @@ impl NetworkManager {
         Ok(Self { shared, background: Mutex::new(background) })
     }
 
-    /// Makes a network's bridge, or brings an existing one to what is asked for, and begins to fill its pool. Called
-    /// for each network after every start of the daemon, before [`NetworkManager::restore`].
-    pub fn ensure_network(&self, network: &BridgeNetwork) -> Result<(), NetworkError> {
+    /// Makes a network's bridge or parent interface, or brings an existing one to what is asked for, and begins to fill
+    /// its pool. Called for each network after every start of the daemon, before [`NetworkManager::restore`].
+    pub fn ensure_network(&self, network: &NetworkConfig) -> Result<(), NetworkError> {
         let shared = &*self.shared;
-        if !network.subnet.contains(network.gateway) {
-            return Err(NetworkError::Gateway { gateway: IpAddr::V4(network.gateway) });
+        for range in network.ranges() {
+            if let Some(gateway) = range.gateway.filter(|gateway| !range.subnet.contains(*gateway)) {
+                return Err(NetworkError::Gateway { gateway });
+            }
         }
         let mut state = lock(&shared.state);
-        let other = state.networks.values().find(|other| {
-            other.config.id != network.id
-                && (other.config.subnet.overlaps(network.subnet)
-                    || other.config.bridge_name == network.bridge_name)
+        let overlaps = |other: &NetworkConfig| {
+            other.ranges().any(|one| network.ranges().any(|two| one.subnet.overlaps(two.subnet)))
+        };
+        let other = state.networks.values().map(|other| &other.config).find(|other| {
+            let same_bridge = network.is_bridge() && other.interface == network.interface;
+            other.id != network.id && (overlaps(other) || same_bridge)
         });
         if let Some(other) = other {
-            return Err(NetworkError::Overlap { with: other.config.name.clone() });
+            return Err(NetworkError::Overlap { with: other.name.clone() });
         }
-        let bridge = bridge::ensure(&mut lock(&shared.route), network)?;
-        if network.ipv6.is_some() {
+        let interface = if network.is_bridge() {
+            bridge::ensure(&mut lock(&shared.route), network)?
+        } else {
+            parent::ensure(&mut lock(&shared.route), shared.home.as_fd(), network)?
+        };
+        if network.is_bridge() && !network.ipv6.is_empty() {
             shared.forward_ipv6()?;
         }
         if let Some(firewall) = &shared.firewall {
@@ -213,19 +223,17 @@ impl NetworkManager {
             })?;
         }
         if let Some(known) = state.networks.get_mut(&network.id) {
-            // Subnet and range of a network never change; a changed one has another id.
+            // Subnets and ranges of a network never change; a changed one has another id.
             known.config = network.clone();
-            known.bridge = bridge;
+            known.interface = interface;
         } else {
-            let mut addresses = AddressPool::new(network.subnet, network.range, network.gateway);
-            for endpoint in state.pending.values().filter_map(|record| record.endpoint.as_ref()) {
+            let warm = network.interface == shared.settings.default_bridge;
+            let mut known = Network::new(network.clone(), interface, warm);
+            for endpoint in state.pending.values().flat_map(|record| &record.endpoints) {
                 if endpoint.network_id == network.id {
-                    let _ = addresses.take(endpoint.address);
+                    known.retake(endpoint);
                 }
             }
-            let warm = network.bridge_name == shared.settings.default_bridge;
-            let config = network.clone();
-            let known = Network { config, bridge, addresses, ready: VecDeque::new(), attached: 0, warm };
             state.networks.insert(network.id.clone(), known);
         }
         drop(state);
@@ -233,7 +241,8 @@ impl NetworkManager {
         Ok(())
     }
 
-    /// Removes a network and its bridge; refused while sandboxes are attached. One that is not known is fine.
+    /// Removes a network, with its bridge or the parent that was made for it; refused while sandboxes are attached. One
+    /// that is not known is fine.
     pub fn remove_network(&self, id: &str) -> Result<(), NetworkError> {
         let shared = &*self.shared;
         let mut state = lock(&shared.state);
@@ -251,33 +260,53 @@ impl NetworkManager {
             .firewall
             .as_ref()
             .map_or(Ok(()), |firewall| lock(firewall).remove(&firewall::network_elements(&network.config)));
-        let bridge = bridge::remove(&mut lock(&shared.route), &network.config.bridge_name);
+        let shared_parent =
+            state.networks.values().any(|other| other.config.interface == network.config.interface);
+        let ours = network.config.is_bridge() || (network.config.own_parent && !shared_parent);
+        let removed =
+            if ours { bridge::remove(&mut lock(&shared.route), &network.config.interface) } else { Ok(()) };
         drop(state);
         let (names, paths) = discarded(network.ready);
         let background = lock(&self.background);
         background.sweep(Sweep::Interfaces(names));
         background.sweep(Sweep::Paths(paths));
         elements.map_err(fail("remove firewall elements"))?;
-        bridge.map_err(fail("remove the bridge"))
+        removed.map_err(fail("remove the interface"))
     }
 
-    /// A subnet that overlaps neither the host's routes and addresses, nor the known networks, nor what is given.
-    pub fn choose_subnet(&self, avoid: &[Subnet]) -> Result<Option<Subnet>, NetworkError> {
+    /// Whether the host has an interface of this name.
+    pub fn has_interface(&self, name: &str) -> Result<bool, NetworkError> {
+        let found = route::link(&mut lock(&self.shared.route), name);
+        found.map(|link| link.is_some()).map_err(|source| NetworkError::Kernel {
+            operation: "find an interface",
+            subject: name.to_owned(),
+            source,
+        })
+    }
+
+    /// The first subnet of the pools that overlaps neither the host's routes and addresses, nor the known networks, nor
+    /// what is given.
+    pub fn choose_subnet(
+        &self,
+        pools: &[SubnetPool],
+        avoid: &[Subnet],
+    ) -> Result<Option<Subnet>, NetworkError> {
         let fail =
             |source| NetworkError::Kernel { operation: "list routes", subject: "new".to_owned(), source };
         let mut avoid = avoid.to_vec();
-        avoid.extend(lock(&self.shared.state).networks.values().map(|network| network.config.subnet));
+        let state = lock(&self.shared.state);
+        avoid.extend(
+            state.networks.values().flat_map(|network| network.config.ranges()).map(|range| range.subnet),
+        );
+        drop(state);
         let mut route = lock(&self.shared.route);
         let routes = route::routes(&mut route).map_err(fail)?;
         let addresses = route::addresses(&mut route).map_err(fail)?;
         let routes =
             routes.iter().filter(|route| route.prefix > 0).map(|route| (route.destination, route.prefix));
         let all = routes.chain(addresses.iter().map(|address| (address.address, address.prefix)));
-        avoid.extend(all.filter_map(|(address, prefix)| match address {
-            IpAddr::V4(address) => Subnet::new(address, prefix).ok(),
-            IpAddr::V6(_) => None,
-        }));
-        Ok(choose_subnet(&avoid))
+        avoid.extend(all.filter_map(|(address, prefix)| Subnet::new(address, prefix).ok()));
+        Ok(choose_subnet(pools, &avoid))
     }
 
     /// The names of sandboxes, and who answers for them.

@@ -5,7 +5,7 @@ use corten_sys::netlink::route::{self, VethPair};
 use corten_sys::netlink::{Batch, NetlinkError, Protocol, Socket, namespace};
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -24,13 +24,31 @@ pub(crate) struct Namespace {
 }
 
 /// Addresses of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Addressing {
-    pub(crate) address: Ipv4Addr,
+    pub(crate) ipv4: Option<Placed>,
+    pub(crate) ipv6: Option<Placed>,
+}
+
+/// An address with what surrounds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) address: IpAddr,
     pub(crate) prefix: u8,
-    pub(crate) gateway: Option<Ipv4Addr>,
-    /// Address, prefix, gateway.
-    pub(crate) ipv6: Option<(Ipv6Addr, u8, Option<Ipv6Addr>)>,
+    /// None in a network that leads nowhere.
+    pub(crate) gateway: Option<IpAddr>,
+}
+
+impl Addressing {
+    /// What there is of both families.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Placed> + use<> {
+        self.ipv4.into_iter().chain(self.ipv6)
+    }
+
+    /// Whether it is the place that has this address.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        self.all().any(|placed| placed.address == address)
+    }
 }
 
 /// Makes a namespace whose loopback is up. The calling thread must be one that nobody else uses: it leaves its
@@ -70,42 +88,57 @@ pub(crate) fn set(path: &str, value: &str) {
     let _: io::Result<()> = fs::write(path, value);
 }
 
-/// Connects a namespace to a bridge and gives it its addresses. `host` is a socket in the bridge's namespace. Returns
-/// the near end's number.
+/// Connects a namespace to a bridge and gives it its addresses and default routes. `host` is a socket in the bridge's
+/// namespace. Returns the near end's number.
 pub(crate) fn connect(
     host: &mut Socket,
     space: &mut Namespace,
-    pair: &VethPlan<'_>,
+    cable: &CablePlan<'_>,
     addressing: &Addressing,
-    isolated: bool,
+) -> Result<u32, NetlinkError> {
+    let near = lay_cable(host, space.descriptor.as_fd(), cable)?;
+    let index = interface_index(&mut space.inside, cable.peer_name)?;
+    let mut batch = Batch::new();
+    route::set_up(&mut batch, index, true);
+    add_addresses(&mut batch, index, addressing);
+    add_routes(&mut batch, index, addressing);
+    space.inside.send(batch)?;
+    wait_for_bridge(host, near, cable.bridge)?;
+    Ok(near)
+}
+
+/// Lays a cable from a bridge into a namespace, where its end is down yet. Returns the near end's number.
+pub(crate) fn lay_cable(
+    host: &mut Socket,
+    namespace: BorrowedFd<'_>,
+    cable: &CablePlan<'_>,
 ) -> Result<u32, NetlinkError> {
     let mut batch = Batch::new();
     route::create_veth(
         &mut batch,
         &VethPair {
-            name: pair.name,
-            bridge: pair.bridge,
-            mtu: pair.mtu,
-            peer_name: INTERFACE,
-            peer_mac: pair.mac,
-            peer_namespace: space.descriptor.as_fd(),
+            name: cable.name,
+            bridge: cable.bridge,
+            mtu: cable.mtu,
+            peer_name: cable.peer_name,
+            peer_mac: cable.mac,
+            peer_namespace: namespace,
         },
     );
     host.send(batch)?;
-    let near = route::link(host, pair.name)?.map_or(0, |link| link.index);
-    if isolated {
+    let near = route::link(host, cable.name)?.map_or(0, |link| link.index);
+    if cable.isolated {
         let mut batch = Batch::new();
         route::set_port(&mut batch, near, None, Some(true));
         host.send(batch)?;
     }
-    let index = interface_index(&mut space.inside)?;
-    let mut batch = Batch::new();
-    route::set_up(&mut batch, index, true);
-    add_addresses(&mut batch, index, addressing);
-    space.inside.send(batch)?;
-    wait_for_carrier(host, near)?;
-    wait_for_carrier(host, pair.bridge)?;
     Ok(near)
+}
+
+/// Waits until the kernel has noticed that a cable is connected.
+pub(crate) fn wait_for_bridge(host: &mut Socket, near: u32, bridge: u32) -> Result<(), NetlinkError> {
+    wait_for_carrier(host, near)?;
+    wait_for_carrier(host, bridge)
 }
 
 /// Waits, at most some milliseconds, until the kernel has noticed that an interface is connected: the near end, whose
@@ -123,47 +156,53 @@ fn wait_for_carrier(host: &mut Socket, index: u32) -> Result<(), NetlinkError> {
     Ok(())
 }
 
-/// The number that the kernel gave to the interface inside.
-pub(crate) fn interface_index(inside: &mut Socket) -> Result<u32, NetlinkError> {
-    Ok(route::link(inside, INTERFACE)?.map_or(0, |link| link.index))
+/// The number that the kernel gave to an interface inside.
+pub(crate) fn interface_index(inside: &mut Socket, name: &str) -> Result<u32, NetlinkError> {
+    Ok(route::link(inside, name)?.map_or(0, |link| link.index))
 }
 
-/// The near end of a cable, as it shall be.
+/// A cable, as it shall be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct VethPlan<'a> {
+pub(crate) struct CablePlan<'a> {
+    /// The near end's name.
     pub(crate) name: &'a str,
     pub(crate) bridge: u32,
     pub(crate) mtu: u32,
     pub(crate) mac: [u8; 6],
+    /// The far end's name.
+    pub(crate) peer_name: &'a str,
+    /// Whether the near end is kept apart from other such ends of the bridge.
+    pub(crate) isolated: bool,
 }
 
-fn add_addresses(batch: &mut Batch, index: u32, addressing: &Addressing) {
-    route::add_address(batch, index, IpAddr::V4(addressing.address), addressing.prefix);
-    if let Some(gateway) = addressing.gateway {
-        route::add_default_route(batch, index, IpAddr::V4(gateway));
+/// Gives an interface its addresses.
+pub(crate) fn add_addresses(batch: &mut Batch, index: u32, addressing: &Addressing) {
+    for placed in addressing.all() {
+        route::add_address(batch, index, placed.address, placed.prefix);
     }
-    if let Some((address, prefix, gateway)) = addressing.ipv6 {
-        route::add_address(batch, index, IpAddr::V6(address), prefix);
-        if let Some(gateway) = gateway {
-            route::add_default_route(batch, index, IpAddr::V6(gateway));
+}
+
+fn add_routes(batch: &mut Batch, index: u32, addressing: &Addressing) {
+    for placed in addressing.all() {
+        if placed.gateway.is_some() {
+            route::set_default_route(batch, placed.address.is_ipv4(), index, placed.gateway);
         }
     }
 }
 
-/// Gives a connected namespace another hardware address, or other addresses.
+/// Gives a namespace that stands ready another hardware address, or other addresses.
 pub(crate) fn readdress(
     inside: &mut Socket,
     old: &Addressing,
     new: &Addressing,
     mac: Option<[u8; 6]>,
 ) -> Result<(), NetlinkError> {
-    let index = interface_index(inside)?;
+    let index = interface_index(inside, INTERFACE)?;
     let mut batch = Batch::new();
     if old != new {
         // The routes of an address go with it.
-        route::delete_address(&mut batch, index, IpAddr::V4(old.address), old.prefix);
-        if let Some((address, prefix, _)) = old.ipv6 {
-            route::delete_address(&mut batch, index, IpAddr::V6(address), prefix);
+        for placed in old.all() {
+            route::delete_address(&mut batch, index, placed.address, placed.prefix);
         }
     }
     if let Some(mac) = mac {
@@ -171,6 +210,7 @@ pub(crate) fn readdress(
     }
     if old != new {
         add_addresses(&mut batch, index, new);
+        add_routes(&mut batch, index, new);
     }
     inside.send(batch)
 }

@@ -1,15 +1,17 @@
 //! Namespaces that stand ready, so that a start takes one instead of making one.
 
-use crate::address::{AddressPool, mac_of};
+use crate::address::{AddressPool, AddressRefusal, mac_of};
+use crate::config::NetworkConfig;
+use crate::endpoint::Endpoint;
 use crate::error::NetworkError;
-use crate::namespace::{self, Addressing, Namespace, VethPlan};
+use crate::namespace::{self, Addressing, CablePlan, Namespace, Placed};
 use crate::record::pin_path;
-use crate::settings::{BridgeNetwork, MacAddress};
+use crate::settings::MacAddress;
 use corten_std::{PathError, Paths, id};
 use corten_sys::netlink::Socket;
 use corten_sys::netlink::namespace as kernel;
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -34,15 +36,16 @@ pub(crate) struct Cable {
     pub(crate) mac: MacAddress,
 }
 
-/// A network with what stands ready on it.
+/// A network with its account of addresses and what stands ready on it.
 #[derive(Debug)]
 pub(crate) struct Network {
-    pub(crate) config: BridgeNetwork,
-    /// The bridge's number.
-    pub(crate) bridge: u32,
-    pub(crate) addresses: AddressPool,
+    pub(crate) config: NetworkConfig,
+    /// The number of the bridge, or of the parent interface.
+    pub(crate) interface: u32,
+    /// One for each range of the configuration, in its order.
+    pools: Vec<AddressPool>,
     pub(crate) ready: VecDeque<Ready>,
-    /// Sandboxes that are handed out, or being made on the spot.
+    /// Endpoints that are handed out, or being made on the spot.
     pub(crate) attached: usize,
     /// Whether namespaces are kept ready: from the start on the default bridge, elsewhere from the first sandbox on.
     pub(crate) warm: bool,
@@ -52,7 +55,7 @@ pub(crate) struct Network {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) network: String,
-    pub(crate) bridge: u32,
+    pub(crate) interface: u32,
     pub(crate) mtu: u32,
     pub(crate) isolated: bool,
     pub(crate) addressing: Addressing,
@@ -68,6 +71,20 @@ pub(crate) enum Wanted {
     Connected(Plan),
 }
 
+impl Plan {
+    /// The cable of a bridge network, with the names of its ends.
+    pub(crate) fn cable<'a>(&self, name: &'a str, peer_name: &'a str) -> CablePlan<'a> {
+        CablePlan {
+            name,
+            bridge: self.interface,
+            mtu: self.mtu,
+            mac: self.mac.0,
+            peer_name,
+            isolated: self.isolated,
+        }
+    }
+}
+
 impl Wanted {
     /// The plan, where there is one.
     pub(crate) fn plan(&self) -> Option<&Plan> {
@@ -79,41 +96,136 @@ impl Wanted {
 }
 
 impl Network {
-    /// The plan for an address that is taken already.
-    pub(crate) fn plan(&self, address: Ipv4Addr, mac: Option<MacAddress>) -> Plan {
-        Plan {
-            network: self.config.id.clone(),
-            bridge: self.bridge,
-            mtu: self.config.mtu,
-            isolated: !self.config.icc,
-            addressing: self.addressing(address),
-            mac: mac.unwrap_or_else(|| mac_of(address)),
+    /// A network of which no address is given yet.
+    pub(crate) fn new(config: NetworkConfig, interface: u32, warm: bool) -> Self {
+        let pools = config
+            .ranges()
+            .map(|range| AddressPool::new(range.subnet, range.range, range.reserved()))
+            .collect();
+        Self { config, interface, pools, ready: VecDeque::new(), attached: 0, warm }
+    }
+
+    /// Takes addresses, those asked for or the lowest free ones: one of each family that the network has.
+    pub(crate) fn take(
+        &mut self,
+        asked4: Option<Ipv4Addr>,
+        asked6: Option<Ipv6Addr>,
+    ) -> Result<Addressing, NetworkError> {
+        let ipv4 = self.take_one(true, asked4.map(IpAddr::V4))?;
+        match self.take_one(false, asked6.map(IpAddr::V6)) {
+            Ok(ipv6) => Ok(Addressing { ipv4, ipv6 }),
+            Err(error) => {
+                self.release(&Addressing { ipv4, ipv6: None });
+                Err(error)
+            }
         }
     }
 
-    /// What an interface with this address is given.
-    pub(crate) fn addressing(&self, address: Ipv4Addr) -> Addressing {
-        let config = &self.config;
-        Addressing {
-            address,
-            prefix: config.subnet.prefix(),
-            gateway: (!config.internal).then_some(config.gateway),
-            ipv6: config.ipv6.map(|ipv6| {
-                let offset = u32::from(address) - u32::from(config.subnet.address());
-                (host_in(&ipv6, offset), ipv6.prefix, (!config.internal).then_some(ipv6.gateway))
-            }),
+    fn take_one(&mut self, ipv4: bool, asked: Option<IpAddr>) -> Result<Option<Placed>, NetworkError> {
+        let mut pools = self.pools.iter_mut().filter(|pool| pool.subnet().is_ipv4() == ipv4).peekable();
+        if pools.peek().is_none() && asked.is_none() {
+            return Ok(None);
         }
+        let taken = match asked {
+            Some(address) => {
+                match pools.find(|pool| pool.subnet().contains(address)).map(|pool| pool.take(address)) {
+                    Some(Ok(())) => address,
+                    None | Some(Err(AddressRefusal::Outside)) => {
+                        return Err(NetworkError::AddressOutside(address));
+                    }
+                    Some(Err(_)) => return Err(NetworkError::AddressTaken(address)),
+                }
+            }
+            None => pools.find_map(|pool| pool.allocate().ok()).ok_or_else(|| {
+                NetworkError::AddressesExhausted {
+                    family: if ipv4 { "IPv4" } else { "IPv6" },
+                    name: self.config.name.clone(),
+                    id: self.config.id.clone(),
+                }
+            })?,
+        };
+        Ok(Some(self.placed(taken)))
+    }
+
+    /// Takes namespaces that stand ready out of the pool because they have one of these addresses, which is free then.
+    pub(crate) fn evict(&mut self, asked: &[IpAddr]) -> Vec<Ready> {
+        let mut evicted = Vec::new();
+        for ready in std::mem::take(&mut self.ready) {
+            let addressing = ready.cable.as_ref().map(|cable| cable.addressing).unwrap_or_default();
+            if asked.iter().any(|address| addressing.has(*address)) {
+                self.release(&addressing);
+                evicted.push(ready);
+            } else {
+                self.ready.push_back(ready);
+            }
+        }
+        evicted
+    }
+
+    /// The same with the one that has the highest address, where there is one.
+    pub(crate) fn evict_one(&mut self) -> Option<Ready> {
+        let ready = self.ready.pop_back()?;
+        if let Some(cable) = &ready.cable {
+            self.release(&cable.addressing);
+        }
+        Some(ready)
+    }
+
+    /// Takes addresses that an earlier daemon gave.
+    pub(crate) fn retake(&mut self, endpoint: &Endpoint) {
+        for address in endpoint.addresses() {
+            for pool in &mut self.pools {
+                let _ = pool.take(address);
+            }
+        }
+    }
+
+    /// Gives addresses back.
+    pub(crate) fn release(&mut self, addressing: &Addressing) {
+        addressing.all().for_each(|placed| self.release_address(placed.address));
+    }
+
+    /// Gives one address back.
+    pub(crate) fn release_address(&mut self, address: IpAddr) {
+        self.pools.iter_mut().for_each(|pool| pool.release(address));
+    }
+
+    /// How many sandboxes it can have at most.
+    pub(crate) fn capacity(&self) -> usize {
+        let families = [true, false].map(|ipv4| {
+            let pools = self.pools.iter().filter(|pool| pool.subnet().is_ipv4() == ipv4);
+            pools.map(AddressPool::capacity).reduce(usize::saturating_add)
+        });
+        families.into_iter().flatten().min().unwrap_or(usize::MAX)
+    }
+
+    /// The plan for addresses that are taken already.
+    pub(crate) fn plan(&self, addressing: Addressing, mac: Option<MacAddress>) -> Plan {
+        Plan {
+            network: self.config.id.clone(),
+            interface: self.interface,
+            mtu: self.config.mtu,
+            isolated: !self.config.icc,
+            addressing,
+            mac: mac.unwrap_or_else(|| mac_for(&addressing)),
+        }
+    }
+
+    fn placed(&self, address: IpAddr) -> Placed {
+        let range = self.config.ranges().find(|range| range.subnet.contains(address));
+        let gateway =
+            range.and_then(|range| range.gateway).filter(|_| self.config.has_gateway(address.is_ipv4()));
+        Placed { address, prefix: range.map_or(0, |range| range.subnet.prefix()), gateway }
     }
 }
 
-/// The IPv6 address with the same place in its subnet as the IPv4 address has in its own, so that one account of
-/// addresses serves both.
-fn host_in(ipv6: &crate::settings::Ipv6Network, offset: u32) -> Ipv6Addr {
-    let mask = u128::MAX.checked_shl(128 - u32::from(ipv6.prefix)).unwrap_or(0);
-    let at = |offset: u128| Ipv6Addr::from((u128::from(ipv6.address) & mask) | (offset & !mask));
-    let address = at(u128::from(offset));
-    // A gateway with an unusual place; its neighbour 2^32 away is nobody's.
-    if address == ipv6.gateway { at(u128::from(offset) | 1 << 32) } else { address }
+/// The hardware address of an interface where none was asked for: after its IPv4 address, else a random one.
+fn mac_for(addressing: &Addressing) -> MacAddress {
+    if let Some(IpAddr::V4(address)) = addressing.ipv4.map(|placed| placed.address) {
+        return mac_of(address);
+    }
+    let [a, b, c, d] = id::random_bytes();
+    MacAddress([0x02, 0x42, a, b, c, d])
 }
 
 /// Makes a namespace, connects it where there is a plan, and pins it. Leaves nothing behind when it fails. The calling
@@ -131,15 +243,13 @@ pub(crate) fn make(
     let mut cable = None;
     if let Some(plan) = plan {
         let host_interface = interface_name(&id);
-        let veth = VethPlan { name: &host_interface, bridge: plan.bridge, mtu: plan.mtu, mac: plan.mac.0 };
+        let layout = plan.cable(&host_interface, namespace::INTERFACE);
         // When this fails, the cable goes with the namespace.
-        let host_index = namespace::connect(host, &mut space, &veth, &plan.addressing, plan.isolated)
-            .map_err(|source| NetworkError::Kernel {
-                operation: "connect a sandbox",
-                subject: plan.network.clone(),
-                source,
+        let host_index =
+            namespace::connect(host, &mut space, &layout, &plan.addressing).map_err(|source| {
+                NetworkError::Kernel { operation: "connect a sandbox", subject: plan.network.clone(), source }
             })?;
-        namespace::set(&format!("/proc/sys/net/ipv6/conf/{host_interface}/disable_ipv6"), "1");
+        quiet(&host_interface);
         cable = Some(Cable { host_interface, host_index, addressing: plan.addressing, mac: plan.mac });
     }
     kernel::pin(space.descriptor.as_fd(), &path)
@@ -147,8 +257,13 @@ pub(crate) fn make(
     Ok(Ready { id, path, namespace: space, cable })
 }
 
-/// The near end's name: `veth` and eleven digits of the sandbox's id, as long as a name can be.
-fn interface_name(id: &str) -> String {
+/// The near end of a cable has no address of its own.
+pub(crate) fn quiet(host_interface: &str) {
+    namespace::set(&format!("/proc/sys/net/ipv6/conf/{host_interface}/disable_ipv6"), "1");
+}
+
+/// The near end's name: `veth` and eleven digits of an id, as long as a name can be.
+pub(crate) fn interface_name(id: &str) -> String {
     format!("veth{}", &id[..11])
 }
 
@@ -162,17 +277,25 @@ pub(crate) fn is_interface_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Ipv6Network;
+    use crate::config::AddressRange;
 
     #[test]
-    fn the_ipv6_address_has_the_same_place_and_spares_the_gateway() {
-        let network = |gateway: &str| Ipv6Network {
-            address: "fd00:1::".parse().unwrap(),
-            prefix: 64,
-            gateway: gateway.parse().unwrap(),
+    fn addresses_of_both_families_are_taken_or_none() {
+        let mut config = NetworkConfig::bridge("aa", "net", "br-aa", "10.0.0.0/29".parse().unwrap());
+        config.ipv6.push(AddressRange::new("fd00::/64".parse().unwrap()));
+        let mut network = Network::new(config, 1, false);
+        assert_eq!(network.capacity(), 5);
+        let all = |addressing: Addressing| {
+            addressing.all().map(|placed| placed.address.to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(host_in(&network("fd00:1::1"), 2).to_string(), "fd00:1::2");
-        assert_eq!(host_in(&network("fd00:1::2"), 2).to_string(), "fd00:1::1:0:2");
+        assert_eq!(all(network.take(None, None).unwrap()), ["10.0.0.2", "fd00::2"]);
+        let taken = network.take(None, Some("fd00::2".parse().unwrap()));
+        assert!(matches!(taken, Err(NetworkError::AddressTaken(_))));
+        assert_eq!(all(network.take(None, None).unwrap()), ["10.0.0.3", "fd00::3"]);
+        let outside = network.take(Some([10, 1, 0, 2].into()), None);
+        assert!(matches!(outside, Err(NetworkError::AddressOutside(_))));
+        let placed = network.take(Some([10, 0, 0, 6].into()), None).unwrap().ipv4.unwrap();
+        assert_eq!((placed.prefix, placed.gateway), (29, Some([10, 0, 0, 1].into())));
     }
 
     #[test]

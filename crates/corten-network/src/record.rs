@@ -1,10 +1,11 @@
 //! What is known of one sandbox, in a small file that outlives the daemon but not the machine.
 //!
-//! The file is written when a sandbox is handed out and whenever its ports change, and removed after its namespace. A
-//! namespace without a record is one that stood ready, and a record that the engine does not know is a sandbox whose
-//! container is gone; [`crate::NetworkManager::restore`] sweeps both.
+//! The file is written when a sandbox is handed out and whenever its endpoints or ports change, and removed after its
+//! namespace. A namespace without a record is one that stood ready, and a record that the engine does not know is a
+//! sandbox whose container is gone; [`crate::NetworkManager::restore`] sweeps both.
 
-use crate::settings::{Endpoint, PublishedPort, SandboxKind};
+use crate::endpoint::{Endpoint, SandboxKind};
+use crate::settings::{PortMapping, PublishedPort};
 use corten_std::file::{self, Durability};
 use corten_std::{PathError, Paths};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use std::io;
 use std::path::PathBuf;
 
 /// Raised when a field changes its meaning; a reader refuses what is newer than itself.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,20 +22,46 @@ pub(crate) struct Record {
     version: u32,
     /// The sandbox's id.
     pub(crate) id: String,
+    /// The container's id; empty where an older program wrote this.
+    #[serde(default)]
+    pub(crate) container_id: String,
     /// The container's name, for messages.
     pub(crate) name: String,
     pub(crate) kind: SandboxKind,
-    pub(crate) endpoint: Option<Endpoint>,
-    /// The number of the interface on the bridge, 0 without.
+    /// In the order in which they were made.
     #[serde(default)]
-    pub(crate) host_index: u32,
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// The number of the next interface: that of one that went is not given again.
+    #[serde(default)]
+    pub(crate) next_interface: u32,
+    /// What is to be published while an endpoint leads out.
+    #[serde(default)]
+    pub(crate) mappings: Vec<PortMapping>,
+    /// What is published.
     #[serde(default)]
     pub(crate) ports: Vec<PublishedPort>,
+    /// Before there were several endpoints.
+    #[serde(default, skip_serializing)]
+    endpoint: Option<Endpoint>,
+    #[serde(default, skip_serializing)]
+    host_index: u32,
 }
 
 impl Record {
-    pub(crate) fn new(id: String, name: &str, kind: SandboxKind, endpoint: Option<Endpoint>) -> Self {
-        Self { version: VERSION, id, name: name.to_owned(), kind, endpoint, host_index: 0, ports: Vec::new() }
+    pub(crate) fn new(id: String, container_id: &str, name: &str, kind: SandboxKind) -> Self {
+        Self {
+            version: VERSION,
+            id,
+            container_id: container_id.to_owned(),
+            name: name.to_owned(),
+            kind,
+            endpoints: Vec::new(),
+            next_interface: 0,
+            mappings: Vec::new(),
+            ports: Vec::new(),
+            endpoint: None,
+            host_index: 0,
+        }
     }
 
     /// Writes or replaces the file.
@@ -64,8 +91,16 @@ pub(crate) fn forwarding_path(paths: &Paths) -> PathBuf {
 
 /// Reads one record; what cannot be read is no record.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Record> {
-    let record: Record = serde_json::from_slice(bytes).ok()?;
-    (record.version <= VERSION && corten_std::id::is_full(&record.id)).then_some(record)
+    let mut record: Record = serde_json::from_slice(bytes).ok()?;
+    if record.version > VERSION || !corten_std::id::is_full(&record.id) {
+        return None;
+    }
+    record.version = VERSION;
+    if let Some(endpoint) = record.endpoint.take() {
+        record.endpoints.push(Endpoint { host_index: record.host_index, ..endpoint });
+        record.next_interface = 1;
+    }
+    Some(record)
 }
 
 /// All records, and the files in the folder that are none (left by a killed writer).
@@ -88,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_and_a_damaged_one_does_not() {
-        let record = Record::new(corten_std::id::random_id(), "web", SandboxKind::None, None);
+        let record = Record::new(corten_std::id::random_id(), "", "web", SandboxKind::None);
         let bytes = serde_json::to_vec(&record).unwrap();
         assert_eq!(parse(&bytes), Some(record.clone()));
         for length in 0..bytes.len() {
@@ -96,5 +131,19 @@ mod tests {
         }
         let newer = Record { version: VERSION + 1, ..record };
         assert_eq!(parse(&serde_json::to_vec(&newer).unwrap()), None);
+    }
+
+    #[test]
+    fn a_record_of_one_endpoint_is_read() {
+        let text = format!(
+            r#"{{"version":1,"id":"{}","name":"web","kind":"bridge","endpoint":{{"id":"e","network_id":"n",
+            "interface":"eth0","host_interface":"veth0","address":"172.17.0.2","prefix":16,"gateway":"172.17.0.1",
+            "mac":"02:42:ac:11:00:02"}},"host_index":7,"ports":[]}}"#,
+            corten_std::id::random_id()
+        );
+        let record = parse(text.as_bytes()).unwrap();
+        assert_eq!((record.kind, record.next_interface), (SandboxKind::Networks, 1));
+        assert_eq!((record.endpoints[0].host_index, record.endpoints[0].publishes), (7, true));
+        assert_eq!(record.endpoints[0].address, Some([172, 17, 0, 2].into()));
     }
 }

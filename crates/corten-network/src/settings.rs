@@ -1,13 +1,10 @@
 //! The plain structs that callers and manager exchange.
 
-use crate::address::Subnet;
 use corten_std::Paths;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 /// How a manager is opened.
 #[derive(Clone, Debug)]
@@ -55,158 +52,6 @@ pub enum FirewallMode {
     Docker,
     /// No rules are made at all; ports are reached through the proxy only.
     None,
-}
-
-/// A bridge network as it shall be; the caller keeps it (the subnet too: see [`crate::choose_subnet`]).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BridgeNetwork {
-    /// The network's id, 64 hexadecimal digits.
-    pub id: String,
-    /// Its name, for messages.
-    pub name: String,
-    /// The bridge interface: at most 15 bytes. Docker's form for networks made by users is `br-` and 12 digits of the id.
-    pub bridge_name: String,
-    /// The IPv4 subnet.
-    pub subnet: Subnet,
-    /// The bridge's own address in the subnet.
-    pub gateway: Ipv4Addr,
-    /// The part of the subnet that containers' addresses are drawn from; the whole where absent.
-    #[serde(default)]
-    pub range: Option<Subnet>,
-    /// Bytes; of bridge and interfaces.
-    pub mtu: u32,
-    /// Whether what leaves for elsewhere takes the host's address.
-    pub masquerade: bool,
-    /// Whether containers of this network reach each other directly (Docker's `enable_icc`).
-    pub icc: bool,
-    /// Where ports without a host address are published; none means all of IPv4 and IPv6.
-    #[serde(default)]
-    pub default_host_address: Option<IpAddr>,
-    /// No way out and no way in.
-    #[serde(default)]
-    pub internal: bool,
-    /// IPv6 beside IPv4.
-    #[serde(default)]
-    pub ipv6: Option<Ipv6Network>,
-}
-
-impl BridgeNetwork {
-    /// A network with Docker's defaults: MTU 1500, masquerade, containers reach each other; the gateway is the
-    /// subnet's first address.
-    pub fn new(id: &str, name: &str, bridge_name: &str, subnet: Subnet) -> Self {
-        Self {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            bridge_name: bridge_name.to_owned(),
-            subnet,
-            gateway: subnet.first_host(),
-            range: None,
-            mtu: 1500,
-            masquerade: true,
-            icc: true,
-            default_host_address: None,
-            internal: false,
-            ipv6: None,
-        }
-    }
-}
-
-/// The IPv6 side of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ipv6Network {
-    /// The subnet's address; bits beyond the prefix are zero.
-    pub address: Ipv6Addr,
-    /// Bits, 1 to 126.
-    pub prefix: u8,
-    /// The bridge's own address.
-    pub gateway: Ipv6Addr,
-}
-
-/// What a sandbox is to be attached to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attachment {
-    /// A bridge network that [`crate::NetworkManager::ensure_network`] made.
-    Bridge {
-        /// The network's id.
-        network_id: String,
-        /// The address asked for; the lowest free one where absent.
-        address: Option<Ipv4Addr>,
-        /// The hardware address asked for; derived from the address where absent.
-        mac: Option<MacAddress>,
-    },
-    /// Only a loopback interface.
-    None,
-    /// The host's own namespace.
-    Host,
-}
-
-/// A sandbox that is wanted.
-#[derive(Clone, Debug)]
-pub struct SandboxRequest {
-    /// The container's name as messages show it (`driver failed … on endpoint NAME (…)`).
-    pub name: String,
-    /// What it is attached to.
-    pub network: Attachment,
-}
-
-/// What a sandbox is attached to, without what was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SandboxKind {
-    /// An interface on a bridge.
-    Bridge,
-    /// Only a loopback interface.
-    None,
-    /// The host's own namespace.
-    Host,
-}
-
-/// A network namespace with what belongs to it. Dropping this leaves the sandbox as it is; it goes with
-/// [`crate::NetworkManager::remove_sandbox`].
-#[derive(Debug)]
-pub struct Sandbox {
-    /// 64 hexadecimal digits (`NetworkSettings.SandboxID`).
-    pub id: String,
-    /// What it is attached to.
-    pub kind: SandboxKind,
-    /// Where the namespace is pinned (`NetworkSettings.SandboxKey`); for the host's namespace the link in /proc.
-    pub path: PathBuf,
-    /// The namespace, to be entered by the container's first process.
-    pub namespace: OwnedFd,
-    /// The interface on the bridge, where there is one.
-    pub endpoint: Option<Endpoint>,
-    /// What is published at present.
-    pub ports: Vec<PublishedPort>,
-}
-
-/// An interface of a sandbox on a bridge network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// 64 hexadecimal digits (`EndpointID`).
-    pub id: String,
-    /// The network's id.
-    pub network_id: String,
-    /// The interface's name inside.
-    pub interface: String,
-    /// The other end, on the bridge.
-    pub host_interface: String,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Bits of the subnet.
-    pub prefix: u8,
-    /// The default route's next hop; none in an internal network.
-    pub gateway: Option<Ipv4Addr>,
-    /// Its IPv6 address, where the network has IPv6.
-    #[serde(default)]
-    pub address6: Option<Ipv6Addr>,
-    /// Bits of the IPv6 subnet, 0 without.
-    #[serde(default)]
-    pub prefix6: u8,
-    /// The IPv6 default route's next hop.
-    #[serde(default)]
-    pub gateway6: Option<Ipv6Addr>,
-    /// Its hardware address.
-    pub mac: MacAddress,
 }
 
 /// A hardware address; printed as `02:42:ac:11:00:02`.
@@ -298,7 +143,7 @@ impl std::str::FromStr for Protocol {
 }
 
 /// One port to publish.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortMapping {
     /// The port in the sandbox.
     pub container_port: u16,

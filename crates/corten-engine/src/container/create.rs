@@ -9,14 +9,11 @@ use crate::container::state::Lifecycle;
 use crate::container::{merge, populate, save, validate};
 use crate::error::{EngineError, Result};
 use crate::name::random_name;
-use crate::network::NetworkDriver;
 use crate::undo::Undo;
 use crate::volume::{VolumeWanted, blocking};
-use corten_api::container::{ContainerConfig, CreateRequest, CreateResponse, HostConfig, NetworkingConfig};
-use corten_api::network::EndpointSettings;
+use corten_api::container::{ContainerConfig, CreateRequest, CreateResponse};
 use corten_std::{Timestamp, file, id};
 use corten_store::{Image, SnapshotKey};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -175,92 +172,6 @@ impl Engine {
         let name = id::short(id).to_owned();
         self.inner.containers.reserve_name(&name, id)?;
         Ok(name)
-    }
-
-    /// Checks the network mode and gives the endpoints by network name.
-    fn networks_for(
-        &self,
-        config: &ContainerConfig,
-        host: &mut HostConfig,
-        mut networking: NetworkingConfig,
-        warnings: &mut Vec<String>,
-    ) -> Result<BTreeMap<String, EndpointSettings>> {
-        let mode = host.network_mode.clone();
-        let publishes =
-            host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) || host.publish_all_ports;
-        if let Some(other) = mode.strip_prefix("container:") {
-            if other.is_empty() {
-                return Err(EngineError::invalid(
-                    "Container mode: invalid container format container:<name|id>",
-                ));
-            }
-            let refuse = |what: &str| {
-                Err(EngineError::invalid(format!(
-                    "conflicting options: {what} and the container type network mode"
-                )))
-            };
-            if !config.hostname.is_empty() {
-                return Err(EngineError::invalid("conflicting options: hostname and the network mode"));
-            }
-            if publishes {
-                return refuse("port publishing");
-            }
-            if !config.exposed_ports.is_empty() {
-                return refuse("port exposing");
-            }
-            if host.extra_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty()) {
-                return refuse("custom host-to-IP mapping");
-            }
-            // The id is kept, so that a rename of the other container does not matter; and the one that has the network
-            // itself, where the other has it from a third. One that is not there is told at the start, as by Docker:
-            // to a client "not found" at a create means the image.
-            if let Ok(other) = self.find(other) {
-                let mode = other.view().record.host_config.network_mode.clone();
-                host.network_mode =
-                    if mode.starts_with("container:") { mode } else { format!("container:{}", other.id) };
-            }
-        }
-        for mode in [&mut host.pid_mode, &mut host.ipc_mode] {
-            if let Some(other) = mode.strip_prefix("container:").and_then(|other| self.find(other).ok()) {
-                *mode = format!("container:{}", other.id);
-            }
-        }
-        if mode.starts_with("container:") {
-            return Ok(BTreeMap::new());
-        }
-        let mode = if config.network_disabled { "none".to_owned() } else { mode };
-        // A network that is not there is told at the start too.
-        let Ok(network) = self.inner.networks.resolve(&mode) else {
-            let endpoint = networking.endpoints_config.remove(&mode).unwrap_or_default();
-            return Ok([(mode, endpoint)].into());
-        };
-        if network.driver == NetworkDriver::Host && publishes {
-            warnings.push("Published ports are discarded when using host network mode".to_owned());
-        }
-        let mut given = networking.endpoints_config;
-        let mut endpoint = given
-            .remove(&mode)
-            .or_else(|| given.remove(&network.name))
-            .or_else(|| given.remove(&network.id))
-            .or_else(|| (network.name == "bridge").then(|| given.remove("default")).flatten())
-            .unwrap_or_default();
-        if let Some(name) = given.keys().next() {
-            return Err(EngineError::not_implemented(format!(
-                "a container can be connected to one network for now, not also to {name}"
-            )));
-        }
-        if let Some(ipam) = &endpoint.ipam_config
-            && network.name == "bridge"
-            && !(ipam.ipv4_address.is_empty() && ipam.ipv6_address.is_empty())
-        {
-            return Err(EngineError::invalid(
-                "user specified IP address is supported on user defined networks only",
-            ));
-        }
-        if endpoint.mac_address.is_empty() {
-            endpoint.mac_address.clone_from(&config.mac_address);
-        }
-        Ok([(network.name, endpoint)].into())
     }
 
     /// The name inside: what was asked for, the host's or the other container's where their network is shared, else the

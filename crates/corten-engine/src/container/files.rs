@@ -61,6 +61,31 @@ pub(super) fn resolver(engine: &EngineInner, record: &Record, network: &NetworkV
     resolv_conf(engine, record, &Addresses { ipv6, named: true, ..Addresses::default() })
 }
 
+/// Takes a container's own addresses of before out of its `hosts`, and adds those of now. The file is changed in place,
+/// because it is mounted; what was written to it inside stays.
+pub(super) fn change_own(
+    engine: &EngineInner,
+    record: &Record,
+    old: &[String],
+    new: &[String],
+) -> Result<()> {
+    let path = path(engine, &record.id, "hosts");
+    let Some(bytes) = file::read_optional(&path)? else { return Ok(()) };
+    let text = String::from_utf8_lossy(&bytes);
+    let names = corten_network::own_names(&record.hostname, &record.config.domainname);
+    let line = |address: &String| format!("{address}\t{names}");
+    let gone: Vec<_> = old.iter().filter(|address| !new.contains(address)).map(line).collect();
+    let mut lines: Vec<String> =
+        text.lines().filter(|line| !gone.iter().any(|gone| gone == line)).map(str::to_owned).collect();
+    lines.extend(new.iter().filter(|address| !old.contains(address)).map(line));
+    let mut changed = lines.join("\n");
+    changed.push('\n');
+    if changed.as_bytes() != bytes {
+        file::write(&path, changed)?;
+    }
+    Ok(())
+}
+
 fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
     let mut extra = Vec::new();
     for entry in record.host_config.extra_hosts.iter().flatten() {

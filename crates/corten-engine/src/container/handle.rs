@@ -5,6 +5,7 @@ use crate::container::record::Record;
 use crate::container::state::{Lifecycle, Phase};
 use crate::container::{Outcome, RemoveOptions};
 use crate::error::{EngineError, Result};
+use crate::network::NetworkFound;
 use corten_api::container::{Health, HostConfig, PortMap};
 use corten_api::network::EndpointSettings;
 use corten_shim::client::Shim;
@@ -54,6 +55,10 @@ pub(crate) enum Request {
     Unlink { alias: String, reply: Reply<()> },
     /// Change limits and the restart policy.
     Update { changes: Box<HostConfig>, reply: Reply<Vec<String>> },
+    /// Join a further network.
+    Connect { network: NetworkFound, settings: Box<EndpointSettings>, reply: Reply<()> },
+    /// Leave a network, by its name.
+    Disconnect { network: String, reply: Reply<()> },
     /// Join a client to its streams, now or at the next start.
     Attach { request: AttachRequest, socket: ClientSocket, reply: Reply<()> },
     /// Give the connection to its shim, for what needs no order: exec, resize.

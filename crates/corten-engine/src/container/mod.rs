@@ -15,6 +15,7 @@
 
 pub(crate) mod attach;
 mod create;
+mod endpoints;
 pub(crate) mod files;
 pub mod filter;
 pub(crate) mod handle;
@@ -27,6 +28,7 @@ mod merge;
 mod monitor;
 pub(crate) mod mounts;
 mod names;
+mod networks;
 mod owner;
 mod pause;
 mod populate;
@@ -57,6 +59,7 @@ pub(crate) use signal::parse as parse_signal;
 pub use attach::{AttachOptions, AttachTicket, ClientSocket};
 pub use create::CreateOptions;
 pub use list::ListOptions;
+pub(crate) use networks::joined;
 pub use remove::RemoveOptions;
 pub use state::Phase;
 pub use stats::StatsStream;

@@ -7,6 +7,7 @@ use crate::container::state::{Exit, Phase};
 use crate::container::{restart, save, signal};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
+use crate::network::{NetworkDriver, NetworkFound};
 use crate::volume::blocking;
 use corten_shim::protocol::{self, EXIT_RECORD_NAME, ExitRecord};
 use corten_std::{Timestamp, file};
@@ -333,15 +334,20 @@ fn tell_disconnected(engine: &EngineInner, record: &Record, network: &NetworkVie
 
 fn tell_networks(engine: &EngineInner, record: &Record, network: &NetworkView, action: &str) {
     for (name, endpoint) in &network.endpoints {
-        let kind = match name.as_str() {
-            "host" => "host",
-            "none" => "null",
-            _ => "bridge",
-        };
-        let attributes =
-            [("container", record.id.clone()), ("name", name.clone()), ("type", kind.to_owned())];
-        engine.events.publish("network", action, &endpoint.network_id, map(attributes));
+        let driver = engine.networks.resolve(name).map_or(NetworkDriver::Bridge, |found| found.driver);
+        let found = NetworkFound { id: endpoint.network_id.clone(), name: name.clone(), driver };
+        tell_network(engine, record, &found, action);
     }
+}
+
+/// `network connect` and `network disconnect`.
+pub(super) fn tell_network(engine: &EngineInner, record: &Record, network: &NetworkFound, action: &str) {
+    let attributes = [
+        ("container", record.id.clone()),
+        ("name", network.name.clone()),
+        ("type", network.driver.wire().to_owned()),
+    ];
+    engine.events.publish("network", action, &network.id, map(attributes));
 }
 
 fn map<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {

@@ -157,6 +157,12 @@ impl Owner {
             Request::Update { changes, reply } => {
                 let _ = reply.send(self.update(&changes).await);
             }
+            Request::Connect { network, settings, reply } => {
+                let _ = reply.send(self.connect(&network, *settings).await);
+            }
+            Request::Disconnect { network, reply } => {
+                let _ = reply.send(self.disconnect(&network).await);
+            }
             Request::Attach { request, socket, reply } => {
                 let _ = reply.send(self.attach(request, socket).await);
             }
@@ -376,7 +382,7 @@ impl Owner {
     }
 
     /// Saves a changed record and makes it the container's.
-    async fn save_record(&mut self, record: Record) -> Result<()> {
+    pub(super) async fn save_record(&mut self, record: Record) -> Result<()> {
         let record = Arc::new(record);
         let (engine, saved) = (Arc::clone(&self.engine.inner), Arc::clone(&record));
         blocking(move || save::record(&engine, &saved)).await?;

@@ -16,7 +16,7 @@ use crate::container::monitor::{KILLED_EXIT, UNKNOWN_EXIT, read_exit, release_po
 use crate::container::owner::{Owner, Running};
 use crate::container::record::Record;
 use crate::container::state::{Lifecycle, Phase};
-use crate::container::{names, restart, save};
+use crate::container::{endpoints, names, restart, save};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
@@ -25,7 +25,7 @@ use corten_shim::client::{Events, Shim};
 use corten_shim::protocol::{self, SOCKET_NAME, Status};
 use corten_std::{Timestamp, file, id};
 use corten_store::{SnapshotKey, SnapshotKind, StoreError};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -80,12 +80,12 @@ impl Engine {
             .map(|found| (found.record.clone(), Arc::clone(&found.network)))
             .collect();
         let known: HashSet<String> = all.iter().map(|found| found.record.id.clone()).collect();
-        let inner = Arc::clone(&self.inner);
-        blocking(move || {
+        let (inner, running) = (Arc::clone(&self.inner), live.clone());
+        let kept = blocking(move || {
             let (for_names, reserved): (Vec<_>, Vec<_>) =
                 reserved.into_iter().partition(|(name, _)| names::sandbox_of(name).is_some());
             let held: Vec<String> = reserved.iter().map(|(name, _)| name.clone()).collect();
-            inner
+            let kept = inner
                 .network
                 .restore(&sandboxes, reserved)
                 .map_err(|error| EngineError::because("restoring the networks", error))?;
@@ -95,7 +95,8 @@ impl Engine {
                 release_port(&inner, name);
             }
             resume_names(&inner, &named, for_names);
-            sweep(&inner, &known, &live, &strays)
+            sweep(&inner, &known, &running, &strays)?;
+            Ok(kept)
         })
         .await?;
         // Before anything ends: what still runs keeps its volumes mounted.
@@ -104,8 +105,22 @@ impl Engine {
                 self.inner.volumes.found_in_use(name, &found.record.id);
             }
         }
+        let mut kept: HashMap<_, _> = kept.into_iter().map(|sandbox| (sandbox.id.clone(), sandbox)).collect();
         let mut starts = Vec::new();
-        for found in all {
+        for mut found in all {
+            if let Some(sandbox) = kept.remove(&found.network.sandbox_id)
+                && live.contains(&found.record.id)
+            {
+                let (inner, record, old) =
+                    (Arc::clone(&self.inner), found.record.clone(), (*found.network).clone());
+                let mended = blocking(move || endpoints::mend(&inner, &record, old, sandbox)).await;
+                match mended {
+                    Ok(view) => found.network = Arc::new(view),
+                    Err(error) => {
+                        tracing::warn!(container = found.record.id, %error, "a network could not be mended");
+                    }
+                }
+            }
             self.adopt(found, &mut starts).await;
         }
         let inner = Arc::clone(&self.inner);

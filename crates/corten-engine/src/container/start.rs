@@ -2,6 +2,7 @@
 //! order; whichever fails, those before are undone in reverse, and the container is as it was, with the reason.
 
 use crate::container::Outcome;
+use crate::container::endpoints::{connect, publish};
 use crate::container::files::{self, Addresses};
 use crate::container::handle::{NetworkView, Request, View};
 use crate::container::links::{self, Linked};
@@ -9,22 +10,19 @@ use crate::container::monitor::{clear_run_folder, owns_sandbox, remove_sandbox, 
 use crate::container::owner::{Owner, Running};
 use crate::container::record::{MountKind, Record};
 use crate::container::spares::Spare;
-use crate::container::spec::{self, Neighbours, logging, ports};
+use crate::container::spec::{self, Neighbours, logging};
 use crate::container::{names, rootfs, save};
 use crate::engine::{Engine, EngineInner};
 use crate::error::{EngineError, Result};
-use crate::network::NetworkDriver;
 use crate::undo::Undo;
 use crate::volume::blocking;
-use corten_api::network::EndpointSettings;
-use corten_network::{Attachment, Endpoint, HostEntry, Sandbox, SandboxRequest};
+use corten_network::HostEntry;
 use corten_oci::runtime::{NamespaceKind, Spec};
 use corten_shim::client::{self, Events, Shim, ShimError, StartDescriptors};
 use corten_shim::protocol::{AttachRequest, StartRequest};
-use corten_std::{PathError, file, id};
+use corten_std::{PathError, file};
 use corten_sys::mount;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -307,142 +305,9 @@ fn prepare_root(root: BorrowedFd<'_>, record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// The network: a sandbox of its own, another container's, or the host's. Also tells what the files need.
-fn connect(
-    engine: &EngineInner,
-    record: &Record,
-    other: Option<&View>,
-) -> Result<(NetworkView, Option<OwnedFd>, Addresses)> {
-    let failed = |error| EngineError::because("failed to set up container networking", error);
-    if let Some(other) = other {
-        let Some(network) = &other.network else {
-            return Ok((NetworkView::default(), None, Addresses::default()));
-        };
-        let namespace = if owns_sandbox(&other.record) {
-            Some(engine.network.sandbox(&network.sandbox_id).map_err(failed)?.namespace)
-        } else {
-            None
-        };
-        let view = NetworkView {
-            sandbox_id: network.sandbox_id.clone(),
-            sandbox_key: network.sandbox_key.clone(),
-            ..NetworkView::default()
-        };
-        return Ok((view, namespace, Addresses::default()));
-    }
-    let Some((name, settings)) = record.networks.iter().next() else {
-        return Err(EngineError::system("the container has no network"));
-    };
-    let network = engine
-        .networks
-        .resolve(name)
-        .map_err(|error| EngineError::because("failed to set up container networking", error))?;
-    let mut endpoint = settings.clone();
-    endpoint.network_id.clone_from(&network.id);
-    let mut addresses = Addresses {
-        gateway: engine.settings.host_gateway.or_else(|| engine.networks.default_gateway()),
-        ..Addresses::default()
-    };
-    let attachment = match network.driver {
-        NetworkDriver::Host => {
-            addresses.host_network = true;
-            endpoint.endpoint_id = id::random_id();
-            let view = NetworkView {
-                sandbox_id: record.id.clone(),
-                sandbox_key: "/proc/1/ns/net".to_owned(),
-                endpoints: [(name.clone(), endpoint)].into(),
-                ..NetworkView::default()
-            };
-            return Ok((view, None, addresses));
-        }
-        NetworkDriver::None => Attachment::None,
-        NetworkDriver::Bridge => Attachment::Bridge {
-            network_id: network.id.clone(),
-            address: asked_address(settings)?,
-            mac: asked_mac(settings)?,
-        },
-    };
-    let sandbox = engine
-        .network
-        .create_sandbox(&SandboxRequest { name: record.name.clone(), network: attachment })
-        .map_err(failed)?;
-    let Sandbox { id, path, namespace, endpoint: made, .. } = sandbox;
-    match &made {
-        Some(made) => {
-            fill_endpoint(&mut endpoint, made);
-            addresses.own.push(IpAddr::V4(made.address));
-            addresses.own.extend(made.address6.map(IpAddr::V6));
-            addresses.ipv6 = made.address6.is_some();
-        }
-        None => endpoint.endpoint_id = id::random_id(),
-    }
-    let view = NetworkView {
-        sandbox_id: id,
-        sandbox_key: path.to_string_lossy().into_owned(),
-        endpoints: [(name.clone(), endpoint)].into(),
-        ..NetworkView::default()
-    };
-    Ok((view, Some(namespace), addresses))
-}
-
 /// The address on the default bridge.
-fn bridge_address(network: &NetworkView) -> &str {
+pub(super) fn bridge_address(network: &NetworkView) -> &str {
     network.endpoints.get("bridge").map_or("", |endpoint| &endpoint.ip_address)
-}
-
-fn asked_address(settings: &EndpointSettings) -> Result<Option<std::net::Ipv4Addr>> {
-    match &settings.ipam_config {
-        Some(ipam) if !ipam.ipv4_address.is_empty() => match ipam.ipv4_address.parse() {
-            Ok(address) => Ok(Some(address)),
-            Err(_) => Err(EngineError::invalid(format!("invalid IPv4 address: {}", ipam.ipv4_address))),
-        },
-        _ => Ok(None),
-    }
-}
-
-fn asked_mac(settings: &EndpointSettings) -> Result<Option<corten_network::MacAddress>> {
-    if settings.mac_address.is_empty() {
-        return Ok(None);
-    }
-    settings.mac_address.parse().map(Some).map_err(|text: String| EngineError::invalid(text))
-}
-
-fn fill_endpoint(settings: &mut EndpointSettings, made: &Endpoint) {
-    settings.endpoint_id.clone_from(&made.id);
-    settings.gateway = made.gateway.map(|address| address.to_string()).unwrap_or_default();
-    settings.ip_address = made.address.to_string();
-    settings.ip_prefix_len = i64::from(made.prefix);
-    settings.ipv6_gateway = made.gateway6.map(|address| address.to_string()).unwrap_or_default();
-    settings.global_ipv6_address = made.address6.map(|address| address.to_string()).unwrap_or_default();
-    settings.global_ipv6_prefix_len = i64::from(made.prefix6);
-    settings.mac_address = made.mac.to_string();
-}
-
-/// Publishes what is asked for, where the container has an address of its own.
-fn publish(engine: &EngineInner, record: &Record, mut network: NetworkView) -> Result<NetworkView> {
-    let exposed = &record.config.exposed_ports;
-    let connected = network.endpoints.values().any(|endpoint| !endpoint.ip_address.is_empty());
-    if !connected {
-        return Ok(network);
-    }
-    let mappings = ports::mappings(exposed, &record.host_config)?;
-    let published = if mappings.is_empty() {
-        Vec::new()
-    } else {
-        engine
-            .network
-            .publish(&network.sandbox_id, &mappings)
-            .map_err(|error| EngineError::because("failed to set up container networking", error))?
-    };
-    network.ports = ports::port_map(exposed, &published);
-    if !published.is_empty() {
-        for (name, socket) in engine.network.reserved_of(&network.sandbox_id) {
-            if let Err(error) = engine.spawner.hold(&name, vec![socket]) {
-                tracing::warn!(name, %error, "a port is not kept while no daemon lives");
-            }
-        }
-    }
-    Ok(network)
 }
 
 fn without_network_namespace(spec: &mut Spec) {

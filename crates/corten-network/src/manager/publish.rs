@@ -4,17 +4,22 @@ use super::{NetworkManager, Shared, State, lock};
 use crate::background::Sweep;
 use crate::error::{PublishError, PublishFailure};
 use crate::firewall::{self, SetElement};
+use crate::gateway::Targets;
 use crate::owner;
+use crate::pool::Network;
 use crate::port::{self, PortTable, Reservation};
-use crate::settings::{Endpoint, PortMapping, Protocol, PublishedPort};
+use crate::settings::{PortMapping, Protocol, PublishedPort};
 use corten_sys::netlink::{Batch, NetlinkError, route};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 impl NetworkManager {
-    /// Publishes ports, all or none. A sandbox may publish several times.
+    /// Publishes ports, all or none, and keeps them published while endpoints come and go: by the endpoints that have
+    /// the default routes. Where none has, they wait for one, and nothing is published now. A sandbox may publish
+    /// several times.
     pub fn publish(
         &self,
         sandbox: &str,
@@ -22,62 +27,28 @@ impl NetworkManager {
     ) -> Result<Vec<PublishedPort>, PublishError> {
         let shared = &*self.shared;
         let mut state = lock(&shared.state);
-        let State { networks, sandboxes, ports, .. } = &mut *state;
         let no_endpoint = || PublishError {
             name: sandbox.to_owned(),
             endpoint_id: String::new(),
             failure: PublishFailure::NoEndpoint(sandbox.to_owned()),
         };
-        let (name, endpoint, host_index) = sandboxes
-            .get(sandbox)
-            .and_then(|held| {
-                Some((held.record.name.clone(), held.record.endpoint.clone()?, held.record.host_index))
-            })
-            .ok_or_else(no_endpoint)?;
-        let default =
-            networks.get(&endpoint.network_id).and_then(|network| network.config.default_host_address);
-        let mut reservations = Vec::with_capacity(mappings.len() * 2);
-        let mut result = mappings.iter().try_for_each(|mapping| {
-            let addresses = match mapping.host_address {
-                Some(address) => vec![address],
-                None => port::default_addresses(default, shared.ipv6),
-            };
-            let names = |id: &str| {
-                let held = sandboxes.get(id).map(|held| held.record.name.as_str());
-                held.unwrap_or(id).to_owned()
-            };
-            reserve(ports, sandbox, &endpoint, mapping, &addresses, &names, &mut reservations)
-        });
-        let published: Vec<_> = reservations.iter().map(|reservation| reservation.port).collect();
-        let elements = firewall::port_elements(&endpoint, &published);
-        if result.is_ok() {
-            result = shared.open_ports(host_index, &elements).map_err(PublishFailure::Kernel);
-        }
-        if result.is_ok()
-            && let Some(held) = sandboxes.get_mut(sandbox)
-        {
-            held.record.ports.extend(&published);
-            result = held.record.write(&shared.settings.paths).map_err(PublishFailure::Record);
-            if result.is_err() {
-                held.record.ports.truncate(held.record.ports.len() - published.len());
-                shared.close_ports(&elements);
+        let held = state.sandboxes.get_mut(sandbox).ok_or_else(no_endpoint)?;
+        let endpoints = held.record.endpoints.clone();
+        let known = held.record.mappings.len();
+        held.record.mappings.extend_from_slice(mappings);
+        let targets = Targets::of(&endpoints);
+        let published = match shared.publish_mappings(&mut state, sandbox, targets, mappings) {
+            Ok(published) => published,
+            Err(error) => {
+                if let Some(held) = state.sandboxes.get_mut(sandbox) {
+                    held.record.mappings.truncate(known);
+                }
+                return Err(error);
             }
-        }
-        if let Err(failure) = result {
-            for port in &published {
-                ports.release(port, sandbox);
-            }
-            return Err(PublishError { name, endpoint_id: endpoint.id, failure });
-        }
-        for reservation in &reservations {
-            shared.accept(reservation, &endpoint);
-        }
-        if let Some(held) = sandboxes.get_mut(sandbox) {
-            held.reservations.extend(reservations);
-        }
+        };
         drop(state);
         if published.iter().any(|port| port.protocol == Protocol::Udp) {
-            lock(&self.background).sweep(Sweep::Flows(Box::new(endpoint), published.clone()));
+            lock(&self.background).sweep(Sweep::Flows(endpoints, published.clone()));
         }
         Ok(published)
     }
@@ -102,13 +73,120 @@ fn copy(reservation: &Reservation) -> Option<(String, OwnedFd)> {
 }
 
 impl Shared {
-    pub(super) fn open_ports(&self, host_index: u32, elements: &[SetElement]) -> Result<(), NetlinkError> {
+    /// Reserves and opens ports, and saves them in the sandbox's record; nothing of them is left where this fails.
+    fn publish_mappings(
+        &self,
+        state: &mut State,
+        sandbox: &str,
+        targets: Targets<'_>,
+        mappings: &[PortMapping],
+    ) -> Result<Vec<PublishedPort>, PublishError> {
+        let State { networks, sandboxes, ports, .. } = state;
+        let name = sandboxes.get(sandbox).map(|held| held.record.name.clone()).unwrap_or_default();
+        let mut reservations = Vec::with_capacity(mappings.len() * 2);
+        let defaults = default_addresses(networks, targets, self.ipv6);
+        let names = |id: &str| {
+            let held = sandboxes.get(id).map(|held| held.record.name.as_str());
+            held.unwrap_or(id).to_owned()
+        };
+        let mut result = mappings.iter().try_for_each(|mapping| {
+            let addresses = match mapping.host_address {
+                Some(address) if reaches(targets, address) => vec![address],
+                Some(_) => Vec::new(),
+                None => defaults.clone(),
+            };
+            if addresses.is_empty() {
+                return Ok(());
+            }
+            reserve(ports, sandbox, targets, mapping, &addresses, &names, &mut reservations)
+        });
+        let published: Vec<_> = reservations.iter().map(|reservation| reservation.port).collect();
+        let elements = firewall::port_elements(targets, &published);
+        if result.is_ok() {
+            result = self.open_ports(targets, &elements, &[]).map_err(PublishFailure::Kernel);
+        }
+        if result.is_ok()
+            && let Some(held) = sandboxes.get_mut(sandbox)
+        {
+            held.record.ports.extend(&published);
+            result = held.record.write(&self.settings.paths).map_err(PublishFailure::Record);
+            if result.is_err() {
+                held.record.ports.truncate(held.record.ports.len() - published.len());
+                self.close_ports(&elements);
+            }
+        }
+        if let Err(failure) = result {
+            for port in &published {
+                ports.release(port, sandbox);
+            }
+            let endpoint_id = targets.all().next().map(|endpoint| endpoint.id.clone()).unwrap_or_default();
+            return Err(PublishError { name, endpoint_id, failure });
+        }
+        for reservation in &reservations {
+            self.accept(reservation, targets);
+        }
+        if let Some(held) = sandboxes.get_mut(sandbox) {
+            held.reservations.extend(reservations);
+        }
+        Ok(published)
+    }
+
+    /// Has a sandbox's ports lead to other endpoints. Where the same host addresses are meant, the ports stay what they
+    /// are, and change their target in one step; else they are closed and published anew.
+    pub(super) fn move_ports(
+        &self,
+        state: &mut State,
+        sandbox: &str,
+        before: Targets<'_>,
+        after: Targets<'_>,
+    ) -> Result<(), PublishError> {
+        let defaults = |targets| default_addresses(&state.networks, targets, self.ipv6);
+        let same = defaults(before) == defaults(after);
+        let Some(held) = state.sandboxes.get_mut(sandbox) else { return Ok(()) };
+        let ports = held.record.ports.clone();
+        let old = firewall::port_elements(before, &ports);
+        let reservations = std::mem::take(&mut held.reservations);
+        for reservation in &reservations {
+            self.proxy.remove(&Reservation::name(&reservation.port));
+        }
+        if same && !ports.is_empty() {
+            let new = firewall::port_elements(after, &ports);
+            let moved = self.open_ports(after, &new, &old);
+            for reservation in &reservations {
+                self.accept(reservation, after);
+            }
+            held.reservations = reservations;
+            return moved.map_err(|source| PublishError {
+                name: held.record.name.clone(),
+                endpoint_id: after.all().next().map(|endpoint| endpoint.id.clone()).unwrap_or_default(),
+                failure: PublishFailure::Kernel(source),
+            });
+        }
+        let mappings = held.record.mappings.clone();
+        held.record.ports.clear();
+        drop(reservations);
+        for port in &ports {
+            state.ports.release(port, sandbox);
+        }
+        self.close_ports(&old);
+        self.publish_mappings(state, sandbox, after, &mappings).map(drop)
+    }
+
+    /// Adds elements, and removes others, in one step.
+    fn open_ports(
+        &self,
+        targets: Targets<'_>,
+        add: &[SetElement],
+        remove: &[SetElement],
+    ) -> Result<(), NetlinkError> {
         let Some(firewall) = &self.firewall else { return Ok(()) };
-        lock(firewall).change(elements, &[])?;
+        lock(firewall).change(add, remove)?;
         // A container that calls its own port through `br_netfilter` is sent back where it came from.
-        if host_index != 0 && self.bridge_netfilter {
+        if self.bridge_netfilter && !add.is_empty() {
             let mut batch = Batch::new();
-            route::set_port(&mut batch, host_index, Some(true), None);
+            for endpoint in targets.all().filter(|endpoint| endpoint.host_index != 0) {
+                route::set_port(&mut batch, endpoint.host_index, Some(true), None);
+            }
             if let Err(error) = lock(&self.route).send(batch) {
                 tracing::warn!(error = %corten_std::chain(&error), "a container may not reach its own published ports");
             }
@@ -130,15 +208,45 @@ impl Shared {
     }
 
     /// Has the proxy accept what no rule redirects.
-    pub(super) fn accept(&self, reservation: &Reservation, endpoint: &Endpoint) {
+    pub(super) fn accept(&self, reservation: &Reservation, targets: Targets<'_>) {
         if reservation.port.protocol != Protocol::Tcp {
             return;
         }
-        if let Some(socket) = &reservation.socket {
-            let target = SocketAddr::new(IpAddr::V4(endpoint.address), reservation.port.container_port);
+        let address4 = targets.ipv4.and_then(|endpoint| endpoint.address).map(IpAddr::V4);
+        let address6 = targets.ipv6.and_then(|endpoint| endpoint.address6).map(IpAddr::V6);
+        if let (Some(socket), Some(address)) = (&reservation.socket, address4.or(address6)) {
+            let target = SocketAddr::new(address, reservation.port.container_port);
             self.proxy.add(Reservation::name(&reservation.port), Arc::clone(socket), target);
         }
     }
+}
+
+/// The address in the sandbox that a port on this address of the host leads to.
+fn target_of(targets: Targets<'_>, host: IpAddr) -> IpAddr {
+    let address4 = targets.ipv4.and_then(|endpoint| endpoint.address).map(IpAddr::V4);
+    let address6 = targets.ipv6.and_then(|endpoint| endpoint.address6).map(IpAddr::V6);
+    let (first, second) = if host.is_ipv4() { (address4, address6) } else { (address6, address4) };
+    first.or(second).unwrap_or(host)
+}
+
+/// Whether a port on this address of the host can lead to the sandbox: IPv4 needs IPv4, for IPv6 the proxy helps out.
+fn reaches(targets: Targets<'_>, host: IpAddr) -> bool {
+    targets.ipv4.is_some() || (host.is_ipv6() && targets.ipv6.is_some())
+}
+
+/// Where ports without a host address are published.
+fn default_addresses(
+    networks: &HashMap<String, Network>,
+    targets: Targets<'_>,
+    host_ipv6: bool,
+) -> Vec<IpAddr> {
+    let configured = targets.all().find_map(|endpoint| {
+        let network = networks.get(&endpoint.network_id)?;
+        network.config.default_host_address
+    });
+    let mut addresses = port::default_addresses(configured, host_ipv6);
+    addresses.retain(|address| reaches(targets, *address));
+    addresses
 }
 
 /// Finds and binds the host port of one mapping on each of its addresses. What was bound is appended, also where it
@@ -146,7 +254,7 @@ impl Shared {
 fn reserve(
     ports: &mut PortTable,
     sandbox: &str,
-    endpoint: &Endpoint,
+    targets: Targets<'_>,
     mapping: &PortMapping,
     addresses: &[IpAddr],
     name_of: &dyn Fn(&str) -> String,
@@ -173,7 +281,7 @@ fn reserve(
             }
             let reservation = port::reserve(port).map_err(|source| PublishFailure::Bind {
                 mapping: port,
-                container: endpoint.address,
+                container: target_of(targets, *host_address),
                 source,
                 by: None,
             })?;

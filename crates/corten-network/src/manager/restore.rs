@@ -2,10 +2,11 @@
 
 use super::{Held, NetworkManager, Shared, lock};
 use crate::background::Sweep;
+use crate::endpoint::Sandbox;
 use crate::error::NetworkError;
 use crate::firewall;
+use crate::gateway::Targets;
 use crate::port::{self, Reservation};
-use crate::settings::Sandbox;
 use corten_sys::netlink::{Batch, route};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -28,38 +29,31 @@ impl NetworkManager {
         let mut kept = Vec::new();
         for id in live {
             let Some(record) = pending.remove(id) else { continue };
-            let network_is_known = record
-                .endpoint
-                .as_ref()
-                .is_none_or(|endpoint| state.networks.contains_key(&endpoint.network_id));
-            let sandbox = match shared.describe(&record) {
-                Ok(sandbox) if network_is_known => sandbox,
-                _ => {
-                    pending.insert(record.id.clone(), record);
-                    continue;
-                }
+            let Ok(sandbox) = shared.describe(&record) else {
+                pending.insert(record.id.clone(), record);
+                continue;
             };
-            let mut reservations = Vec::new();
-            if let Some(endpoint) = &record.endpoint {
+            for endpoint in &record.endpoints {
                 if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
                     network.attached += 1;
                     network.warm = true;
-                    shared.reconnect(record.host_index, network.bridge);
+                    shared.reconnect(endpoint.host_index, network.interface);
                 }
-                for port in &record.ports {
-                    state.ports.take(port, id);
-                    let reservation = match reserved.remove(&Reservation::name(port)) {
-                        Some(socket) => Ok(Reservation { port: *port, socket: Some(Arc::new(socket)) }),
-                        None => port::reserve(*port),
-                    };
-                    match reservation {
-                        Ok(reservation) => {
-                            shared.accept(&reservation, endpoint);
-                            reservations.push(reservation);
-                        }
-                        Err(error) => {
-                            tracing::warn!(port = port.host_port, %error, "a published port is not reserved any more");
-                        }
+            }
+            let mut reservations = Vec::new();
+            for port in &record.ports {
+                state.ports.take(port, id);
+                let reservation = match reserved.remove(&Reservation::name(port)) {
+                    Some(socket) => Ok(Reservation { port: *port, socket: Some(Arc::new(socket)) }),
+                    None => port::reserve(*port),
+                };
+                match reservation {
+                    Ok(reservation) => {
+                        shared.accept(&reservation, Targets::of(&record.endpoints));
+                        reservations.push(reservation);
+                    }
+                    Err(error) => {
+                        tracing::warn!(port = port.host_port, %error, "a published port is not reserved any more");
                     }
                 }
             }
@@ -69,21 +63,17 @@ impl NetworkManager {
         let reconciled = shared.firewall.as_ref().map_or(Ok(()), |firewall| {
             let networks =
                 state.networks.values().flat_map(|network| firewall::network_elements(&network.config));
-            let ports = state.sandboxes.values().filter_map(|held| {
-                Some(firewall::port_elements(held.record.endpoint.as_ref()?, &held.record.ports))
+            let ports = state.sandboxes.values().flat_map(|held| {
+                firewall::port_elements(Targets::of(&held.record.endpoints), &held.record.ports)
             });
-            let wanted: Vec<_> =
-                networks.chain(ports.flatten()).chain(lock(&shared.guard).elements()).collect();
+            let wanted: Vec<_> = networks.chain(ports).chain(lock(&shared.guard).elements()).collect();
             lock(firewall).reconcile(&wanted)
         });
-        let bridges: Vec<_> = state.networks.values().map(|network| network.bridge).collect();
-        let in_use: Vec<_> = state
-            .sandboxes
-            .values()
-            .filter_map(|held| Some(held.record.endpoint.as_ref()?.host_interface.clone()))
-            .chain(
-                pending.values().filter_map(|record| Some(record.endpoint.as_ref()?.host_interface.clone())),
-            )
+        let bridges: Vec<_> = state.networks.values().map(|network| network.interface).collect();
+        let records = state.sandboxes.values().map(|held| &held.record).chain(pending.values());
+        let in_use: Vec<_> = records
+            .flat_map(|record| &record.endpoints)
+            .map(|endpoint| endpoint.host_interface.clone())
             .collect();
         let mut interfaces = std::mem::take(&mut state.leftover_interfaces);
         interfaces.retain(|(name, bridge)| bridges.contains(bridge) && !in_use.contains(name));
@@ -107,6 +97,9 @@ impl NetworkManager {
 impl Shared {
     /// Puts a cable on its bridge again, where the bridge was removed and made anew meanwhile.
     fn reconnect(&self, host_index: u32, bridge: u32) {
+        if host_index == 0 {
+            return;
+        }
         let mut batch = Batch::new();
         route::set_master(&mut batch, host_index, bridge);
         if let Err(error) = lock(&self.route).send(batch) {

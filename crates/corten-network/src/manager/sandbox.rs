@@ -2,124 +2,167 @@
 
 use super::standing::discarded;
 use super::{Held, NetworkManager, Shared, lock};
-use crate::address::AddressRefusal;
 use crate::background::Sweep;
+use crate::bridge;
+use crate::endpoint::{Attachment, Endpoint, EndpointRequest, Sandbox, SandboxKind, SandboxRequest};
 use crate::error::NetworkError;
 use crate::firewall;
-use crate::namespace;
+use crate::gateway::Targets;
+use crate::namespace::{self, Addressing};
 use crate::pool::{self, Network, Plan, Ready};
 use crate::port::Reservation;
 use crate::record::{self, Record};
-use crate::settings::{Attachment, Endpoint, MacAddress, Sandbox, SandboxKind, SandboxRequest};
+use crate::settings::MacAddress;
 use corten_std::{PathError, file, id};
 use corten_sys::netlink::{Protocol as Family, Socket};
-use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 impl NetworkManager {
-    /// Hands out a sandbox, from the pool where one stands ready.
+    /// Hands out a sandbox, from the pool where one stands ready, and connects it to all its networks.
     pub fn create_sandbox(&self, request: &SandboxRequest) -> Result<Sandbox, NetworkError> {
         let shared = &*self.shared;
-        match &request.network {
+        let record = |id, kind| Record::new(id, &request.container_id, &request.name, kind);
+        let (kind, networks) = match &request.network {
             Attachment::Host => {
-                let record = Record::new(id::random_id(), &request.name, SandboxKind::Host, None);
                 let namespace = shared.home.try_clone().map_err(|source| NetworkError::System {
                     operation: "copy the descriptor of the network namespace",
                     source,
                 })?;
-                self.hand_out(record, host_path(), namespace)
+                return self.hand_out(record(id::random_id(), SandboxKind::Host), host_path(), namespace);
             }
-            Attachment::None => {
+            Attachment::None => (SandboxKind::None, [].as_slice()),
+            Attachment::Networks(networks) => (SandboxKind::Networks, networks.as_slice()),
+        };
+        let (sandbox, others) = match networks.split_first() {
+            Some((first, others)) if first.is_plain() && self.is_bridge(&first.network_id)? => {
+                (self.create_connected(request, first)?, others)
+            }
+            _ => {
                 let ready = lock(&shared.state).bare.pop_front();
                 let ready = match ready {
                     Some(ready) => ready,
                     None => self.make_now(None)?,
                 };
-                let record = Record::new(ready.id, &request.name, SandboxKind::None, None);
-                self.hand_out(record, ready.path, ready.namespace.descriptor)
+                let record = record(ready.id, kind);
+                (self.hand_out(record, ready.path, ready.namespace.descriptor)?, networks)
             }
-            Attachment::Bridge { network_id, address, mac } => {
-                let ready = match self.take_connected(network_id, *address, *mac) {
-                    // One may be on its way into the pool, or on its way back from a sandbox that is gone.
-                    Err(NetworkError::AddressesExhausted { .. } | NetworkError::AddressTaken(_)) => {
-                        self.settle();
-                        self.take_connected(network_id, *address, *mac)?
-                    }
-                    other => other?,
-                };
-                let Some(cable) = ready.cable else {
-                    return Err(NetworkError::NoSuchNetwork(network_id.clone()));
-                };
-                let ipv6 = cable.addressing.ipv6;
-                let endpoint = Endpoint {
-                    id: id::random_id(),
-                    network_id: network_id.clone(),
-                    interface: namespace::INTERFACE.to_owned(),
-                    host_interface: cable.host_interface,
-                    address: cable.addressing.address,
-                    prefix: cable.addressing.prefix,
-                    gateway: cable.addressing.gateway,
-                    address6: ipv6.map(|(address, ..)| address),
-                    prefix6: ipv6.map_or(0, |(_, prefix, _)| prefix),
-                    gateway6: ipv6.and_then(|(_, _, gateway)| gateway),
-                    mac: cable.mac,
-                };
-                let mut record = Record::new(ready.id, &request.name, SandboxKind::Bridge, Some(endpoint));
-                record.host_index = cable.host_index;
-                self.hand_out(record, ready.path, ready.namespace.descriptor)
-            }
-        }
+        };
+        others.iter().try_fold(sandbox, |sandbox, other| {
+            self.connect(&sandbox.id, other).inspect_err(|_| {
+                if let Err(error) = self.remove_sandbox(&sandbox.id) {
+                    tracing::warn!(error = %corten_std::chain(&error), "a sandbox that was not finished is left");
+                }
+            })
+        })
     }
 
-    /// A connected namespace with the address asked for, counted as attached.
-    fn take_connected(
+    fn is_bridge(&self, network_id: &str) -> Result<bool, NetworkError> {
+        let state = lock(&self.shared.state);
+        let network = state.networks.get(network_id);
+        let network = network.ok_or_else(|| NetworkError::NoSuchNetwork(network_id.to_owned()))?;
+        Ok(network.config.is_bridge())
+    }
+
+    /// A sandbox with its first endpoint, which namespaces have that stand ready.
+    fn create_connected(
         &self,
-        network_id: &str,
-        address: Option<Ipv4Addr>,
-        mac: Option<MacAddress>,
-    ) -> Result<Ready, NetworkError> {
+        request: &SandboxRequest,
+        wanted: &EndpointRequest,
+    ) -> Result<Sandbox, NetworkError> {
+        let ready = match self.take_connected(wanted) {
+            // One may be on its way into the pool, or on its way back from a sandbox that is gone.
+            Err(NetworkError::AddressesExhausted { .. } | NetworkError::AddressTaken(_)) => {
+                self.settle();
+                self.take_connected(wanted)?
+            }
+            other => other?,
+        };
+        let Some(cable) = ready.cable else {
+            return Err(NetworkError::NoSuchNetwork(wanted.network_id.clone()));
+        };
+        let state = lock(&self.shared.state);
+        let endpoint = state.networks.get(&wanted.network_id).map(|network| Endpoint {
+            host_interface: cable.host_interface,
+            host_index: cable.host_index,
+            ..network.endpoint(wanted, &cable.addressing, cable.mac, namespace::INTERFACE)
+        });
+        drop(state);
+        let mut record = Record::new(ready.id, &request.container_id, &request.name, SandboxKind::Networks);
+        record.endpoints.extend(endpoint);
+        record.next_interface = 1;
+        self.hand_out(record, ready.path, ready.namespace.descriptor)
+    }
+
+    /// A connected namespace with the addresses asked for, counted as attached.
+    fn take_connected(&self, wanted: &EndpointRequest) -> Result<Ready, NetworkError> {
+        let network_id = &wanted.network_id;
         let mut state = lock(&self.shared.state);
         let network = state
             .networks
             .get_mut(network_id)
-            .ok_or_else(|| NetworkError::NoSuchNetwork(network_id.to_owned()))?;
-        let has = |wanted: Ipv4Addr| {
-            move |ready: &Ready| ready.cable.as_ref().is_some_and(|cable| cable.addressing.address == wanted)
+            .ok_or_else(|| NetworkError::NoSuchNetwork(network_id.clone()))?;
+        let asked = wanted.asked();
+        let serves = |ready: &Ready| {
+            let addressing = ready.cable.as_ref().map(|cable| cable.addressing);
+            addressing.is_some_and(|addressing| asked.iter().all(|address| addressing.has(*address)))
         };
-        let standing = address.and_then(|wanted| network.ready.iter().position(has(wanted)));
-        let (ready, address) = match (address, standing) {
-            (None, _) if network.ready.is_empty() => {
-                (None, Some(network.addresses.allocate().map_err(|refusal| network.refused(refusal))?))
+        // What the plan's namespace held before, where it is still to be given back.
+        let mut held = None;
+        let (ready, plan) = if let Some(index) = network.ready.iter().position(serves) {
+            (network.ready.remove(index), None)
+        } else {
+            let mut evicted = network.evict(&asked);
+            let addressing = match network.take(wanted.address, wanted.address6) {
+                Ok(addressing) => addressing,
+                Err(error) => {
+                    drop(state);
+                    self.discard(evicted);
+                    return Err(error);
+                }
+            };
+            let mut ready = evicted.pop();
+            if ready.is_none() {
+                ready = network.ready.pop_back();
+                held = ready.as_ref().and_then(|ready| Some(ready.cable.as_ref()?.addressing));
             }
-            (None, _) => (network.ready.pop_front(), None),
-            (Some(_), Some(index)) => (network.ready.remove(index), None),
-            (Some(wanted), None) => {
-                network.addresses.take(wanted).map_err(|refusal| match refusal {
-                    AddressRefusal::Outside => NetworkError::AddressOutside(wanted),
-                    _ => NetworkError::AddressTaken(wanted),
-                })?;
-                (network.ready.pop_back(), Some(wanted))
-            }
+            self.discard(evicted);
+            (ready, Some(network.plan(addressing, wanted.mac)))
         };
         network.attached += 1;
         network.warm = true;
-        let plan = address.map(|address| network.plan(address, mac));
         drop(state);
-        let result = match (ready, plan) {
-            (None, plan) => self.make_now(plan.as_ref()),
-            (Some(ready), plan) => self.adjust(ready, plan.as_ref(), mac),
+        let result = match ready {
+            None => self.make_now(plan.as_ref()),
+            Some(ready) => self.adjust(ready, plan.as_ref(), wanted.mac),
         };
-        if result.is_err()
-            && let Some(network) = lock(&self.shared.state).networks.get_mut(network_id)
-        {
-            network.attached -= 1;
-            if let Some(address) = address {
-                network.addresses.release(address);
+        if let Some(network) = lock(&self.shared.state).networks.get_mut(network_id) {
+            if let Some(held) = held {
+                network.release(&held);
+            }
+            if result.is_err() {
+                network.attached -= 1;
+                if let Some(plan) = plan {
+                    network.release(&plan.addressing);
+                }
             }
         }
         result
+    }
+
+    /// Removes namespaces that stood ready, their cables at once.
+    pub(super) fn discard(&self, ready: Vec<Ready>) {
+        if ready.is_empty() {
+            return;
+        }
+        let (names, paths) = discarded(ready.into());
+        for name in names {
+            if let Err(error) = bridge::remove(&mut lock(&self.shared.route), &name) {
+                tracing::warn!(name, error = %corten_std::chain(&error), "an interface could not be removed");
+            }
+        }
+        lock(&self.background).sweep(Sweep::Paths(paths));
     }
 
     /// Gives a namespace that stood ready another address or hardware address.
@@ -138,10 +181,7 @@ impl NetworkManager {
         let mac = mac.or(plan.map(|plan| plan.mac));
         let result = namespace::readdress(&mut ready.namespace.inside, &old, &new, mac.map(|mac| mac.0));
         if let Err(source) = result {
-            let (names, paths) = discarded(VecDeque::from([ready]));
-            let background = lock(&self.background);
-            background.sweep(Sweep::Interfaces(names));
-            background.sweep(Sweep::Paths(paths));
+            self.discard(vec![ready]);
             return Err(NetworkError::Kernel {
                 operation: "set the address",
                 subject: "sandbox".to_owned(),
@@ -150,11 +190,6 @@ impl NetworkManager {
         }
         cable.addressing = new;
         cable.mac = mac.unwrap_or(cable.mac);
-        if let Some(plan) = plan
-            && let Some(network) = lock(&self.shared.state).networks.get_mut(&plan.network)
-        {
-            network.addresses.release(old.address);
-        }
         Ok(ready)
     }
 
@@ -182,7 +217,8 @@ impl NetworkManager {
             kind: record.kind,
             path,
             namespace,
-            endpoint: record.endpoint.clone(),
+            container_id: record.container_id.clone(),
+            endpoints: record.endpoints.clone(),
             ports: Vec::new(),
         };
         let written = record.write(&shared.settings.paths);
@@ -211,13 +247,13 @@ impl NetworkManager {
         shared.names.remove(id);
         let mut state = lock(&shared.state);
         let Some(held) = state.sandboxes.remove(id) else { return Ok(()) };
-        let mut closed = Ok(());
-        if let Some(endpoint) = &held.record.endpoint {
+        for endpoint in &held.record.endpoints {
             if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
                 network.attached -= 1;
             }
-            closed = shared.try_close_ports(&firewall::port_elements(endpoint, &held.record.ports));
         }
+        let targets = Targets::of(&held.record.endpoints);
+        let closed = shared.try_close_ports(&firewall::port_elements(targets, &held.record.ports));
         for port in &held.record.ports {
             state.ports.release(port, id);
             shared.proxy.remove(&Reservation::name(port));
@@ -234,8 +270,37 @@ impl NetworkManager {
 }
 
 impl Network {
-    fn refused(&self, _: AddressRefusal) -> NetworkError {
-        NetworkError::AddressesExhausted { name: self.config.name.clone(), id: self.config.id.clone() }
+    /// The place of a sandbox in this network, but for what is made on the host's side.
+    pub(super) fn endpoint(
+        &self,
+        wanted: &EndpointRequest,
+        addressing: &Addressing,
+        mac: MacAddress,
+        interface: &str,
+    ) -> Endpoint {
+        let v4 = |address| if let IpAddr::V4(address) = address { Some(address) } else { None };
+        let v6 = |address| if let IpAddr::V6(address) = address { Some(address) } else { None };
+        let (ipv4, ipv6) = (addressing.ipv4, addressing.ipv6);
+        Endpoint {
+            id: id::random_id(),
+            network_id: self.config.id.clone(),
+            network: self.config.name.clone(),
+            interface: interface.to_owned(),
+            host_interface: String::new(),
+            host_index: 0,
+            address: ipv4.and_then(|placed| v4(placed.address)),
+            prefix: ipv4.map_or(0, |placed| placed.prefix),
+            gateway: ipv4.and_then(|placed| v4(placed.gateway?)),
+            address6: ipv6.and_then(|placed| v6(placed.address)),
+            prefix6: ipv6.map_or(0, |placed| placed.prefix),
+            gateway6: ipv6.and_then(|placed| v6(placed.gateway?)),
+            direct: self.config.is_direct(),
+            link_local: wanted.link_local.clone(),
+            mac,
+            priority: wanted.priority,
+            internal: self.config.internal,
+            publishes: self.config.is_bridge(),
+        }
     }
 }
 
@@ -257,7 +322,8 @@ impl Shared {
             kind: record.kind,
             path,
             namespace,
-            endpoint: record.endpoint.clone(),
+            container_id: record.container_id.clone(),
+            endpoints: record.endpoints.clone(),
             ports: record.ports.clone(),
         })
     }
@@ -269,7 +335,7 @@ fn host_path() -> PathBuf {
 }
 
 /// Opens a pinned namespace; a file that is none is refused.
-fn open_namespace(path: &Path) -> Result<OwnedFd, PathError> {
+pub(super) fn open_namespace(path: &Path) -> Result<OwnedFd, PathError> {
     const NSFS_MAGIC: u64 = 0x6e73_6673;
     let file = file::open(path)?;
     let is_namespace = rustix::fs::fstatfs(&file).is_ok_and(|status| status.f_type as u64 == NSFS_MAGIC);

@@ -8,17 +8,18 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 impl Shared {
-    /// What should be made ready next: a plan with an address that is taken, or a namespace without a network. The address of a plan is taken.
+    /// What should be made ready next: a plan, whose addresses are taken, or a namespace without a network.
     pub(crate) fn next_plan(&self) -> Option<Wanted> {
         let mut state = lock(&self.state);
         if state.closing {
             return None;
         }
-        for network in state.networks.values_mut().filter(|network| network.warm) {
+        let warm = |network: &&mut Network| network.warm && network.config.is_bridge();
+        for network in state.networks.values_mut().filter(warm) {
             if network.ready.len() < self.target(network)
-                && let Ok(address) = network.addresses.allocate()
+                && let Ok(addressing) = network.take(None, None)
             {
-                return Some(Wanted::Connected(network.plan(address, None)));
+                return Some(Wanted::Connected(network.plan(addressing, None)));
             }
         }
         (state.bare.len() < self.settings.pool_size.min(2)).then_some(Wanted::Bare)
@@ -27,12 +28,13 @@ impl Shared {
     /// Whether some pool has less than half of what it should have, so that the next starts may find it empty.
     pub(crate) fn is_low(&self) -> bool {
         let state = lock(&self.state);
-        state.networks.values().any(|network| network.warm && network.ready.len() * 2 < self.target(network))
+        let mut warm = state.networks.values().filter(|network| network.warm && network.config.is_bridge());
+        warm.any(|network| network.ready.len() * 2 < self.target(network))
     }
 
     /// How many namespaces stand ready on a warm network. A small subnet is not used up by what nobody asked for.
     fn target(&self, network: &Network) -> usize {
-        self.settings.pool_size.min(network.addresses.capacity() as usize / 4)
+        self.settings.pool_size.min(network.capacity() / 4)
     }
 
     /// Puts what was made where it belongs; what is not wanted any more goes.
@@ -44,12 +46,18 @@ impl Shared {
             Some(plan) => state
                 .networks
                 .get_mut(&plan.network)
-                .filter(|network| network.bridge == plan.bridge)
+                .filter(|network| network.interface == plan.interface)
                 .map(|network| &mut network.ready),
         };
         if let Some(place) = place.filter(|_| !closing) {
             // Lowest address first, as if made on demand.
-            let address = |ready: &Ready| ready.cable.as_ref().map(|cable| cable.addressing.address);
+            let address = |ready: &Ready| {
+                ready
+                    .cable
+                    .as_ref()
+                    .and_then(|cable| cable.addressing.all().next())
+                    .map(|placed| placed.address)
+            };
             let index = place.partition_point(|other| address(other) < address(&ready));
             place.insert(index, ready);
         } else {
@@ -62,15 +70,16 @@ impl Shared {
     pub(crate) fn give_back(&self, plan: &Plan) -> bool {
         let mut state = lock(&self.state);
         let network = state.networks.get_mut(&plan.network);
-        network.map(|network| network.addresses.release(plan.addressing.address)).is_some()
+        network.map(|network| network.release(&plan.addressing)).is_some()
     }
 
-    /// The address of a sandbox that has gone is free again.
-    pub(crate) fn release_address(&self, record: &Record) {
-        if let Some(endpoint) = &record.endpoint
-            && let Some(network) = lock(&self.state).networks.get_mut(&endpoint.network_id)
-        {
-            network.addresses.release(endpoint.address);
+    /// The addresses of a sandbox that has gone are free again.
+    pub(crate) fn release_addresses(&self, record: &Record) {
+        let mut state = lock(&self.state);
+        for endpoint in &record.endpoints {
+            if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
+                endpoint.addresses().for_each(|address| network.release_address(address));
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Bridges and sandboxes: made, given out, removed, taken over by the next daemon.
 
 use crate::world::*;
-use corten_network::{Attachment, NetworkError, NetworkManager, SandboxKind, SandboxRequest};
+use corten_network::{Attachment, EndpointRequest, NetworkError, NetworkManager, SandboxKind};
 use corten_std::chain;
 use std::net::Ipv4Addr;
 
@@ -11,8 +11,8 @@ fn a_sandbox_is_what_docker_makes() {
         let manager = world.manager();
         manager.settle();
         let sandbox = sandbox(&manager, "web");
-        let endpoint = sandbox.endpoint.clone().unwrap();
-        assert_eq!(endpoint.address, Ipv4Addr::new(172, 17, 0, 2));
+        let endpoint = endpoint(&sandbox);
+        assert_eq!(endpoint.address, Some(Ipv4Addr::new(172, 17, 0, 2)));
         assert_eq!((endpoint.prefix, endpoint.gateway), (16, Some(Ipv4Addr::new(172, 17, 0, 1))));
         assert_eq!(endpoint.mac.to_string(), "02:42:ac:11:00:02");
         let (addresses, routes) = inside(&sandbox.namespace, || (ip("-o addr"), ip("route")));
@@ -48,7 +48,7 @@ fn the_pool_is_full_again_and_addresses_come_back() {
         }
         manager.settle();
         // Ten sandboxes and a pool of six never needed more than sixteen addresses at a time, two rounds of them.
-        let last = sandbox(&manager, "last").endpoint.unwrap().address.octets();
+        let last = endpoint(&sandbox(&manager, "last")).address.unwrap().octets();
         assert!(last[2] == 0 && last[3] < 40, "{last:?}");
     });
 }
@@ -59,12 +59,12 @@ fn addresses_and_macs_can_be_asked_for() {
         let manager = world.manager();
         manager.settle();
         let with = |address: &str, mac: Option<&str>| {
-            let network = Attachment::Bridge {
-                network_id: "a".repeat(64),
+            let network = Attachment::Networks(vec![EndpointRequest {
                 address: Some(address.parse().unwrap()),
                 mac: mac.map(|mac| mac.parse().unwrap()),
-            };
-            manager.create_sandbox(&SandboxRequest { name: "fixed".to_owned(), network })
+                ..place("a")
+            }]);
+            manager.create_sandbox(&request("fixed", network))
         };
         // One that stands ready, one far away, one with a hardware address of its own.
         for (wanted, mac, has) in [
@@ -80,7 +80,7 @@ fn addresses_and_macs_can_be_asked_for() {
             assert_eq!(addresses.lines().count(), 1, "{addresses}");
             assert!(link.contains(has), "{link}");
             assert!(routes.contains("default via 172.17.0.1"), "{routes}");
-            assert_eq!(sandbox.endpoint.unwrap().mac.to_string(), has);
+            assert_eq!(endpoint(&sandbox).mac.to_string(), has);
         }
         assert!(matches!(with("172.17.9.9", None), Err(NetworkError::AddressTaken(_))));
         assert!(matches!(with("172.17.0.1", None), Err(NetworkError::AddressTaken(_))));
@@ -102,7 +102,7 @@ fn a_small_subnet_is_used_up_to_its_last_address() {
         let manager = NetworkManager::open(world.settings()).unwrap();
         manager.ensure_network(&network("a", BRIDGE, "10.7.0.0/29")).unwrap();
         manager.settle();
-        let request = SandboxRequest { name: "c".to_owned(), network: on("a") };
+        let request = request("c", on("a"));
         let all: Vec<_> = std::iter::from_fn(|| manager.create_sandbox(&request).ok()).collect();
         let mut addresses: Vec<_> = all.iter().map(address).collect();
         addresses.sort_unstable();
@@ -146,7 +146,7 @@ fn networks_are_checked_and_removed() {
         assert!(refused(network("b", "br-b", "172.17.5.0/24")).contains("Pool overlaps with other one"));
         assert!(refused(network("b", "a/b", "10.8.0.0/24")).contains("cannot be the name of an interface"));
         assert!(refused(network("b", "lan0", "10.8.0.0/24")).contains("is not a bridge"));
-        assert!(manager.create_sandbox(&SandboxRequest { name: "c".to_owned(), network: on("b") }).is_err());
+        assert!(manager.create_sandbox(&request("c", on("b"))).is_err());
 
         manager.ensure_network(&network("b", "br-b", "10.8.0.0/24")).unwrap();
         manager.ensure_network(&network("b", "br-b", "10.8.0.0/24")).unwrap();
@@ -168,7 +168,9 @@ fn networks_are_checked_and_removed() {
 fn the_subnet_avoids_the_hosts_routes() {
     with_world(|world| {
         let manager = NetworkManager::open(world.settings()).unwrap();
-        let choose = || manager.choose_subnet(&[]).unwrap().unwrap().to_string();
+        let choose = || {
+            manager.choose_subnet(&corten_network::SubnetPool::defaults(), &[]).unwrap().unwrap().to_string()
+        };
         assert_eq!(choose(), "172.17.0.0/16");
         ip("route add 172.17.0.0/24 dev lan0");
         ip("addr add 172.18.255.1/32 dev lan0");
@@ -222,7 +224,7 @@ fn a_killed_daemon_leaves_its_sandboxes_to_the_next() {
         assert_eq!(ask_from(&world.lan, MACHINE, 8080), LAN_HOST);
         let kept = second.restore(std::slice::from_ref(&live.id), reserved).unwrap();
         assert_eq!(kept.len(), 1);
-        assert_eq!(kept[0].endpoint, live.endpoint);
+        assert_eq!(kept[0].endpoints, live.endpoints);
         assert_eq!(kept[0].ports.len(), 2);
         second.settle();
         assert_eq!(ask_from(&world.lan, MACHINE, 8080), LAN_HOST);
@@ -231,13 +233,13 @@ fn a_killed_daemon_leaves_its_sandboxes_to_the_next() {
         let rules = run("nft", "list table inet corten");
         assert!(rules.contains("8080") && !rules.contains("8081"), "{rules}");
         let links = ip("-o link");
-        assert!(links.contains(&live.endpoint.clone().unwrap().host_interface), "{links}");
-        assert!(!links.contains(&dead.endpoint.clone().unwrap().host_interface), "{links}");
+        assert!(links.contains(&endpoint(&live).host_interface), "{links}");
+        assert!(!links.contains(&endpoint(&dead).host_interface), "{links}");
         assert!(!dead.path.exists());
         let pins = std::fs::read_dir(world.scratch.path().join("run/netns")).unwrap().count();
         assert_eq!(pins, 1 + 6 + 2, "one sandbox and the new pools");
         let fresh = sandbox(&second, "fresh");
-        assert_ne!(fresh.endpoint.as_ref().unwrap().address, live.endpoint.as_ref().unwrap().address);
+        assert_ne!(endpoint(&fresh).address, endpoint(&live).address);
         let error = second.publish(&fresh.id, &[mapping("8080:80")]).unwrap_err();
         assert!(
             error.to_string().ends_with("Bind for 0.0.0.0:8080 failed: port is already allocated"),

@@ -81,13 +81,13 @@ fn ask(sandbox: &Sandbox, name: &str, kind: u16) -> String {
 }
 
 fn join(manager: &NetworkManager, sandbox: &Sandbox, letter: &str, names: &[&str]) {
-    let endpoint = sandbox.endpoint.as_ref().unwrap();
+    let endpoint = &sandbox.endpoints[0];
     manager.names().join(
         &sandbox.id,
         Membership {
             network_id: endpoint.network_id.clone(),
             network_name: format!("net-{letter}"),
-            addresses: vec![endpoint.address.into()],
+            addresses: endpoint.addresses().collect(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             links: Vec::new(),
         },

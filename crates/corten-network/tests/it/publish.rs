@@ -2,7 +2,7 @@
 
 use crate::lifecycle::wait_until;
 use crate::world::*;
-use corten_network::{NetworkManager, PublishError};
+use corten_network::{AddressRange, NetworkManager, PublishError};
 use corten_std::Classified;
 use std::net::{TcpListener, UdpSocket};
 
@@ -144,7 +144,7 @@ fn a_taken_port_is_told_with_its_holder() {
         manager.publish(&first.id, &[mapping("127.0.0.1:18090:80")]).unwrap();
         let error =
             refused(manager.publish(&second.id, &[mapping("18089:80"), mapping("127.0.0.1:18090:80")]));
-        let endpoint = second.endpoint.clone().unwrap();
+        let endpoint = endpoint(&second);
         assert_eq!(
             error.to_string(),
             format!(
@@ -167,7 +167,7 @@ fn a_taken_port_is_told_with_its_holder() {
         assert!(
             error.to_string().ends_with(&format!(
                 "failed to bind host port for 0.0.0.0:18091:{}:80/tcp: address already in use",
-                endpoint.address
+                endpoint.address.unwrap()
             )),
             "{error}"
         );
@@ -252,11 +252,7 @@ fn ipv6_networks_are_reached_by_ipv6() {
     with_world(|world| {
         let manager = NetworkManager::open(world.settings()).unwrap();
         let mut net = network("a", BRIDGE, "172.17.0.0/16");
-        net.ipv6 = Some(corten_network::Ipv6Network {
-            address: "fd00:17::".parse().unwrap(),
-            prefix: 64,
-            gateway: "fd00:17::1".parse().unwrap(),
-        });
+        net.ipv6.push(AddressRange::new("fd00:17::/64".parse().unwrap()));
         manager.ensure_network(&net).unwrap();
         ip("addr add fd00:aa::1/64 dev lan0 nodad");
         inside(&world.lan, || {
@@ -265,7 +261,7 @@ fn ipv6_networks_are_reached_by_ipv6() {
         });
         manager.settle();
         let container = sandbox(&manager, "c");
-        let endpoint = container.endpoint.clone().unwrap();
+        let endpoint = endpoint(&container);
         assert_eq!(endpoint.address6.unwrap().to_string(), "fd00:17::2");
         let listener = inside(&container.namespace, || TcpListener::bind("[::]:80").unwrap());
         let server = std::thread::spawn(move || {

@@ -2,7 +2,7 @@
 //! `cargo test -p corten-network --test it speed -- --ignored --nocapture`.
 
 use crate::world::*;
-use corten_network::{Attachment, NetworkManager, SandboxRequest};
+use corten_network::{Attachment, NetworkManager};
 use std::time::{Duration, Instant};
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -38,7 +38,7 @@ fn calls_on_the_path_of_a_start() {
             manager.remove_sandbox(&sandbox.id).unwrap();
             removed.push(begun.elapsed());
             let begun = Instant::now();
-            let request = SandboxRequest { name: "n".to_owned(), network: Attachment::None };
+            let request = request("n", Attachment::None);
             let sandbox = manager.create_sandbox(&request).unwrap();
             bare.push(begun.elapsed());
             manager.remove_sandbox(&sandbox.id).unwrap();

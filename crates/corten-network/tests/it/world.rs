@@ -9,8 +9,8 @@
 //! left on the machine whatever happens.
 
 use corten_network::{
-    Attachment, BridgeNetwork, NetworkManager, NetworkSettings, PortMapping, Protocol, Sandbox,
-    SandboxRequest,
+    Attachment, Endpoint, EndpointRequest, NetworkConfig, NetworkManager, NetworkSettings, PortMapping,
+    Protocol, Sandbox, SandboxRequest,
 };
 use corten_std::Paths;
 use corten_sys::netlink::namespace;
@@ -123,12 +123,17 @@ impl World {
 }
 
 /// A network whose id is one letter, 64 times.
-pub(crate) fn network(letter: &str, bridge: &str, subnet: &str) -> BridgeNetwork {
-    BridgeNetwork::new(&letter.repeat(64), &format!("net-{letter}"), bridge, subnet.parse().unwrap())
+pub(crate) fn network(letter: &str, bridge: &str, subnet: &str) -> NetworkConfig {
+    NetworkConfig::bridge(&letter.repeat(64), &format!("net-{letter}"), bridge, subnet.parse().unwrap())
 }
 
 pub(crate) fn on(letter: &str) -> Attachment {
-    Attachment::Bridge { network_id: letter.repeat(64), address: None, mac: None }
+    Attachment::Networks(vec![place(letter)])
+}
+
+/// A place in the network of this letter.
+pub(crate) fn place(letter: &str) -> EndpointRequest {
+    EndpointRequest::on(&letter.repeat(64))
 }
 
 pub(crate) fn sandbox(manager: &NetworkManager, name: &str) -> Sandbox {
@@ -136,11 +141,20 @@ pub(crate) fn sandbox(manager: &NetworkManager, name: &str) -> Sandbox {
 }
 
 pub(crate) fn sandbox_on(manager: &NetworkManager, name: &str, network: Attachment) -> Sandbox {
-    manager.create_sandbox(&SandboxRequest { name: name.to_owned(), network }).unwrap()
+    manager.create_sandbox(&request(name, network)).unwrap()
+}
+
+pub(crate) fn request(name: &str, network: Attachment) -> SandboxRequest {
+    SandboxRequest { container_id: String::new(), name: name.to_owned(), network }
+}
+
+/// The first endpoint.
+pub(crate) fn endpoint(sandbox: &Sandbox) -> Endpoint {
+    sandbox.endpoints[0].clone()
 }
 
 pub(crate) fn address(sandbox: &Sandbox) -> String {
-    sandbox.endpoint.as_ref().unwrap().address.to_string()
+    endpoint(sandbox).address.unwrap().to_string()
 }
 
 /// `HOST:PORT:PORT/PROTOCOL` or `PORT:PORT` or `PORT`, in the way of the command line.

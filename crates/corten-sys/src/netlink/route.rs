@@ -15,11 +15,13 @@ const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
+const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
@@ -28,6 +30,9 @@ const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_VLAN_ID: u16 = 1;
 const IFLA_BR_NF_CALL_IPV4: u16 = 36;
 const IFLA_BR_NF_CALL_IPV6: u16 = 37;
 const IFLA_BRPORT_MODE: u16 = 4;
@@ -92,7 +97,7 @@ pub fn create_bridge(batch: &mut Batch, name: &str, mtu: u32, mac: [u8; 6], call
 pub struct VethPair<'a> {
     /// The end that stays here.
     pub name: &'a str,
-    /// The bridge it is a port of.
+    /// The bridge it is a port of, 0 for none.
     pub bridge: u32,
     /// Bytes, of both.
     pub mtu: u32,
@@ -115,7 +120,9 @@ pub fn create_veth(batch: &mut Batch, pair: &VethPair<'_>) {
         |batch| {
             batch.attribute_text(IFLA_IFNAME, pair.name);
             batch.attribute_u32(IFLA_MTU, pair.mtu);
-            batch.attribute_u32(IFLA_MASTER, pair.bridge);
+            if pair.bridge != 0 {
+                batch.attribute_u32(IFLA_MASTER, pair.bridge);
+            }
             batch.nested(IFLA_LINKINFO, |batch| {
                 batch.attribute_text(IFLA_INFO_KIND, "veth");
                 batch.nested(IFLA_INFO_DATA, |batch| {
@@ -130,6 +137,96 @@ pub fn create_veth(batch: &mut Batch, pair: &VethPair<'_>) {
             });
         },
     );
+}
+
+/// Who sees whom on one parent (`MACVLAN_MODE_*`).
+pub mod macvlan {
+    /// None sees another.
+    pub const PRIVATE: u32 = 1;
+    /// By way of the switch outside.
+    pub const VEPA: u32 = 2;
+    /// All see each other.
+    pub const BRIDGE: u32 = 4;
+    /// One has the parent for itself.
+    pub const PASSTHRU: u32 = 8;
+}
+
+/// On which layer an ipvlan interface works (`IPVLAN_MODE_*`).
+pub mod ipvlan {
+    /// As a switch.
+    pub const L2: u16 = 0;
+    /// As a router.
+    pub const L3: u16 = 1;
+    /// As a router, past the host's firewall.
+    pub const L3S: u16 = 2;
+}
+
+/// What an interface on a parent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildKind {
+    /// With a hardware address of its own; a mode of [`macvlan`].
+    Macvlan(u32),
+    /// With the parent's; a mode of [`ipvlan`].
+    Ipvlan(u16),
+    /// The frames with one tag, 1 to 4094.
+    Vlan(u16),
+}
+
+/// An interface on a parent.
+#[derive(Clone, Copy, Debug)]
+pub struct Child<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The parent's number in the socket's namespace.
+    pub parent: u32,
+    /// What it is.
+    pub kind: ChildKind,
+    /// Bytes; the parent's where absent.
+    pub mtu: Option<u32>,
+    /// Its hardware address; chosen by the kernel where absent.
+    pub mac: Option<[u8; 6]>,
+    /// Where it is made; the socket's namespace where absent.
+    pub namespace: Option<BorrowedFd<'a>>,
+}
+
+/// Makes an interface on a parent, down.
+pub fn create_child(batch: &mut Batch, child: &Child<'_>) {
+    let (operation, kind) = match child.kind {
+        ChildKind::Macvlan(_) => ("make a macvlan interface", "macvlan"),
+        ChildKind::Ipvlan(_) => ("make an ipvlan interface", "ipvlan"),
+        ChildKind::Vlan(_) => ("make a vlan interface", "vlan"),
+    };
+    let header = link_header(0, 0, 0, 0);
+    batch.message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, operation, &header, |batch| {
+        batch.attribute_text(IFLA_IFNAME, child.name);
+        if let Some(mtu) = child.mtu {
+            batch.attribute_u32(IFLA_MTU, mtu);
+        }
+        if let Some(mac) = child.mac {
+            batch.attribute(IFLA_ADDRESS, &mac);
+        }
+        batch.attribute_u32(IFLA_LINK, child.parent);
+        if let Some(namespace) = child.namespace {
+            batch.attribute_u32(IFLA_NET_NS_FD, namespace.as_raw_fd() as u32);
+        }
+        batch.nested(IFLA_LINKINFO, |batch| {
+            batch.attribute_text(IFLA_INFO_KIND, kind);
+            batch.nested(IFLA_INFO_DATA, |batch| match child.kind {
+                ChildKind::Macvlan(mode) => batch.attribute_u32(IFLA_MACVLAN_MODE, mode),
+                ChildKind::Ipvlan(mode) => batch.attribute(IFLA_IPVLAN_MODE, &mode.to_ne_bytes()),
+                ChildKind::Vlan(tag) => batch.attribute(IFLA_VLAN_ID, &tag.to_ne_bytes()),
+            });
+        });
+    });
+}
+
+/// Makes an interface that leads nowhere, down.
+pub fn create_dummy(batch: &mut Batch, name: &str) {
+    let header = link_header(0, 0, 0, 0);
+    batch.message(NEW_LINK, flag::CREATE | flag::EXCLUSIVE, "make a dummy interface", &header, |batch| {
+        batch.attribute_text(IFLA_IFNAME, name);
+        batch.nested(IFLA_LINKINFO, |batch| batch.attribute_text(IFLA_INFO_KIND, "dummy"));
+    });
 }
 
 /// Switches an interface on or off.
@@ -233,18 +330,35 @@ pub fn delete_address(batch: &mut Batch, index: u32, address: IpAddr, prefix: u8
     });
 }
 
-/// Adds a default route.
-pub fn add_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
-    let mut header = [0; 12];
-    header[0] = if gateway.is_ipv4() { INET } else { INET6 };
-    header[4] = MAIN_TABLE;
-    header[5] = 3; // RTPROT_BOOT
-    header[7] = 1; // RTN_UNICAST
-    batch.message(NEW_ROUTE, flag::CREATE | flag::EXCLUSIVE, "add a default route", &header, |batch| {
-        let (bytes, length) = octets(gateway);
-        batch.attribute(RTA_GATEWAY, &bytes[..length]);
+/// Gives a namespace its default route of one family, in place of the one that it has: by an interface, to a next hop
+/// or, without one, to whatever the interface leads to.
+pub fn set_default_route(batch: &mut Batch, ipv4: bool, index: u32, gateway: Option<IpAddr>) {
+    let header = default_route_header(ipv4, gateway.is_none() && ipv4);
+    batch.message(NEW_ROUTE, flag::CREATE | flag::REPLACE, "set the default route", &header, |batch| {
+        if let Some(gateway) = gateway {
+            let (bytes, length) = octets(gateway);
+            batch.attribute(RTA_GATEWAY, &bytes[..length]);
+        }
         batch.attribute_u32(RTA_OIF, index);
     });
+}
+
+/// Takes the default route of one family away.
+pub fn delete_default_route(batch: &mut Batch, ipv4: bool) {
+    let mut header = default_route_header(ipv4, false);
+    // Whatever its scope, kind and origin (RT_SCOPE_NOWHERE).
+    (header[5], header[6], header[7]) = (0, 255, 0);
+    batch.message(DELETE_ROUTE, 0, "remove the default route", &header, |_| {});
+}
+
+fn default_route_header(ipv4: bool, direct: bool) -> [u8; 12] {
+    let mut header = [0; 12];
+    header[0] = if ipv4 { INET } else { INET6 };
+    header[4] = MAIN_TABLE;
+    header[5] = 3; // RTPROT_BOOT
+    header[6] = if direct { 253 } else { 0 }; // RT_SCOPE_LINK, RT_SCOPE_UNIVERSE
+    header[7] = 1; // RTN_UNICAST
+    header
 }
 
 /// An interface.
@@ -258,6 +372,8 @@ pub struct Link {
     pub kind: String,
     /// The bridge it is a port of, 0 without.
     pub master: u32,
+    /// The number of the interface below it, 0 without.
+    pub parent: u32,
     /// `IFF_*`.
     pub flags: u32,
     /// Bytes.
@@ -282,6 +398,7 @@ fn read_link(message: Message<'_>) -> Option<Link> {
             .unwrap_or_default()
             .to_owned(),
         master: number(IFLA_MASTER),
+        parent: number(IFLA_LINK),
         mtu: number(IFLA_MTU),
         mac: attributes.get(IFLA_ADDRESS).and_then(|attribute| attribute.payload.try_into().ok()),
     })

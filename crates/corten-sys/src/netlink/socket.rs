@@ -58,6 +58,11 @@ impl NetlinkError {
         matches!(self.code(), libc::ENOENT | libc::ENODEV | libc::ESRCH | libc::EADDRNOTAVAIL)
     }
 
+    /// Whether the kernel does not know such objects.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.code(), libc::EOPNOTSUPP | libc::EAFNOSUPPORT)
+    }
+
     /// Whether rights are missing.
     pub fn is_permission(&self) -> bool {
         matches!(self.code(), libc::EPERM | libc::EACCES)
