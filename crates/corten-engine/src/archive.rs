@@ -425,13 +425,18 @@ fn owner_of(root: BorrowedFd<'_>, name: &str) -> Result<OwnerMapping> {
 /// A small file of the container; nothing where there is none.
 fn read_inside(root: BorrowedFd<'_>, path: &str) -> Vec<u8> {
     const LARGEST: u64 = 1024 * 1024;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mut content = Vec::new();
-    let Ok(fd) = rustix::fs::openat2(root, path, flags, Mode::empty(), inside) else { return content };
-    let regular = rustix::fs::fstat(&fd)
+    // Looked at before it is opened: it may be a node of a device of the host.
+    let place = OFlags::PATH | OFlags::CLOEXEC;
+    let Ok(place) = rustix::fs::openat2(root, path, place, Mode::empty(), inside) else { return content };
+    let regular = rustix::fs::fstat(&place)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-    if regular && std::fs::File::from(fd).take(LARGEST).read_to_end(&mut content).is_err() {
+    if !regular {
+        return content;
+    }
+    let Ok(file) = std::fs::File::open(mount::descriptor_path(place.as_fd())) else { return content };
+    if file.take(LARGEST).read_to_end(&mut content).is_err() {
         content.clear();
     }
     content

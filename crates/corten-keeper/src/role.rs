@@ -140,8 +140,16 @@ impl Role {
         // First of all: whoever reads our process id may ask us to end.
         process::set_signal_mask(&SIGNALS).map_err(system("block signals"))?;
         let _ = process::set_name(c"corten-keeper");
-        for folder in [&paths.data_root, &paths.exec_root] {
-            file::create_dir_all(folder).map_err(BeginError::File)?;
+        // What containers and images hold is nobody else's on the host, set-user-id programs least of all; the run
+        // folder is passed through by who may open the socket in it, and not listed.
+        for (folder, mode) in [
+            (paths.data_root.clone(), 0o710),
+            (paths.exec_root.clone(), 0o711),
+            (paths.running(), 0o700),
+            (paths.network_namespaces(), 0o700),
+            (paths.sandboxes(), 0o700),
+        ] {
+            file::create_dir_all_with_mode(folder, mode).map_err(BeginError::File)?;
         }
         let lock = match lock {
             Some(lock) => lock,

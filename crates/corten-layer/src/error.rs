@@ -63,6 +63,16 @@ pub enum LayerError {
         /// Why.
         source: io::Error,
     },
+    /// The file is larger than what is left on the disk.
+    #[error("no space left on device: `{}` holds {size} bytes, and there is room for {room}", path.display())]
+    Room {
+        /// The path inside the root.
+        path: PathBuf,
+        /// Length of the file, in bytes.
+        size: u64,
+        /// What could still be written, in bytes, less what is kept free.
+        room: u64,
+    },
     /// The owner of an entry has no counterpart on the other side of the mapping.
     #[error("`{}` belongs to {kind} {id}, which the owner mapping does not cover", path.display())]
     Owner {
@@ -127,6 +137,7 @@ impl LayerError {
             Self::Read(source) | Self::Entry { source, .. } | Self::Write { source, .. } => {
                 Some(source.kind())
             }
+            Self::Room { .. } => Some(io::ErrorKind::StorageFull),
             Self::Record { source, .. } => source.as_ref().map(io::Error::kind),
             _ => None,
         }
@@ -140,6 +151,7 @@ impl LayerError {
             | Self::Outside { path, .. }
             | Self::Name { path, .. }
             | Self::Entry { path, .. }
+            | Self::Room { path, .. }
             | Self::Owner { path, .. }
             | Self::OverwriteDirectory { path, .. }
             | Self::OverwriteNonDirectory { path, .. }
@@ -175,6 +187,7 @@ impl Classified for LayerError {
             }
             Self::Read(_)
             | Self::Entry { .. }
+            | Self::Room { .. }
             | Self::Write { .. }
             | Self::Record { .. }
             | Self::Changed { .. } => ErrorClass::System,
@@ -183,6 +196,7 @@ impl Classified for LayerError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Room { .. } => Some("free some space where the data is kept".to_owned()),
             Self::Compression(_) => Some("decompress it first, or compress it with gzip or zstd".to_owned()),
             Self::Entry { source, .. } | Self::Write { source, .. }
                 if source.kind() == io::ErrorKind::StorageFull =>

@@ -18,6 +18,11 @@ use crate::{Applied, LayerError, OwnerMapping, metadata, walk};
 /// How often a name is cleared for a new entry before it counts as a failure: a container may fight for it.
 const ATTEMPTS: usize = 4;
 
+/// After so much content the free space is asked for again, in bytes.
+const ASK_AFTER: u64 = 16 << 20;
+/// What an archive may not fill, in bytes; on small filesystems a 256th.
+const RESERVE: u64 = 64 << 20;
+
 /// What is particular to layers.
 pub(crate) struct LayerPart<'a> {
     /// Where overlayfs's marks go.
@@ -43,6 +48,8 @@ pub(crate) struct Ground<'a> {
     /// Refuse to replace a folder by something else or the reverse; the path is for the message.
     pub(crate) keep_kinds: Option<PathBuf>,
     pub(crate) counts: Applied,
+    /// Content that was announced since the free space was asked for last, in bytes.
+    unasked: u64,
     /// Folders whose times are set at the end, after everything in them.
     folder_times: Vec<(Vec<u8>, Timestamps)>,
 }
@@ -54,6 +61,7 @@ impl Extractor<'_> {
             layer: None,
             keep_kinds: None,
             counts: Applied::default(),
+            unasked: 0,
             folder_times: Vec::new(),
         };
         Self { root, ground, base: Vec::new() }
@@ -154,6 +162,11 @@ impl Extractor<'_> {
     ) -> Result<(), LayerError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
+        self.ground.unasked = self.ground.unasked.saturating_add(entry.size);
+        if self.ground.unasked > ASK_AFTER {
+            self.ground.unasked = 0;
+            check_room(folder.fd.as_fd(), path, entry.size)?;
+        }
         let fd =
             self.make(folder, name, path, entry, || rustix::fs::openat(&folder.fd, name, flags, mode))?;
         let mut file = File::from(fd);
@@ -560,4 +573,18 @@ fn file_type(stat: &Stat) -> FileType {
 
 fn join_base(base: &[u8], path: &[u8]) -> Vec<u8> {
     if path.is_empty() { base.to_vec() } else { join(base, path) }
+}
+
+/// Refuses a file that its filesystem has no room for before anything of it is written: a few megabytes of archive may
+/// announce any number of zeros, and a disk that was filled to its last block is everybody's.
+fn check_room(folder: BorrowedFd<'_>, path: &[u8], size: u64) -> Result<(), LayerError> {
+    // A filesystem without a size, or one that does not tell, has its own errors.
+    let Ok(about) = rustix::fs::fstatvfs(folder) else { return Ok(()) };
+    if about.f_blocks == 0 {
+        return Ok(());
+    }
+    let (all, free) =
+        (about.f_blocks.saturating_mul(about.f_frsize), about.f_bavail.saturating_mul(about.f_frsize));
+    let room = free.saturating_sub(RESERVE.min(all / 256));
+    if size > room { Err(LayerError::Room { path: to_path_buf(path), size, room }) } else { Ok(()) }
 }

@@ -209,26 +209,31 @@ pub(crate) fn open_folder(folder: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd
 
 /// Opens a regular file for reading without touching its access time where that is allowed.
 ///
+/// What is there is looked at before it is opened: a container that exchanges a file for a device node must not have us
+/// open a device of the host, which may do something by being opened.
+///
 /// # Errors
 /// `Errno::INVAL` where it is not a regular file (any more).
 pub(crate) fn open_file(folder: BorrowedFd<'_>, path: &[u8]) -> Result<(std::fs::File, u64), Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let open = |flags| match open_beneath(folder, path, flags) {
+    let place = match open_beneath(folder, path, OFlags::PATH | OFlags::NOFOLLOW) {
         // No openat2 here: a single name can be opened without it.
         Err(Errno::NOSYS) if !path.contains(&b'/') => {
-            rustix::fs::openat(folder, path, flags | OFlags::CLOEXEC, Mode::empty())
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(folder, path, flags, Mode::empty())
         }
         other => other,
-    };
-    let fd = match open(flags | OFlags::NOATIME) {
-        Err(Errno::PERM) => open(flags)?,
-        other => other?,
-    };
-    let stat = rustix::fs::fstat(&fd)?;
+    }?;
+    let stat = rustix::fs::fstat(&place)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Errno::INVAL);
     }
-    Ok((fd.into(), stat.st_size as u64))
+    let same = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(same.as_str(), flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::open(same.as_str(), flags, Mode::empty()),
+        other => other,
+    }?;
+    Ok((file.into(), stat.st_size as u64))
 }
 
 /// What `name` in `folder` is, itself.

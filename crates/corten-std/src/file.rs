@@ -85,6 +85,18 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
     fs::create_dir_all(&path).map_err(|source| PathError::new("create folder", path, source))
 }
 
+/// Makes a folder and those above it, and gives it exactly this mode, also where it exists already.
+pub fn create_dir_all_with_mode(path: impl AsRef<Path>, mode: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    create_dir_all(&path)?;
+    let failed = |source| PathError::new("change the mode of", &path, source);
+    let found = fs::metadata(&path).map_err(failed)?.permissions().mode() & 0o7777;
+    if found != mode {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Makes one folder with the given mode (less the umask); fails where something is there already.
 pub fn create_dir(path: impl AsRef<Path>, mode: u32) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;

@@ -2,6 +2,7 @@
 
 mod apply;
 mod copy;
+mod cve_2018_15664;
 mod hostile;
 mod property;
 mod speed;
