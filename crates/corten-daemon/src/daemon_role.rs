@@ -71,6 +71,8 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
         engine.cgroup_parent = format!("corten-{}", settings.bridge);
     }
     engine.program = keeper.program();
+    engine.runtimes.clone_from(&settings.runtimes);
+    engine.default_runtime.clone_from(&settings.default_runtime);
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
     engine.failpoints = Failpoints::parse(&failpoints.join(","));
     let reserved =

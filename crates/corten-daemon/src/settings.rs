@@ -1,7 +1,9 @@
 //! The daemon's settings: as typed (dockerd's flag names), checked before anything is touched.
 
+use crate::config_file::{self, ConfigFile};
+use corten_engine::RuntimeProgram;
 use corten_std::Paths;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -27,6 +29,10 @@ pub struct Settings {
     pub masquerade: bool,
     /// Whether containers of the default bridge reach each other.
     pub inter_container: bool,
+    /// Other OCI runtimes by name.
+    pub runtimes: BTreeMap<String, RuntimeProgram>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// Group that owns the socket; `docker` or the number given.
     pub group: Option<u32>,
     /// Least severe level that is logged.
@@ -80,6 +86,8 @@ impl Default for Settings {
             default_binding: None,
             masquerade: true,
             inter_container: true,
+            runtimes: BTreeMap::new(),
+            default_runtime: "runc".to_owned(),
             group: None,
             log_level: tracing::Level::INFO,
             failpoints: BTreeSet::new(),
@@ -106,6 +114,12 @@ Options:
       --ip ip               Address that ports are published on by default (default 0.0.0.0 and ::)
       --ip-masq             Masquerade what leaves the bridge (default true)
       --icc                 Let containers of the default bridge reach each other (default true)
+      --add-runtime NAME=PATH
+                            An OCI runtime's program, for --runtime NAME
+      --default-runtime string
+                            Runtime of containers that name none (default \"runc\": our own)
+      --config-file string  File with runtimes and default-runtime, as daemon.json
+                            (default \"/etc/corten/daemon.json\")
   -G, --group int           Numeric group that may use the unix socket
   -D, --debug               Log debug messages
   -l, --log-level string    debug, info, warn or error (default \"info\")
@@ -120,6 +134,7 @@ impl Settings {
     pub fn parse(paths: Paths, arguments: impl IntoIterator<Item = OsString>) -> Result<Self, SettingsError> {
         let mut settings = Self { paths, ..Self::default() };
         let mut pid_file = None;
+        let (mut config_file, mut default_runtime) = (None, None);
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy().into_owned();
@@ -154,6 +169,16 @@ impl Settings {
                 "--ip" => settings.default_binding = Some(parse_number(&flag, &value(&flag)?)?),
                 "--ip-masq" => settings.masquerade = parse_bool(&flag, inline.as_deref())?,
                 "--icc" => settings.inter_container = parse_bool(&flag, inline.as_deref())?,
+                "--add-runtime" => {
+                    let value = value(&flag)?;
+                    let (name, path) =
+                        value.split_once('=').ok_or_else(|| invalid(&flag, &value, "NAME=PATH is wanted"))?;
+                    let program = config_file::runtime(name, path, Vec::new())
+                        .map_err(|reason| invalid(&flag, &value, reason))?;
+                    settings.runtimes.insert(name.to_owned(), program);
+                }
+                "--default-runtime" => default_runtime = Some(value(&flag)?),
+                "--config-file" => config_file = Some(absolute(&flag, value(&flag)?)?),
                 "-G" | "--group" => settings.group = Some(parse_number(&flag, &value(&flag)?)?),
                 "-D" | "--debug" => {
                     if parse_bool(&flag, inline.as_deref())? {
@@ -166,8 +191,41 @@ impl Settings {
                 _ => return Err(SettingsError::Unknown(text)),
             }
         }
+        settings.read_file(config_file, default_runtime)?;
         settings.pid_file = pid_file.unwrap_or_else(|| settings.paths.pid_file());
         Ok(settings)
+    }
+}
+
+impl Settings {
+    /// What the file says and no flag does.
+    fn read_file(
+        &mut self,
+        file: Option<PathBuf>,
+        mut default_runtime: Option<String>,
+    ) -> Result<(), SettingsError> {
+        const DEFAULT: &str = "/etc/corten/daemon.json";
+        const FLAG: &str = "--config-file";
+        let file = file.or_else(|| Some(PathBuf::from(DEFAULT)).filter(|path| path.exists()));
+        if let Some(path) = file {
+            let wrong = |reason: String| invalid(FLAG, &path.to_string_lossy(), reason);
+            let mut file = ConfigFile::read(&path).map_err(wrong)?;
+            default_runtime = default_runtime.or(file.default_runtime.take());
+            for (name, program) in file.runtimes().map_err(wrong)? {
+                self.runtimes.entry(name).or_insert(program);
+            }
+        }
+        if let Some(name) = default_runtime {
+            if !corten_engine::is_own_runtime(&name) && !self.runtimes.contains_key(&name) {
+                return Err(invalid(
+                    "--default-runtime",
+                    &name,
+                    "specified default runtime does not exist: add it by --add-runtime",
+                ));
+            }
+            self.default_runtime = name;
+        }
+        Ok(())
     }
 }
 

@@ -66,6 +66,10 @@ pub struct EngineSettings {
     pub init: bool,
     /// The daemon's labels, shown by `info`.
     pub labels: Vec<String>,
+    /// Other OCI runtimes by the name that a container asks for them with.
+    pub runtimes: BTreeMap<String, crate::runtime::RuntimeProgram>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// Steps that fail on purpose; empty outside tests.
     pub failpoints: Failpoints,
 }
@@ -87,6 +91,8 @@ impl EngineSettings {
             program: "/proc/self/exe".into(),
             init: false,
             labels: Vec::new(),
+            runtimes: BTreeMap::new(),
+            default_runtime: "runc".to_owned(),
             failpoints: Failpoints::default(),
         }
     }

@@ -7,8 +7,8 @@ use crate::volume::{blocking, tree_size};
 use corten_api::container::{Summary, SummaryHostConfig};
 use corten_api::image;
 use corten_api::system::{
-    AddressPool, Commit, Component, DiskUsage, FirewallInfo, Info, PluginsInfo, RegistryConfig, Runtime,
-    SwarmInfo, Version, VersionPlatform,
+    AddressPool, Commit, Component, DiskUsage, FirewallInfo, Info, PluginsInfo, RegistryConfig, SwarmInfo,
+    Version, VersionPlatform,
 };
 use corten_api::volume::UsageData;
 use corten_std::{Timestamp, file};
@@ -126,11 +126,12 @@ impl Engine {
             name: host.nodename().to_string_lossy().into_owned(),
             labels: settings.labels.clone(),
             server_version: DOCKER_VERSION.to_owned(),
-            runtimes: BTreeMap::from([(
-                "corten".to_owned(),
-                Runtime { path: "corten".to_owned(), ..Runtime::default() },
-            )]),
-            default_runtime: "corten".to_owned(),
+            runtimes: crate::runtime::listed(settings),
+            default_runtime: if crate::runtime::is_own(&settings.default_runtime) {
+                "corten".to_owned()
+            } else {
+                settings.default_runtime.clone()
+            },
             swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
             live_restore_enabled: true,
             init_binary: "docker-init".to_owned(),

@@ -106,6 +106,8 @@ pub struct StartDescriptors {
     pub seccomp: Option<corten_runtime::seccomp::Program>,
     /// The program of `--init`.
     pub init: Option<OwnedFd>,
+    /// For another runtime's program: the host's mount namespace, and the root folder there.
+    pub host: Option<(OwnedFd, OwnedFd)>,
     /// Clients attached before the container runs.
     pub attach: Vec<(AttachRequest, OwnedFd)>,
     /// Kept open as long as the shim lives.
@@ -146,6 +148,10 @@ fn assemble(
         list.push((DescriptorRole::Seccomp, packet::memory_file(&program.to_bytes())?));
     }
     list.extend(descriptors.init.map(|init| (DescriptorRole::Init, init)));
+    if let Some((namespace, root)) = descriptors.host {
+        list.push((DescriptorRole::HostNamespace, namespace));
+        list.push((DescriptorRole::HostRoot, root));
+    }
     for (index, (attach, client)) in descriptors.attach.into_iter().enumerate() {
         request.attach.push(attach);
         list.push((DescriptorRole::Attach { index }, client));

@@ -16,12 +16,14 @@
 //! | [`exit`] | the exit record |
 //! | [`mux`], [`detach`] | output frames; detach keys |
 //! | `role`, `streams`, `attached`, `control`, `start`, `spare` | the shim itself |
+//! | `foreign` | another OCI runtime's program in the place of our own runtime |
 
 mod attached;
 pub mod client;
 mod control;
 pub mod detach;
 pub mod exit;
+mod foreign;
 pub mod log;
 pub mod mux;
 pub mod packet;

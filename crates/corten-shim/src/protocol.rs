@@ -66,9 +66,22 @@ pub struct StartRequest {
     /// The sandbox the container belongs to, when it is shared; room for pods.
     #[serde(default)]
     pub sandbox: Option<String>,
+    /// Another OCI runtime's program, which makes the container; none is our own runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<ForeignRuntime>,
     /// What each passed descriptor is.
     #[serde(default)]
     pub descriptors: Vec<DescriptorRole>,
+}
+
+/// An OCI runtime's program, with runc's commands and flags. It is run in a copy of the host's mount namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignRuntime {
+    /// Absolute path on the host.
+    pub program: PathBuf,
+    /// Arguments before its own.
+    #[serde(default)]
+    pub arguments: Vec<String>,
 }
 
 /// What a spare shim is told when it is forked: one that takes its place in a cgroup before there is a container, and
@@ -110,6 +123,10 @@ pub enum DescriptorRole {
     Seccomp,
     /// The program that becomes pid 1 when the container has an init.
     Init,
+    /// The host's mount namespace, in which another runtime's program finds what it needs.
+    HostNamespace,
+    /// The root folder there.
+    HostRoot,
     /// The socket of the client of `attach[index]`.
     Attach {
         /// Index into the list of attach requests (0 where there is one).

@@ -12,6 +12,7 @@
 mod requests;
 
 use crate::control::{Connection, failure, listen};
+use crate::foreign::Foreign;
 use crate::log::LogWriter;
 use crate::packet::retry;
 use crate::protocol::{
@@ -80,6 +81,8 @@ pub(crate) struct Role {
     seccomp: Option<corten_runtime::seccomp::Program>,
     hardening: Hardening,
     keep: Vec<(String, OwnedFd)>,
+    /// The other runtime that made the container, where one did.
+    foreign: Option<Foreign>,
     /// Where processes are born in the cgroup; held until the container's end.
     seat: Option<HeldSeat>,
     /// The exit record is written.
@@ -103,7 +106,7 @@ pub(crate) fn run(start: Start, mut seat: Option<HeldSeat>) -> i32 {
             }
             1
         }
-        Ok((process, listener)) => {
+        Ok(Begun { process, listener, foreign }) => {
             for connection in &mut connections {
                 connection.send(&ServerPacket::Started(Ok(process.started)), Vec::new());
             }
@@ -120,6 +123,7 @@ pub(crate) fn run(start: Start, mut seat: Option<HeldSeat>) -> i32 {
                 seccomp,
                 hardening,
                 keep,
+                foreign,
                 seat,
                 recorded: false,
                 record_at: None,
@@ -130,6 +134,13 @@ pub(crate) fn run(start: Start, mut seat: Option<HeldSeat>) -> i32 {
     }
 }
 
+/// A container that runs.
+struct Begun {
+    process: Process,
+    listener: OwnedFd,
+    foreign: Option<Foreign>,
+}
+
 /// Everything up to the running process: the control socket, the streams with the clients that wait, the launch.
 fn start_container(
     request: &crate::protocol::StartRequest,
@@ -138,7 +149,7 @@ fn start_container(
     seccomp: Option<&corten_runtime::seccomp::Program>,
     hardening: &Hardening,
     seat: &mut Option<HeldSeat>,
-) -> Result<(Process, OwnedFd), Failure> {
+) -> Result<Begun, Failure> {
     let system =
         |what: &str, error: &std::io::Error| failure(FailureCode::System, format!("{what}: {error}"));
     let listener = listen(&request.run_dir)
@@ -152,6 +163,18 @@ fn start_container(
     let (mut streams, stdio) = Streams::new(options).map_err(|error| system("cannot make a pipe", &error))?;
     for (attach, client) in attach {
         streams.attach(attach, client);
+    }
+    if let Some(runtime) = request.runtime.clone() {
+        let launched = parts
+            .host_view()
+            .and_then(|(parts, host)| Foreign::launch(request, runtime, parts, host, stdio))
+            .inspect_err(|_| {
+                streams.abandon();
+                let _ = file::remove_file(request.run_dir.join(SOCKET_NAME));
+            });
+        let (foreign, launched) = launched?;
+        let process = Process::new(None, launched, streams)?;
+        return Ok(Begun { process, listener, foreign: Some(foreign) });
     }
     let launch = LaunchRequest {
         spec: request.spec.clone(),
@@ -173,7 +196,8 @@ fn start_container(
         let _ = file::remove_file(request.run_dir.join(SOCKET_NAME));
         launch_failure(&error)
     })?;
-    Process::new(None, launched, streams).map(|process| (process, listener))
+    let process = Process::new(None, launched, streams)?;
+    Ok(Begun { process, listener, foreign: None })
 }
 
 impl Process {
@@ -365,6 +389,10 @@ impl Role {
         if !self.recorded && self.record_at.is_some_and(|at| now >= at) {
             self.record();
         }
+        if self.foreign.is_some() {
+            let waited = self.processes.iter().filter(|process| process.exit.is_none());
+            Foreign::reap_orphans(&waited.map(|process| process.started.pid).collect::<Vec<_>>());
+        }
         self.processes
             .retain(|process| process.exec_id.is_none() || !process.told || process.streams.clients() > 0);
         self.connections.retain(|connection| !connection.gone);
@@ -391,6 +419,9 @@ impl Role {
             if !self.processes[index].told {
                 self.tell_exit(index);
             }
+        }
+        if let Some(foreign) = &self.foreign {
+            foreign.delete();
         }
         self.record();
         self.processes[0].streams.finish();

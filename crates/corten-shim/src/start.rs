@@ -33,6 +33,23 @@ pub(crate) struct LaunchParts {
     pub(crate) network_namespace: Option<OwnedFd>,
     pub(crate) init: Option<OwnedFd>,
     pub(crate) cgroup: CgroupHandle,
+    /// For another runtime's program.
+    pub(crate) host: Option<HostView>,
+}
+
+impl LaunchParts {
+    /// Takes the host's view out.
+    pub(crate) fn host_view(mut self) -> Result<(Self, HostView), Failure> {
+        let host = self.host.take().ok_or_else(|| invalid("the host's mount namespace is missing"))?;
+        Ok((self, host))
+    }
+}
+
+/// A mount namespace with what is the root there.
+#[derive(Debug)]
+pub(crate) struct HostView {
+    pub(crate) namespace: OwnedFd,
+    pub(crate) root: OwnedFd,
 }
 
 /// A start that cannot even be tried, and the connection to tell it on.
@@ -60,6 +77,7 @@ pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Sta
     let mut mount_trees = Vec::new();
     let mut network_namespace = None;
     let mut init = None;
+    let (mut host_namespace, mut host_root) = (None, None);
     let mut cgroup = Vec::new();
     let mut program = None;
     let mut clients = Vec::new();
@@ -77,6 +95,8 @@ pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Sta
             DescriptorRole::Cgroup => cgroup.push(descriptor),
             DescriptorRole::Seccomp => program = Some(descriptor),
             DescriptorRole::Init => init = Some(descriptor),
+            DescriptorRole::HostNamespace => host_namespace = Some(descriptor),
+            DescriptorRole::HostRoot => host_root = Some(descriptor),
             DescriptorRole::Attach { index } => clients.push((index, descriptor)),
             DescriptorRole::Keep { name } => keep.push((name, descriptor)),
             DescriptorRole::Unknown => {}
@@ -98,7 +118,8 @@ pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Sta
             .for_exec()
             .map_err(|error| failure(FailureCode::System, format!("cannot copy a descriptor: {error}")))?;
         let seccomp = program.map(read_program).transpose()?;
-        Ok((LaunchParts { root, mount_trees, network_namespace, init, cgroup }, kept, seccomp))
+        let host = host_namespace.zip(host_root).map(|(namespace, root)| HostView { namespace, root });
+        Ok((LaunchParts { root, mount_trees, network_namespace, init, cgroup, host }, kept, seccomp))
     };
     match check() {
         Err(failure) => Err(Refused { control, failure }),

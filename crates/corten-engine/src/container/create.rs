@@ -42,6 +42,7 @@ impl Engine {
         };
         validate::config(&config)?;
         validate::host_config(&host_config)?;
+        crate::runtime::check(&self.inner.settings, &host_config.runtime)?;
         let rootfs = host_config.rootfs.clone();
         let image = match &rootfs {
             Some(folder) => {

@@ -187,12 +187,13 @@ fn fork(
     let mount_trees = open_mounts(record, &spec)?;
     points.check("start.mounts")?;
 
+    let foreign = crate::runtime::foreign(&engine.settings, record)?;
     let limits = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
     let seccomp = engine.seccomp.program(record, &spec)?;
-    let request = start_request(engine, record, spec, run_dir)?;
+    let mut request = start_request(engine, record, spec, run_dir)?;
     // A seat would count against a limit on processes, which the container can read.
     let counted = limits.pids.as_ref().is_some_and(|pids| pids.limit > 0);
-    let fits = !counted && client::Spare::takes(&request, mount_trees.len());
+    let fits = !counted && foreign.is_none() && client::Spare::takes(&request, mount_trees.len());
     let spare = if fits { engine.spares.take() } else { None };
     let (cgroup, spare) = match spare {
         Some(Spare { cgroup, shim }) => (engine.cgroups.adopt(cgroup, &record.id, &limits), Some(shim)),
@@ -203,6 +204,15 @@ fn fork(
     undo.push("cgroup", move || removed.remove().map_err(|error| EngineError::because("", error)));
     points.check("start.cgroup")?;
 
+    let host = match foreign {
+        None => None,
+        Some(program) => {
+            let path = cgroup.document_path();
+            crate::runtime::complete(&mut request.spec, record, path)?;
+            request.runtime = Some(program);
+            Some(crate::runtime::host_view()?)
+        }
+    };
     let descriptors = StartDescriptors {
         root,
         mount_trees,
@@ -210,6 +220,7 @@ fn fork(
         cgroup: cgroup.handle().map_err(|error| EngineError::because("opening the cgroup", error))?,
         seccomp,
         init: init_program(engine, record)?,
+        host,
         attach: clients,
         keep: Vec::new(),
     };
@@ -257,6 +268,7 @@ fn start_request(
         hardening: corten_runtime::Hardening::all(),
         attach: Vec::new(),
         sandbox: None,
+        runtime: None,
         descriptors: Vec::new(),
     })
 }

@@ -137,9 +137,6 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
             "error looking up volume plugin {driver}: plugin \"{driver}\" not found"
         )));
     }
-    if !matches!(host.runtime.as_str(), "" | "corten" | "runc" | "io.containerd.runc.v2") {
-        return Err(EngineError::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
-    }
     if !matches!(host.userns_mode.as_str(), "" | "host") {
         return Err(EngineError::invalid(format!("invalid user namespace mode: {}", host.userns_mode)));
     }
@@ -327,7 +324,7 @@ pub(super) fn fill_defaults(config: &mut ContainerConfig, host: &mut HostConfig,
     or(&mut host.restart_policy.name, "no");
     or(&mut host.ipc_mode, "private");
     or(&mut host.cgroupns_mode, "private");
-    or(&mut host.runtime, "runc");
+    or(&mut host.runtime, &settings.default_runtime);
     if host.log_config.driver.is_empty() || host.log_config.driver == "default" {
         host.log_config.driver.clone_from(&settings.log_driver);
         let options = host.log_config.config.get_or_insert_default();

@@ -93,6 +93,7 @@ fn run(keeper: &Keeper, exec_root: &Path) -> String {
             cgroup: Default::default(),
             seccomp: None,
             init: None,
+            host: None,
             attach: Vec::new(),
             keep: Vec::new(),
         };

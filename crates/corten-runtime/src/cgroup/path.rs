@@ -67,6 +67,18 @@ impl Cgroup {
         })
     }
 
+    /// The path by which a runtime document names this cgroup, from the top of the hierarchies.
+    pub fn document_path(&self) -> Option<PathBuf> {
+        let from_top = |mount: &Path, folder: &Path| {
+            folder.strip_prefix(mount).ok().map(|path| Path::new("/").join(path))
+        };
+        match (self.legacy.first(), &self.unified) {
+            (Some((hierarchy, folder)), _) => from_top(&hierarchy.mount, folder),
+            (None, Some(folder)) => from_top(&unified_mount(folder), folder),
+            (None, None) => None,
+        }
+    }
+
     /// Makes the folders that are missing and sets limits and device rules. A folder that is there already must be
     /// empty, or the process of one container would count for another's.
     ///

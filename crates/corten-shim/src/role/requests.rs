@@ -9,7 +9,7 @@ use crate::protocol::{
 use crate::spare::HeldSeat;
 use crate::start::launch_failure;
 use crate::streams::{StreamOptions, Streams};
-use corten_runtime::Container;
+use corten_runtime::{Container, Launched};
 use rustix::net::SocketFlags;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -91,6 +91,12 @@ impl Role {
                 done
             }
             Request::Signal { target, signal } => {
+                self.find_running(&target)?;
+                if let (None, Some(foreign)) = (&target.exec_id, &self.foreign)
+                    && foreign.kill(signal).is_ok()
+                {
+                    return done;
+                }
                 let process = self.find_running(&target)?;
                 corten_sys::process::pidfd_send_signal(process.pidfd.as_fd(), signal).map_err(|error| {
                     let code = match error.raw_os_error() {
@@ -160,7 +166,7 @@ impl Role {
         }
     }
 
-    fn exec(&mut self, request: ExecRequest, client: Option<OwnedFd>) -> Result<Started, Failure> {
+    fn exec(&mut self, mut request: ExecRequest, client: Option<OwnedFd>) -> Result<Started, Failure> {
         let main = self.find_running(&Target::main())?;
         let (pid, pidfd) = (main.started.pid, main.pidfd.try_clone());
         let pidfd =
@@ -173,12 +179,16 @@ impl Role {
             open_stdin: request.open_stdin,
             stdin_once: true,
         };
-        let (mut streams, stdio) = Streams::new(options)
+        let (streams, stdio) = Streams::new(options)
             .map_err(|error| failure(FailureCode::System, format!("cannot make a pipe: {error}")))?;
         let size = request.process.args.iter().chain(&request.process.env).map(String::len).sum::<usize>();
+        if let Some(foreign) = &self.foreign {
+            let launched = foreign.exec(&request, stdio)?;
+            return self.began(request, client, launched, streams);
+        }
         let container = Container { pid, pidfd };
         let exec = corten_runtime::ExecRequest {
-            process: request.process,
+            process: std::mem::take(&mut request.process),
             stdio,
             cgroup: &self.cgroup,
             seccomp: if request.privileged { None } else { self.seccomp.as_ref() },
@@ -190,6 +200,17 @@ impl Role {
             None => corten_runtime::exec(&container, exec),
         };
         let launched = launched.map_err(|error| launch_failure(&error))?;
+        self.began(request, client, launched, streams)
+    }
+
+    /// An exec runs.
+    fn began(
+        &mut self,
+        request: ExecRequest,
+        client: Option<OwnedFd>,
+        launched: Launched,
+        mut streams: Streams,
+    ) -> Result<Started, Failure> {
         if let (Some(attach), Some(client)) = (request.attach, client) {
             streams.attach(attach, client);
         }

@@ -200,6 +200,7 @@ impl<'forker> Container<'forker> {
             hardening: Hardening::all(),
             attach: Vec::new(),
             sandbox: None,
+            runtime: None,
             descriptors: Vec::new(),
         };
         let descriptors = StartDescriptors {
@@ -209,6 +210,7 @@ impl<'forker> Container<'forker> {
             cgroup: options.cgroup,
             seccomp: None,
             init: None,
+            host: None,
             attach: options.attach,
             keep: options.keep,
         };

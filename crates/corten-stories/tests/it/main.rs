@@ -14,6 +14,7 @@ mod making;
 mod names;
 mod network;
 mod run;
+mod runtimes;
 mod socket;
 mod volumes;
 

@@ -354,6 +354,13 @@ pub fn wait(pid: i32) -> io::Result<Exit> {
     }
 }
 
+/// Reaps one child without waiting; `None` where it has not ended.
+pub fn reap(pid: i32) -> io::Result<Option<Exit>> {
+    let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let reaped = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG)?;
+    Ok(reaped.and_then(|(_, status)| Exit::from_status(status)))
+}
+
 /// Reaps one ended child, whichever, without waiting: its id and how it ended. `None` where no child has
 /// ended or there are none.
 pub fn reap_any() -> io::Result<Option<(i32, Exit)>> {
