@@ -10,8 +10,9 @@ use crate::record::Record;
 use crate::settings::PublishedPort;
 use crate::{flows, record};
 use corten_sys::netlink::{Batch, Protocol, Socket, namespace, route};
+use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::thread::JoinHandle;
@@ -169,7 +170,13 @@ fn sweep_all(shared: &Shared, work: &Receiver<Sweep>) {
 
 fn remove_sandbox(shared: &Shared, sandbox: Box<Record>, cables: &mut Vec<Cable>) {
     let paths = &shared.settings.paths;
-    remove_path(&record::pin_path(paths, &sandbox.id));
+    let pin = record::pin_path(paths, &sandbox.id);
+    let children: Vec<&Endpoint> =
+        sandbox.endpoints.iter().filter(|endpoint| endpoint.host_interface.is_empty()).collect();
+    if !children.is_empty() {
+        remove_children(&pin, &children);
+    }
+    remove_path(&pin);
     if sandbox.endpoints.is_empty() {
         return remove_path(&record::record_path(paths, &sandbox.id));
     }
@@ -182,6 +189,25 @@ fn remove_sandbox(shared: &Shared, sandbox: Box<Record>, cables: &mut Vec<Cable>
         record: sandbox,
         deadline: Instant::now() + PATIENCE,
     });
+}
+
+/// Removes interfaces that are on a parent of the host, which may be wanted again sooner than the kernel takes the
+/// namespace apart.
+fn remove_children(pin: &Path, children: &[&Endpoint]) {
+    let Ok(space) = std::fs::File::open(pin) else { return };
+    let remove = || -> io::Result<()> {
+        namespace::enter(space.as_fd())?;
+        let mut inside = Socket::open(Protocol::Route).map_err(io::Error::other)?;
+        for child in children {
+            remove_interface(&mut inside, &child.interface);
+        }
+        Ok(())
+    };
+    // The thread ends inside.
+    let removed = std::thread::scope(|scope| scope.spawn(remove).join());
+    if !matches!(removed, Ok(Ok(()))) {
+        tracing::warn!(path = %pin.display(), "interfaces are left to the kernel");
+    }
 }
 
 /// Whether a sandbox's cables have gone, by themselves or, after a while, cut. Its addresses are free then, and its
@@ -202,7 +228,7 @@ fn has_gone(shared: &Shared, host: &mut Socket, cable: &Cable) -> bool {
     true
 }
 
-fn remove_path(path: &std::path::Path) {
+fn remove_path(path: &Path) {
     if let Err(error) = namespace::unpin(path) {
         tracing::warn!(path = %path.display(), %error, "could not be removed");
     }

@@ -45,7 +45,13 @@ impl NetworkManager {
             }
             other => other?,
         };
-        let made = in_namespace(shared, sandbox, |host, inside, space| make(host, inside, space, &wanted));
+        let make = || in_namespace(shared, sandbox, |host, inside, space| make(host, inside, space, &wanted));
+        let mut made = make();
+        if made.is_err() && wanted.kind.is_some() {
+            // An interface of a sandbox that is gone may still have the parent for itself.
+            self.settle();
+            made = make();
+        }
         let endpoint = match made {
             Ok(host_index) => Endpoint { host_index, ..wanted.endpoint },
             Err(error) => {

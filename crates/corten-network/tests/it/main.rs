@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "tests tell what they measured")]
 
+mod endpoints;
 mod firewall;
 mod lifecycle;
 mod names;
