@@ -20,7 +20,11 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How much output is kept for a client that does not read, in bytes; then the process has to wait, as with Docker.
-const LONGEST_PENDING: usize = 64 * 1024;
+const LONGEST_PENDING: usize = 1024 * 1024;
+
+/// How long the process waits for a client that takes nothing at all; then the client is let go. What it missed is in
+/// the log.
+const STALL_TIME: Duration = Duration::from_mins(1);
 
 /// How long a client whose output has ended may keep its connection open.
 const LEAVING_TIME: Duration = Duration::from_secs(10);
@@ -58,6 +62,8 @@ pub(crate) struct Attached {
     /// Output that the socket did not take yet; `written` of it are gone.
     pending: Vec<u8>,
     written: usize,
+    /// Since when the process waits for it, and it took nothing.
+    stalled: Option<Instant>,
     /// Its input has ended.
     input_ended: bool,
     /// Both directions are closed at the other end.
@@ -77,6 +83,7 @@ impl Attached {
             leftover: request.leftover,
             pending: Vec::new(),
             written: 0,
+            stalled: None,
             input_ended: false,
             hung_up: false,
             phase: Phase::Streaming,
@@ -120,7 +127,7 @@ impl Attached {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Leaving(deadline) => Some(deadline),
-            _ => None,
+            _ => self.stalled.map(|since| since + STALL_TIME),
         }
     }
 
@@ -136,6 +143,7 @@ impl Attached {
             self.pending.extend_from_slice(head);
             self.pending.extend_from_slice(bytes);
             self.flush();
+            self.note_stall();
             return;
         }
         let Some(sent) = self.send(&[head, bytes]) else { return };
@@ -154,15 +162,33 @@ impl Attached {
             match sent {
                 None => return,
                 Some(0) => break,
-                Some(sent) => self.written += sent,
+                Some(sent) => {
+                    self.written += sent;
+                    // It reads, however slowly.
+                    self.stalled = None;
+                    if self.written >= LONGEST_PENDING / 2 {
+                        self.pending.drain(..self.written);
+                        self.written = 0;
+                    }
+                }
             }
         }
+        self.note_stall();
         if !self.wants_output() {
             self.pending = Vec::new();
             self.written = 0;
             if self.phase == Phase::Flushing {
                 self.leave();
             }
+        }
+    }
+
+    /// Begins to count the time for which the process waits.
+    fn note_stall(&mut self) {
+        if self.is_full() {
+            self.stalled.get_or_insert_with(Instant::now);
+        } else {
+            self.stalled = None;
         }
     }
 
@@ -220,11 +246,13 @@ impl Attached {
         }
     }
 
-    /// Drops it where its time is over.
-    pub(crate) fn expire(&mut self, now: Instant) {
+    /// Drops it where its time is over; true where its input went to the process until now.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        let fed = self.feeds_process();
         if self.deadline().is_some_and(|deadline| now >= deadline) {
             self.phase = Phase::Gone;
         }
+        fed && self.is_gone()
     }
 
     fn typed(&mut self, typed: &[u8], onward: &mut Vec<u8>) -> Typed {
@@ -274,5 +302,69 @@ impl Attached {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn client() -> (Attached, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let request = AttachRequest { stdin: true, stdout: true, ..AttachRequest::default() };
+        (Attached::new(request, ours.into()), theirs)
+    }
+
+    #[test]
+    fn one_that_takes_nothing_is_let_go_after_a_while() {
+        let (mut client, mut reader) = client();
+        assert_eq!(client.deadline(), None);
+        while !client.is_full() {
+            client.output(Stream::Stdout, &vec![b'x'; 32 * 1024]);
+        }
+        let deadline = client.deadline().expect("the process waits for it");
+        assert!(!client.expire(deadline.checked_sub(Duration::from_secs(1)).unwrap()) && !client.is_gone());
+        // One that reads a little is waited for anew.
+        let mut some = vec![0; 50_000];
+        reader.read_exact(&mut some).unwrap();
+        client.flush();
+        assert!(!client.expire(deadline) && !client.is_gone());
+        while !client.is_full() {
+            client.output(Stream::Stdout, &vec![b'x'; 32 * 1024]);
+        }
+        let deadline = client.deadline().unwrap();
+        assert!(client.expire(deadline), "it fed the process until now");
+        assert!(client.is_gone());
+    }
+
+    #[test]
+    fn one_that_reads_slowly_misses_nothing_and_costs_no_more() {
+        let (mut client, mut reader) = client();
+        let (mut sent, mut received) = (Vec::new(), Vec::new());
+        let mut buffer = vec![0; 40 * 1024];
+        for round in 0..400_u32 {
+            let piece: Vec<u8> = (0..16 * 1024_u32).map(|at| (at ^ round) as u8).collect();
+            if !client.is_full() {
+                client.output(Stream::Stdout, &piece);
+                sent.extend_from_slice(&piece);
+            }
+            if round % 3 == 0 {
+                let count = reader.read(&mut buffer).unwrap();
+                received.extend_from_slice(&buffer[..count]);
+                client.flush();
+            }
+            assert!(client.pending.len() < 3 * LONGEST_PENDING);
+        }
+        client.finish();
+        reader.set_nonblocking(true).unwrap();
+        while received.len() < sent.len() {
+            if let Ok(count) = reader.read(&mut buffer) {
+                received.extend_from_slice(&buffer[..count]);
+            }
+            client.flush();
+        }
+        assert_eq!(received, sent);
     }
 }

@@ -31,6 +31,9 @@ pub const OLDEST_VERSION: u32 = 1;
 /// Name of the control socket in [`StartRequest::run_dir`].
 pub const SOCKET_NAME: &str = "shim.sock";
 
+/// Name of the descriptor, among those to keep, that becomes readable when a cgroup of version 1 is out of memory.
+pub const OOM_SIGNAL: &str = "oom-signal";
+
 /// Name of the exit record in [`StartRequest::run_dir`].
 pub const EXIT_RECORD_NAME: &str = "exit.json";
 
@@ -437,6 +440,12 @@ pub enum Event {
     LogFailed {
         /// Why.
         message: String,
+    },
+    /// The kernel killed a process of the container for want of memory, or is about to; told where it has a limit.
+    OutOfMemory {
+        /// Processes killed so far, as far as is known.
+        #[serde(default)]
+        kills: u64,
     },
     /// An event of a newer shim.
     #[serde(other)]

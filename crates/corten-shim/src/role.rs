@@ -16,8 +16,8 @@ use crate::foreign::Foreign;
 use crate::log::LogWriter;
 use crate::packet::retry;
 use crate::protocol::{
-    AttachRequest, Event, ExecExit, Exit, ExitRecord, Failure, FailureCode, NumberedEvent, SOCKET_NAME,
-    ServerPacket, Started, VERSION,
+    AttachRequest, Event, ExecExit, Exit, ExitRecord, Failure, FailureCode, NumberedEvent, OOM_SIGNAL,
+    SOCKET_NAME, ServerPacket, Started, VERSION,
 };
 use crate::spare::HeldSeat;
 use crate::start::{Start, launch_failure};
@@ -61,6 +61,8 @@ enum Source {
     Connection(usize),
     /// The process's handle: it has ended.
     Process(usize),
+    /// The cgroup is out of memory.
+    Memory,
     Port(usize, Port),
 }
 
@@ -83,6 +85,8 @@ pub(crate) struct Role {
     keep: Vec<(String, OwnedFd)>,
     /// The other runtime that made the container, where one did.
     foreign: Option<Foreign>,
+    /// The container has a limit of memory, so that it is watched; its processes killed so far.
+    oom_watched: Option<u64>,
     /// Where processes are born in the cgroup; held until the container's end.
     seat: Option<HeldSeat>,
     /// The exit record is written.
@@ -110,6 +114,7 @@ pub(crate) fn run(start: Start, mut seat: Option<HeldSeat>) -> i32 {
             for connection in &mut connections {
                 connection.send(&ServerPacket::Started(Ok(process.started)), Vec::new());
             }
+            let memory_limited = has_memory_limit(&request.spec);
             let mut role = Role {
                 id: request.id,
                 run_dir: request.run_dir,
@@ -122,6 +127,7 @@ pub(crate) fn run(start: Start, mut seat: Option<HeldSeat>) -> i32 {
                 cgroup,
                 seccomp,
                 hardening,
+                oom_watched: memory_limited.then_some(0),
                 keep,
                 foreign,
                 seat,
@@ -200,6 +206,13 @@ fn start_container(
     Ok(Begun { process, listener, foreign: None })
 }
 
+/// Whether the container has a limit of memory.
+fn has_memory_limit(spec: &corten_oci::runtime::Spec) -> bool {
+    let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref());
+    let limit = resources.and_then(|resources| resources.memory.as_ref()).and_then(|memory| memory.limit);
+    limit.is_some_and(|limit| limit > 0)
+}
+
 impl Process {
     fn new(exec_id: Option<String>, launched: Launched, mut streams: Streams) -> Result<Self, Failure> {
         if let Some(terminal) = launched.terminal {
@@ -252,6 +265,7 @@ impl Role {
                     }
                 }
                 Source::Process(index) => self.reap(index),
+                Source::Memory => self.look_at_memory(true),
                 Source::Port(index, Port::Input) => self.processes[index].streams.write_input(),
                 Source::Port(index, Port::Output(output)) => self.read(index, output, buffer),
                 Source::Port(index, Port::Client(client)) => {
@@ -286,6 +300,10 @@ impl Role {
             if process.exit.is_none() {
                 add(Source::Process(index), process.pidfd.as_fd(), true, false);
             }
+        }
+        if let Some(signal) = self.memory_signal() {
+            // The file of version 2 can always be read; of a change it tells by an exceptional condition.
+            add(Source::Memory, signal.as_fd(), !self.cgroup.join.is_empty(), false);
         }
         if let Some(listener) = &self.listener {
             add(Source::Listener, listener.as_fd(), true, false);
@@ -335,6 +353,30 @@ impl Role {
         }
     }
 
+    /// What tells that the cgroup is out of memory, while that is of interest.
+    fn memory_signal(&self) -> Option<&OwnedFd> {
+        self.oom_watched.filter(|_| !self.recorded)?;
+        let kept = self.keep.iter().find(|(name, _)| name == OOM_SIGNAL).map(|(_, signal)| signal);
+        // The file of version 2 tells of a change by itself; that of version 1 does not.
+        kept.or_else(|| self.cgroup.oom.as_ref().filter(|_| self.cgroup.join.is_empty()))
+    }
+
+    /// Tells of processes that were killed for want of memory since the last look; `signalled`: the kernel called.
+    fn look_at_memory(&mut self, signalled: bool) {
+        let Some(before) = self.oom_watched else { return };
+        let mut told = false;
+        if let Some((_, signal)) = self.keep.iter().find(|(name, _)| name == OOM_SIGNAL) {
+            // Version 1 calls before it kills. When the folder goes it calls too.
+            let mut count = [0; 8];
+            told = signalled && rustix::io::read(signal, &mut count).is_ok() && self.cgroup.is_there();
+        }
+        let kills = self.cgroup.oom_kill_count();
+        self.oom_watched = Some(kills.max(before));
+        if told || kills > before {
+            self.tell(Event::OutOfMemory { kills });
+        }
+    }
+
     /// A process has ended: what it left is read from now on without regard to slow clients.
     fn reap(&mut self, index: usize) {
         let process = &self.processes[index];
@@ -349,6 +391,10 @@ impl Role {
         };
         let is_main = process.exec_id.is_none();
         let oom_killed = is_main && self.cgroup.oom_kill_count() > 0;
+        if is_main && self.cgroup.join.is_empty() {
+            // Told before the end.
+            self.look_at_memory(false);
+        }
         let now = Instant::now();
         let process = &mut self.processes[index];
         process.exit = Some(Exit { code: exit.shell_code(), signal, oom_killed, at: Timestamp::now() });

@@ -227,8 +227,12 @@ impl Streams {
         for output in &mut self.outputs {
             output.paused_until = output.paused_until.filter(|until| now < *until);
         }
+        let mut fed = false;
         for client in &mut self.clients {
-            client.expire(now);
+            fed |= client.expire(now);
+        }
+        if fed && self.options.stdin_once && !self.options.terminal {
+            self.close_input();
         }
     }
 

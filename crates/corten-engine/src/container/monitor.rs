@@ -73,7 +73,7 @@ impl Owner {
         tell_disconnected(&self.engine.inner, &self.record, network);
         self.engine.inner.execs.container_ended(&self.engine.inner, &self.record);
         self.health = None;
-        if exit.oom_killed {
+        if exit.oom_killed && !std::mem::take(&mut self.oom_told) {
             self.tell("oom", []);
         }
         self.tell("die", [("execDuration", ran.as_secs().to_string()), ("exitCode", exit.code.to_string())]);

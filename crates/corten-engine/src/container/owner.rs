@@ -33,6 +33,8 @@ pub(super) struct Owner {
     pub(super) last_delay: Option<Duration>,
     /// The end that is awaited belongs to a restart by a user: `--rm` does not act on it.
     pub(super) restarting_by_user: bool,
+    /// This run was told to be out of memory.
+    pub(super) oom_told: bool,
     pub(super) health: Option<Arc<Health>>,
     publisher: watch::Sender<Arc<View>>,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -78,6 +80,7 @@ impl Owner {
             restart_at: None,
             last_delay: None,
             restarting_by_user: false,
+            oom_told: false,
             health: None,
             publisher,
             requests,
@@ -418,6 +421,11 @@ impl Owner {
             }
             Some(Event::LogFailed { message }) => {
                 tracing::warn!(container = self.record.id, message, "output could not be logged");
+                Flow::Continue
+            }
+            Some(Event::OutOfMemory { .. }) => {
+                self.oom_told = true;
+                self.tell("oom", []);
                 Flow::Continue
             }
             Some(Event::Unknown) => Flow::Continue,

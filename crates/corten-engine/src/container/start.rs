@@ -85,6 +85,7 @@ impl Owner {
         self.life.started(started.pid, started.at, by_user);
         self.restart_at = None;
         self.restarting_by_user = false;
+        self.oom_told = false;
         tell_connected(&self.engine.inner, &self.record, &network);
         self.running = Some(Running { shim, events, network });
         self.watch_health();
@@ -213,6 +214,14 @@ fn fork(
             Some(crate::runtime::host_view()?)
         }
     };
+    // Only a container with a limit can be short of memory on its own.
+    let mut keep = Vec::new();
+    if limits.memory.as_ref().and_then(|memory| memory.limit).is_some_and(|limit| limit > 0) {
+        let signal = cgroup
+            .oom_signal()
+            .map_err(|error| EngineError::because("watching the container's memory", error))?;
+        keep.extend(signal.map(|signal| (corten_shim::protocol::OOM_SIGNAL.to_owned(), signal)));
+    }
     let descriptors = StartDescriptors {
         root,
         mount_trees,
@@ -222,7 +231,7 @@ fn fork(
         init: init_program(engine, record)?,
         host,
         attach: clients,
-        keep: Vec::new(),
+        keep,
     };
     if let Some(spare) = spare {
         points.check("start.fork")?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -275,6 +275,25 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// A descriptor that becomes readable when the container is out of memory: version 1 only, where it has to be asked
+    /// for. With version 2 the file of [`CgroupHandle::oom`] tells by itself.
+    pub fn oom_signal(&self) -> Result<Option<OwnedFd>> {
+        if self.legacy.is_empty() {
+            return Ok(None);
+        }
+        let Some(folder) = self.folder("memory") else { return Ok(None) };
+        let register = || -> io::Result<OwnedFd> {
+            let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
+            let signal = rustix::event::eventfd(0, flags)?;
+            let path = folder.join("memory.oom_control");
+            let control = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty())?;
+            let text = format!("{} {}", signal.as_raw_fd(), control.as_raw_fd());
+            write_file(&folder.join("cgroup.event_control"), &text)?;
+            Ok(signal)
+        };
+        register().map(Some).map_err(file_error("watch", folder.clone()))
     }
 
     /// How many processes were killed for want of memory.

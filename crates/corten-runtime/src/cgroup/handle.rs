@@ -91,6 +91,11 @@ impl CgroupHandle {
             .map_or(0, |text| oom_kills(&text))
     }
 
+    /// Whether it has not been removed, as far as can be told.
+    pub fn is_there(&self) -> bool {
+        self.join.is_empty() || self.oom.as_ref().is_some_and(|file| read_from_start(file.as_fd()).is_ok())
+    }
+
     /// Kills every process of the container, also those that are being made, in one step. `false` where the
     /// kernel or the arrangement has no such step.
     pub fn kill_all(&self) -> bool {
