@@ -4,7 +4,8 @@
 //! prerouting (raw)   127.0.0.0/8 never enters from a bridge, nor from elsewhere for a port published on 127.0.0.1
 //! prerouting (nat)   ┐ to one of the host's addresses:
 //! output (nat)       ┘   (address, protocol, port) or (protocol, port) in a map → container's address and port
-//! forward            into a bridge:   answers, published ports, neighbours where they may; the rest is dropped
+//! forward            into a bridge:   answers, published ports where the host's own rules let others in (policy.rs),
+//!                                     neighbours where they may; the rest is dropped
 //!                    out of a bridge: not from an internal network
 //!                    neither:         dropped where it was we who turned forwarding on (see below)
 //! postrouting (nat)  a container that reaches itself, the host's 127.0.0.0/8, neighbours whose answer would not come
@@ -24,6 +25,7 @@
 
 use crate::config::{GatewayMode, NetworkConfig};
 use crate::gateway::Targets;
+use crate::policy::{self, Closed, Region, Service};
 use crate::settings::PublishedPort;
 use corten_sys::netlink::nftables::{
     self as nft, Element, Hook, IPV4, IPV6, Meta, REGISTER, Rule, Set, Verdict, data_type, interface_key,
@@ -46,6 +48,8 @@ const PORT4: &str = "port4";
 const PORT6: &str = "port6";
 const BEFORE: &str = "before";
 const GUARDED: &str = "guarded";
+const CLOSED4: &str = "closed4";
+const CLOSED6: &str = "closed6";
 
 const fn set(name: &'static str, key_type: u32, key_length: u32) -> Set<'static> {
     Set { name, key_type, key_length, value_type: 0, value_length: 0, flags: 0 }
@@ -62,7 +66,7 @@ const fn map(
 }
 
 /// Every set, with what `nft list` needs to print it.
-const SETS: [Set<'static>; 14] = {
+const SETS: [Set<'static>; 16] = {
     use data_type::{FAMILY, INTERFACE, IPV4, IPV6, PORT, PROTOCOL, concat};
     const PAIR: u32 = concat(&[INTERFACE, INTERFACE]);
     const TARGET4: u32 = concat(&[IPV4, PORT]);
@@ -91,6 +95,9 @@ const SETS: [Set<'static>; 14] = {
         set(BEFORE, INTERFACE, 16),
         // the families of which we did
         set(GUARDED, FAMILY, 1),
+        // published ports that the host's input rules close to other hosts
+        set(CLOSED4, concat(&[PROTOCOL, PORT]), 8),
+        set(CLOSED6, concat(&[PROTOCOL, PORT]), 8),
     ]
 };
 
@@ -197,6 +204,13 @@ pub(crate) fn guard_elements(families: &[u8], interfaces: &[String]) -> Vec<SetE
     families.chain(interfaces.iter().map(|name| (BEFORE, Element::key(interface_key(name))))).collect()
 }
 
+/// The element that closes a published port.
+pub(crate) fn closed_element(service: &Service) -> SetElement {
+    let [high, low] = service.port.to_be_bytes();
+    let key = [service.protocol, 0, 0, 0, high, low, 0, 0];
+    (if service.ipv6 { CLOSED6 } else { CLOSED4 }, Element::key(key))
+}
+
 /// Whether opening failed because the table has another owner: it may be read, and not removed.
 pub(crate) fn is_foreign(error: &NetlinkError) -> bool {
     error.is_permission() && error.operation == nft::DELETING_TABLE
@@ -241,6 +255,33 @@ impl Firewall {
             other => other?,
         }
         Ok(Self { socket, table: table.to_owned() })
+    }
+
+    /// Makes the rules again, after the table was removed; the sets are empty.
+    pub(crate) fn renew(&mut self) -> Result<(), NetlinkError> {
+        *self = Self::open(&self.table)?;
+        Ok(())
+    }
+
+    /// Changes which published ports are closed, and to whom not, in one step.
+    pub(crate) fn close(&mut self, before: &Closed, now: &Closed) -> Result<(), NetlinkError> {
+        let mut batch = Batch::new();
+        nft::begin(&mut batch);
+        let missing = |from: &Closed, other: &Closed| -> Vec<SetElement> {
+            from.keys().filter(|service| !other.contains_key(service)).map(closed_element).collect()
+        };
+        for (set, elements) in grouped(&missing(before, now)) {
+            nft::delete_elements(&mut batch, &self.table, set, &elements);
+        }
+        for (set, elements) in grouped(&missing(now, before)) {
+            nft::add_elements(&mut batch, &self.table, set, &elements);
+        }
+        nft::flush_chain(&mut batch, &self.table, "allowed");
+        for rule in now.iter().flat_map(|(service, region)| allowed(service, region)) {
+            nft::add_rule(&mut batch, &self.table, "allowed", &rule);
+        }
+        nft::end(&mut batch);
+        self.socket.send(batch)
     }
 
     /// Adds and removes elements in one step. An entry that exists with another value is refused.
@@ -359,8 +400,15 @@ fn write_rules(batch: &mut Batch, table: &str) {
     ] {
         nft::add_base_chain(batch, table, chain, kind, hook, priority);
     }
-    let mut chains =
-        vec![("published", published()), ("inward", inward()), ("outward", outward()), ("onward", onward())];
+    let mut chains = vec![
+        ("published", published()),
+        // What closed ports are open to nevertheless: filled where the host's rules name addresses.
+        ("allowed", Vec::new()),
+        ("policy", policy()),
+        ("inward", inward()),
+        ("outward", outward()),
+        ("onward", onward()),
+    ];
     for (chain, _) in &chains {
         nft::add_chain(batch, table, chain);
     }
@@ -455,10 +503,42 @@ fn neither_kind(rule: Rule, key: Meta) -> Rule {
 fn inward() -> Vec<Rule> {
     vec![
         Rule::new().connection_state(nft::STATE_ESTABLISHED | nft::STATE_RELATED).verdict(Verdict::Accept),
+        interface_in(Rule::new().destination_changed(), Meta::InputName, BRIDGES, true)
+            .verdict(Verdict::Jump("policy")),
         Rule::new().destination_changed().verdict(Verdict::Accept),
         both_in(Rule::new(), NEIGHBOURS).verdict(Verdict::Accept),
         Rule::new().verdict(Verdict::Drop),
     ]
+}
+
+/// Loads protocol and port of a published service, as the connection was made to it.
+fn original_service(rule: Rule) -> Rule {
+    rule.meta(Meta::Transport, REGISTER).original_port(REGISTER + 1)
+}
+
+/// What other hosts sent to a published port: dropped where the host's input rules would have dropped it.
+fn policy() -> Vec<Rule> {
+    let closed = |family, set| {
+        original_service(Rule::new().family(family)).in_set(set, REGISTER, false).verdict(Verdict::Drop)
+    };
+    vec![Rule::new().verdict(Verdict::Jump("allowed")), closed(IPV4, CLOSED4), closed(IPV6, CLOSED6)]
+}
+
+/// Lets some addresses in to a closed port.
+fn allowed(service: &Service, region: &Region) -> Vec<Rule> {
+    let (family, offset) = if service.ipv6 { (IPV6, SOURCE6) } else { (IPV4, SOURCE4) };
+    let rule = |range: &(u128, u128)| {
+        let (first, last) = policy::edges(service.ipv6, *range);
+        Rule::new()
+            .family(family)
+            .meta(Meta::Transport, REGISTER)
+            .compare(REGISTER, true, &[service.protocol])
+            .original_port(REGISTER)
+            .compare(REGISTER, true, &service.port.to_be_bytes())
+            .between(offset, &first, &last)
+            .verdict(Verdict::Accept)
+    };
+    region.ranges().iter().map(rule).collect()
 }
 
 /// What leaves a bridge for anything but a bridge of ours.

@@ -31,6 +31,7 @@ pub mod names;
 mod namespace;
 mod owner;
 mod parent;
+mod policy;
 mod pool;
 mod port;
 mod proxy;
@@ -45,4 +46,5 @@ pub use files::{
     HostEntry, ResolvConf, ResolvSettings, hostname, hosts, own_names, resolv_conf, resolv_conf_source,
 };
 pub use manager::NetworkManager;
+pub use policy::AllowedPorts;
 pub use settings::{FirewallMode, MacAddress, NetworkSettings, PortMapping, Protocol, PublishedPort};

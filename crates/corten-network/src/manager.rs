@@ -7,6 +7,7 @@
 //! ```
 
 mod connect;
+mod policy;
 mod publish;
 mod restore;
 mod sandbox;
@@ -41,6 +42,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct NetworkManager {
     shared: Arc<Shared>,
     background: Mutex<Background>,
+    /// Ends with the manager.
+    _watch: Option<policy::Watch>,
 }
 
 /// What callers and background threads share.
@@ -63,6 +66,8 @@ pub(crate) struct Shared {
     guard: Mutex<Guard>,
     /// Who answers for the names of sandboxes.
     pub(crate) names: Names,
+    /// What the host's own rules close of what is published. Locked after `state`, before `firewall`.
+    pub(crate) policy: Mutex<policy::Policy>,
     /// Something to tell the user since the start.
     warnings: Vec<String>,
 }
@@ -131,7 +136,7 @@ impl NetworkManager {
             guard.claim(Forwarded::V4, &paths, &links)?;
         }
         let firewall = match settings.firewall {
-            FirewallMode::Docker => {
+            FirewallMode::Host | FirewallMode::Docker => {
                 let mut firewall = Firewall::open(&settings.table).map_err(|source| {
                     if firewall::is_foreign(&source) {
                         NetworkError::ForeignTable {
@@ -171,10 +176,22 @@ impl NetworkManager {
             bridge_netfilter: Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
             guard: Mutex::new(guard),
             names,
+            policy: Mutex::default(),
             warnings,
         });
         let background = Background::start(&shared).map_err(system("start the network threads"))?;
-        Ok(Self { shared, background: Mutex::new(background) })
+        let mut watch = None;
+        if shared.firewall.is_some() {
+            // It listens before the rules are read for the first time.
+            watch = Some(policy::Watch::start(&shared).map_err(system("watch the firewall"))?);
+            let read = shared.refresh_policy(&lock(&shared.state));
+            read.map_err(|source| NetworkError::Kernel {
+                operation: "read the firewall rules",
+                subject: shared.settings.default_bridge.clone(),
+                source,
+            })?;
+        }
+        Ok(Self { shared, background: Mutex::new(background), _watch: watch })
     }
 
     /// Makes a network's bridge or parent interface, or brings an existing one to what is asked for, and begins to fill

@@ -1,5 +1,6 @@
 //! The plain structs that callers and manager exchange.
 
+use crate::policy::AllowedPorts;
 use corten_std::Paths;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -22,6 +23,8 @@ pub struct NetworkSettings {
     pub ip_forward: bool,
     /// Whose rules decide which published ports other hosts reach.
     pub firewall: FirewallMode,
+    /// Ports that are open to other hosts whatever the host's rules say ([`FirewallMode::Host`]).
+    pub allowed_ports: Vec<AllowedPorts>,
 }
 
 impl NetworkSettings {
@@ -32,14 +35,22 @@ impl NetworkSettings {
             other => format!("corten-{other}"),
         };
         let default_bridge = bridge_name.to_owned();
-        Self { paths, table, default_bridge, pool_size: 6, ip_forward: true, firewall: FirewallMode::Docker }
+        Self {
+            paths,
+            table,
+            default_bridge,
+            pool_size: 6,
+            ip_forward: true,
+            firewall: FirewallMode::default(),
+            allowed_ports: Vec::new(),
+        }
     }
 }
 
 impl NetworkSettings {
     /// Whether forwarding may be turned on: not without the rules that keep others from using it.
     pub(crate) fn may_forward(&self) -> bool {
-        self.ip_forward && self.firewall == FirewallMode::Docker
+        self.ip_forward && self.firewall != FirewallMode::None
     }
 }
 
@@ -47,8 +58,10 @@ impl NetworkSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FirewallMode {
-    /// Every published port is open, as Docker has it.
+    /// The host's own: a published port is open where its input rules let other hosts reach a program on that port.
     #[default]
+    Host,
+    /// Every published port is open, as Docker has it.
     Docker,
     /// No rules are made at all; ports are reached through the proxy only.
     None,

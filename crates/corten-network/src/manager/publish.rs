@@ -103,7 +103,10 @@ impl Shared {
         let published: Vec<_> = reservations.iter().map(|reservation| reservation.port).collect();
         let elements = firewall::port_elements(targets, &published);
         if result.is_ok() {
-            result = self.open_ports(targets, &elements, &[]).map_err(PublishFailure::Kernel);
+            result = self
+                .admit(&published)
+                .and_then(|()| self.open_ports(targets, &elements, &[]))
+                .map_err(PublishFailure::Kernel);
         }
         if result.is_ok()
             && let Some(held) = sandboxes.get_mut(sandbox)

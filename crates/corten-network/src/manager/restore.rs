@@ -1,13 +1,13 @@
 //! What a new daemon does with what the one before left.
 
-use super::{Held, NetworkManager, Shared, lock};
+use super::{Held, NetworkManager, Shared, State, lock};
 use crate::background::Sweep;
 use crate::endpoint::Sandbox;
 use crate::error::NetworkError;
 use crate::firewall;
 use crate::gateway::Targets;
 use crate::port::{self, Reservation};
-use corten_sys::netlink::{Batch, route};
+use corten_sys::netlink::{Batch, NetlinkError, route};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -60,15 +60,8 @@ impl NetworkManager {
             state.sandboxes.insert(id.clone(), Held { record, reservations });
             kept.push(sandbox);
         }
-        let reconciled = shared.firewall.as_ref().map_or(Ok(()), |firewall| {
-            let networks =
-                state.networks.values().flat_map(|network| firewall::network_elements(&network.config));
-            let ports = state.sandboxes.values().flat_map(|held| {
-                firewall::port_elements(Targets::of(&held.record.endpoints), &held.record.ports)
-            });
-            let wanted: Vec<_> = networks.chain(ports).chain(lock(&shared.guard).elements()).collect();
-            lock(firewall).reconcile(&wanted)
-        });
+        // What the host's rules close first, so that nothing is open in between.
+        let reconciled = shared.refresh_policy(&state).and_then(|()| shared.reconcile(&state));
         let bridges: Vec<_> = state.networks.values().map(|network| network.interface).collect();
         let records = state.sandboxes.values().map(|held| &held.record).chain(pending.values());
         let in_use: Vec<_> = records
@@ -95,6 +88,20 @@ impl NetworkManager {
 }
 
 impl Shared {
+    /// Brings the sets of the rules to what networks and sandboxes need.
+    pub(super) fn reconcile(&self, state: &State) -> Result<(), NetlinkError> {
+        let Some(firewall) = &self.firewall else { return Ok(()) };
+        let networks =
+            state.networks.values().flat_map(|network| firewall::network_elements(&network.config));
+        let ports = state.sandboxes.values().flat_map(|held| {
+            firewall::port_elements(Targets::of(&held.record.endpoints), &held.record.ports)
+        });
+        let guarded = lock(&self.guard).elements();
+        let closed = lock(&self.policy).elements();
+        let wanted: Vec<_> = networks.chain(ports).chain(guarded).chain(closed).collect();
+        lock(firewall).reconcile(&wanted)
+    }
+
     /// Puts a cable on its bridge again, where the bridge was removed and made anew meanwhile.
     fn reconnect(&self, host_index: u32, bridge: u32) {
         if host_index == 0 {

@@ -6,6 +6,7 @@ mod endpoints;
 mod firewall;
 mod lifecycle;
 mod names;
+mod policy;
 mod publish;
 mod speed;
 mod world;

@@ -6,6 +6,8 @@
 //! ends the iteration.
 
 pub mod conntrack;
+pub mod events;
+pub mod iptables;
 mod message;
 pub mod namespace;
 pub mod nftables;

@@ -4,7 +4,11 @@
 //! byte order; so are addresses and ports in keys. A rule is a list of expressions that work on registers: each
 //! loads, compares or acts, and the first that does not match ends the rule.
 
+mod read;
 mod rewrite;
+
+pub use read::{Change, ListedElement, ListedRule, changed, listed_elements, rules, sets};
+pub use rewrite::flush_chain;
 
 use super::message::{Attributes, Batch, Message, flag};
 use super::socket::{NetlinkError, Socket};
@@ -369,6 +373,11 @@ impl Rule {
     /// A rule that matches everything and does nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Its expressions, as they are sent and listed.
+    pub fn bytes(&self) -> &[u8] {
+        self.expressions.bytes()
     }
 
     fn expression(mut self, name: &str, body: impl FnOnce(&mut Batch)) -> Self {
