@@ -43,7 +43,7 @@ pub struct NetworkManager {
     shared: Arc<Shared>,
     background: Mutex<Background>,
     /// Ends with the manager.
-    _watch: Option<policy::Watch>,
+    watch: Option<policy::Watch>,
 }
 
 /// What callers and background threads share.
@@ -191,7 +191,7 @@ impl NetworkManager {
                 source,
             })?;
         }
-        Ok(Self { shared, background: Mutex::new(background), _watch: watch })
+        Ok(Self { shared, background: Mutex::new(background), watch })
     }
 
     /// Makes a network's bridge or parent interface, or brings an existing one to what is asked for, and begins to fill

@@ -170,27 +170,35 @@ impl NetworkManager {
 /// The thread that follows changes of nftables. Dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    wake: Arc<OwnedFd>,
+    end: OwnedFd,
+    nudge: OwnedFd,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watch {
     /// Starts it in the calling thread's namespace.
     pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
-        let wake = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let event = || rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let (end, nudge) = (event()?, event()?);
         let events = Events::open()?;
-        let (shared, woken) = (Arc::downgrade(shared), Arc::clone(&wake));
+        let (ends, nudges) = (end.try_clone()?, nudge.try_clone()?);
+        let shared = Arc::downgrade(shared);
         let thread = std::thread::Builder::new()
             .name("firewall-watch".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || watch(&shared, events, &woken))?;
-        Ok(Self { wake, thread: Some(thread) })
+            .spawn(move || watch(&shared, events, &ends, &nudges))?;
+        Ok(Self { end, nudge, thread: Some(thread) })
+    }
+
+    /// Has it look again at what is published.
+    pub(super) fn nudge(&self) {
+        let _ = rustix::io::write(&self.nudge, &1_u64.to_ne_bytes());
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.end, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -221,7 +229,7 @@ impl Told {
     }
 }
 
-fn watch(shared: &Weak<Shared>, mut events: Events, wake: &OwnedFd) {
+fn watch(shared: &Weak<Shared>, mut events: Events, end: &OwnedFd, nudge: &OwnedFd) {
     corten_sys::netlink::namespace::yield_to_callers();
     loop {
         let Some(strong) = shared.upgrade() else { return };
@@ -230,10 +238,18 @@ fn watch(shared: &Weak<Shared>, mut events: Events, wake: &OwnedFd) {
         let looked_at = strong.keeps_to_policy() && !published(&lock(&strong.state)).is_empty();
         drop(strong);
         let timeout = looked_at.then_some(Timespec { tv_sec: LEGACY_INTERVAL, tv_nsec: 0 });
-        let mut watched = [PollFd::new(&events, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
+        let mut watched = [
+            PollFd::new(&events, PollFlags::IN),
+            PollFd::new(end, PollFlags::IN),
+            PollFd::new(nudge, PollFlags::IN),
+        ];
         let _ = poll(&mut watched, timeout.as_ref());
         if !watched[1].revents().is_empty() {
             return;
+        }
+        if !watched[2].revents().is_empty() {
+            let _ = rustix::io::read(nudge, &mut [0; 8]);
+            continue;
         }
         let timed_out = watched[0].revents().is_empty();
         let Some(strong) = shared.upgrade() else { return };

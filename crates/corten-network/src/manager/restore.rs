@@ -72,6 +72,9 @@ impl NetworkManager {
         interfaces.retain(|(name, bridge)| bridges.contains(bridge) && !in_use.contains(name));
         let paths = std::mem::take(&mut state.leftover_paths);
         drop(state);
+        if let Some(watch) = &self.watch {
+            watch.nudge();
+        }
         let background = lock(&self.background);
         for record in pending.into_values() {
             background.sweep(Sweep::Sandbox(Box::new(record)));
