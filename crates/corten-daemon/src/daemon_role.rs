@@ -55,8 +55,13 @@ async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
 /// Opens the parts and joins them.
 async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
     let store = Store::open(&settings.paths, StoreOptions::default()).map_err(|error| crate::told(&error))?;
-    let network = NetworkManager::open(NetworkSettings::new(settings.paths.clone(), &settings.bridge))
-        .map_err(|error| crate::told(&error))?;
+    let mut networks = NetworkSettings::new(settings.paths.clone(), &settings.bridge);
+    networks.firewall = settings.firewall;
+    networks.allowed_ports.clone_from(&settings.allowed_ports);
+    let network = NetworkManager::open(networks).map_err(|error| crate::told(&error))?;
+    for warning in network.warnings() {
+        tracing::warn!("{warning}");
+    }
     let mut engine = EngineSettings::new(settings.paths.clone());
     engine.bridge = DefaultBridge {
         name: settings.bridge.clone(),

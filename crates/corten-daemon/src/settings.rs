@@ -2,6 +2,7 @@
 
 use crate::config_file::{self, ConfigFile};
 use corten_engine::RuntimeProgram;
+use corten_network::{AllowedPorts, FirewallMode};
 use corten_std::Paths;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -33,6 +34,10 @@ pub struct Settings {
     pub runtimes: BTreeMap<String, RuntimeProgram>,
     /// The runtime of containers that name none.
     pub default_runtime: String,
+    /// Whose rules decide which published ports other hosts reach.
+    pub firewall: FirewallMode,
+    /// Published ports that are open whatever the host's rules say.
+    pub allowed_ports: Vec<AllowedPorts>,
     /// Group that owns the socket; `docker` or the number given.
     pub group: Option<u32>,
     /// Least severe level that is logged.
@@ -88,6 +93,8 @@ impl Default for Settings {
             inter_container: true,
             runtimes: BTreeMap::new(),
             default_runtime: "runc".to_owned(),
+            firewall: FirewallMode::default(),
+            allowed_ports: Vec::new(),
             group: None,
             log_level: tracing::Level::INFO,
             failpoints: BTreeSet::new(),
@@ -120,6 +127,9 @@ Options:
                             Runtime of containers that name none (default \"runc\": our own)
       --config-file string  File with runtimes and default-runtime, as daemon.json
                             (default \"/etc/corten/daemon.json\")
+      --firewall string     Who decides which published ports other hosts reach: host (its input
+                            rules), docker (all are open) or none (no rules are made) (default \"host\")
+      --firewall-allow list Published ports that are open whatever the host's rules say, as 8080/tcp
   -G, --group int           Numeric group that may use the unix socket
   -D, --debug               Log debug messages
   -l, --log-level string    debug, info, warn or error (default \"info\")
@@ -179,6 +189,13 @@ impl Settings {
                 }
                 "--default-runtime" => default_runtime = Some(value(&flag)?),
                 "--config-file" => config_file = Some(absolute(&flag, value(&flag)?)?),
+                "--firewall" => settings.firewall = parse_firewall(&flag, &value(&flag)?)?,
+                "--firewall-allow" => {
+                    let value = value(&flag)?;
+                    for ports in value.split(',') {
+                        settings.allowed_ports.push(parse_number(&flag, ports)?);
+                    }
+                }
                 "-G" | "--group" => settings.group = Some(parse_number(&flag, &value(&flag)?)?),
                 "-D" | "--debug" => {
                     if parse_bool(&flag, inline.as_deref())? {
@@ -253,6 +270,15 @@ fn parse_bool(flag: &str, value: Option<&str>) -> Result<bool, SettingsError> {
     }
 }
 
+fn parse_firewall(flag: &str, value: &str) -> Result<FirewallMode, SettingsError> {
+    match value {
+        "host" => Ok(FirewallMode::Host),
+        "docker" => Ok(FirewallMode::Docker),
+        "none" => Ok(FirewallMode::None),
+        _ => Err(invalid(flag, value, "host, docker or none is wanted")),
+    }
+}
+
 fn parse_bridge(flag: &str, value: String) -> Result<String, SettingsError> {
     // IFNAMSIZ is 16 with the zero byte (linux/if.h); `/` and white space are refused by dev_valid_name().
     let valid = !value.is_empty()
@@ -310,6 +336,9 @@ mod tests {
         assert_eq!(settings.bridge, "br7");
         assert!(!settings.inter_container);
         assert_eq!(settings.log_level, tracing::Level::DEBUG);
+        assert_eq!(settings.firewall, FirewallMode::Host);
+        let open = parse("--firewall docker --firewall-allow 80/tcp,8000-8100").unwrap();
+        assert_eq!((open.firewall, open.allowed_ports.len()), (FirewallMode::Docker, 2));
         assert_eq!(
             parse("--bip 10.9.0.1/24").unwrap().bridge_address,
             Some((Ipv4Addr::new(10, 9, 0, 1), 24))
@@ -321,6 +350,8 @@ mod tests {
         for line in [
             "--nope",
             "--mtu x",
+            "--firewall maybe",
+            "--firewall-allow 0",
             "-H",
             "--bip 1.2.3.4",
             "--data-root relative",

@@ -205,7 +205,7 @@ pub(crate) fn guard_elements(families: &[u8], interfaces: &[String]) -> Vec<SetE
 }
 
 /// The element that closes a published port.
-pub(crate) fn closed_element(service: &Service) -> SetElement {
+pub(crate) fn closed_element(service: Service) -> SetElement {
     let [high, low] = service.port.to_be_bytes();
     let key = [service.protocol, 0, 0, 0, high, low, 0, 0];
     (if service.ipv6 { CLOSED6 } else { CLOSED4 }, Element::key(key))
@@ -268,7 +268,7 @@ impl Firewall {
         let mut batch = Batch::new();
         nft::begin(&mut batch);
         let missing = |from: &Closed, other: &Closed| -> Vec<SetElement> {
-            from.keys().filter(|service| !other.contains_key(service)).map(closed_element).collect()
+            from.keys().filter(|service| !other.contains_key(service)).copied().map(closed_element).collect()
         };
         for (set, elements) in grouped(&missing(before, now)) {
             nft::delete_elements(&mut batch, &self.table, set, &elements);
@@ -277,7 +277,7 @@ impl Firewall {
             nft::add_elements(&mut batch, &self.table, set, &elements);
         }
         nft::flush_chain(&mut batch, &self.table, "allowed");
-        for rule in now.iter().flat_map(|(service, region)| allowed(service, region)) {
+        for rule in now.iter().flat_map(|(service, region)| allowed(*service, region)) {
             nft::add_rule(&mut batch, &self.table, "allowed", &rule);
         }
         nft::end(&mut batch);
@@ -525,7 +525,7 @@ fn policy() -> Vec<Rule> {
 }
 
 /// Lets some addresses in to a closed port.
-fn allowed(service: &Service, region: &Region) -> Vec<Rule> {
+fn allowed(service: Service, region: &Region) -> Vec<Rule> {
     let (family, offset) = if service.ipv6 { (IPV6, SOURCE6) } else { (IPV4, SOURCE4) };
     let rule = |range: &(u128, u128)| {
         let (first, last) = policy::edges(service.ipv6, *range);

@@ -12,6 +12,7 @@ mod publish;
 mod restore;
 mod sandbox;
 mod standing;
+mod warnings;
 
 use crate::address::{Subnet, SubnetPool, choose_subnet};
 use crate::background::{Background, Sweep};
@@ -29,7 +30,7 @@ use crate::record::{self, Record};
 use crate::settings::{FirewallMode, NetworkSettings};
 use corten_std::file;
 use corten_sys::netlink::namespace as kernel;
-use corten_sys::netlink::{Protocol as Family, Socket, nftables, route};
+use corten_sys::netlink::{Protocol as Family, Socket, route};
 use standing::discarded;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -329,33 +330,6 @@ impl NetworkManager {
     /// The names of sandboxes, and who answers for them.
     pub fn names(&self) -> &Names {
         &self.shared.names
-    }
-
-    /// What the user should know about this host: foreign firewall rules that stop our traffic, forwarding that is off.
-    pub fn warnings(&self) -> Vec<String> {
-        let shared = &*self.shared;
-        let mut warnings = shared.warnings.clone();
-        if let Some(firewall) = &shared.firewall {
-            let bridge = &shared.settings.default_bridge;
-            for chain in lock(firewall).foreign_drops().unwrap_or_default() {
-                let family = if chain.family == nftables::INET { "inet" } else { "ip" };
-                let place = format!("{family} {} {}", chain.table, chain.name);
-                let remedy = if chain.table == firewall::FIREWALLD {
-                    format!(
-                        "firewall-cmd --permanent --zone=trusted --add-interface={bridge}; firewall-cmd --reload"
-                    )
-                } else {
-                    format!(
-                        "nft insert rule {place} iifname {bridge} accept; nft insert rule {place} oifname {bridge} accept"
-                    )
-                };
-                warnings.push(format!(
-                    "the firewall chain `{place}` stops what it does not know, so that containers may reach nothing \
-                     outside and published ports stay closed to other hosts; let the bridge pass there: {remedy}"
-                ));
-            }
-        }
-        warnings
     }
 
     /// Waits until the pools are full and everything put off is done: for tests and an orderly end.

@@ -57,7 +57,7 @@ pub struct AllowedPorts {
 }
 
 impl AllowedPorts {
-    fn has(&self, service: Service) -> bool {
+    fn has(self, service: Service) -> bool {
         (self.first..=self.last).contains(&service.port)
             && self.protocol.is_none_or(|protocol| protocol.number() == service.protocol)
     }
@@ -219,6 +219,11 @@ impl HostPolicy {
             format!("nft insert rule {family} {table} {chain} {protocol} dport {port} accept")
         }
     }
+}
+
+/// Whether a table of iptables-legacy drops what none of its rules decides at a hook.
+pub(crate) fn drops(table: &LegacyTable, hook: usize) -> bool {
+    table.entries[hook].is_some() && legacy::is_drop(&table.bytes, table.underflows[hook])
 }
 
 impl Table {

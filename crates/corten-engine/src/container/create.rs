@@ -5,6 +5,7 @@ use crate::Engine;
 use crate::container::mounts::{self, Source, Wanted};
 use crate::container::owner::Owner;
 use crate::container::record::{MountKind, Mounted, Record};
+use crate::container::spec::ports;
 use crate::container::state::Lifecycle;
 use crate::container::{merge, populate, save, validate};
 use crate::error::{EngineError, Result};
@@ -59,6 +60,10 @@ impl Engine {
         let mut warnings = Vec::new();
         self.take_links(&mut host_config)?;
         let networks = self.networks_for(&config, &mut host_config, networking_config, &mut warnings)?;
+        if networks.keys().any(|name| !matches!(name.as_str(), "host" | "none")) {
+            let mappings = ports::mappings(&config.exposed_ports, &host_config)?;
+            warnings.extend(self.inner.network.closed_ports(&mappings));
+        }
         let taken = self.volumes_from(host_config.volumes_from.as_deref().unwrap_or_default())?;
         let wanted = mounts::wanted(&host_config, config.volumes.as_ref(), taken, &|path| path.exists())?;
 

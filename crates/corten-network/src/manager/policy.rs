@@ -30,7 +30,7 @@ pub(crate) struct Policy {
 impl Policy {
     /// Elements of the sets of closed ports.
     pub(crate) fn elements(&self) -> Vec<SetElement> {
-        self.closed.keys().map(crate::firewall::closed_element).collect()
+        self.closed.keys().copied().map(crate::firewall::closed_element).collect()
     }
 }
 
@@ -138,6 +138,9 @@ impl NetworkManager {
     pub fn closed_ports(&self, mappings: &[PortMapping]) -> Vec<String> {
         let shared = &*self.shared;
         if !shared.keeps_to_policy() {
+            return Vec::new();
+        }
+        if mappings.is_empty() {
             return Vec::new();
         }
         let mut policy = lock(&shared.policy);

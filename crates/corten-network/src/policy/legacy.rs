@@ -60,6 +60,17 @@ pub(crate) fn accepted(table: &[u8], hooked: Hooked, flow: &Flow) -> Region {
     follow(&chains, hooked, flow.ipv6)
 }
 
+/// Whether the entry at this offset of an IPv4 table drops whatever comes by.
+pub(crate) fn is_drop(table: &[u8], at: u32) -> bool {
+    let entry = table.get(at as usize..).unwrap_or_default();
+    let verdict = half(entry, IPV4.offsets)
+        .and_then(|target| extension(entry, target))
+        .and_then(|(_, name, _, info)| name.is_empty().then(|| info.get(..4))?)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(i32::from_ne_bytes);
+    verdict == Some(-1)
+}
+
 /// Entries go on to the next; a jump comes back behind the entry that jumped, by a return or at the end of its chain.
 fn follow(chains: &Chains, hooked: Hooked, ipv6: bool) -> Region {
     let mut accepted = Region::none();

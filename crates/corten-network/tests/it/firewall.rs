@@ -26,6 +26,27 @@ fn a_foreign_drop_stays_a_drop_and_is_told() {
 }
 
 #[test]
+fn a_foreign_drop_is_told_in_the_words_of_its_program() {
+    with_world(|world| {
+        let manager = world.manager();
+        for (program, expected) in [
+            ("iptables-legacy", "iptables-legacy -I FORWARD -i corten0 -j ACCEPT"),
+            ("iptables-nft", "ufw route allow in on corten0"),
+        ] {
+            if !corten_testing::need(program, corten_testing::program(program)) {
+                continue;
+            }
+            run(program, "-P FORWARD DROP");
+            run(program, "-N ufw-before-forward");
+            run(program, "-A ufw-before-forward -j RETURN");
+            let warnings = manager.warnings();
+            assert!(warnings.len() == 1 && warnings[0].contains(expected), "{warnings:?}");
+            run(program, "-P FORWARD ACCEPT");
+        }
+    });
+}
+
+#[test]
 fn a_foreign_flush_takes_nothing() {
     with_world(|world| {
         let manager = world.manager();

@@ -1,7 +1,7 @@
 //! Tables of iptables-legacy, read as its own program reads them (linux/netfilter_ipv4/ip_tables.h). Nothing is changed,
 //! and no module of the kernel is loaded: only a table that is there already is asked for.
 
-use rustix::net::{AddressFamily, RawProtocol, SocketFlags, SocketType, ipproto, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -42,8 +42,7 @@ pub fn read_filter(ipv6: bool) -> io::Result<Option<LegacyTable>> {
     } else {
         (AddressFamily::INET, libc::IPPROTO_IP)
     };
-    let raw = RawProtocol::new(255).map(rustix::net::Protocol::from_raw).unwrap_or(ipproto::RAW);
-    let socket = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(raw))?;
+    let socket = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::RAW))?;
     // The table may change between the two calls; the kernel then says so.
     for _ in 0..8 {
         let mut info = vec![0; INFO];
