@@ -2,13 +2,17 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod bench;
+mod fuzz;
 
 use std::process::ExitCode;
 
 const HELP: &str = "\
 Usage: cargo xtask bench [OPTIONS]
+       cargo xtask fuzz [TARGET…] [--seconds N] [--guided]
 
-Times Corten and, where one is named, another engine in turn, A B A B …, and prints medians and ratios.
+fuzz feeds the parsers with changed examples, so long each (60); with --guided by libFuzzer, for which there must be a C++ compiler.
+
+bench times Corten and, where one is named, another engine in turn, A B A B …, and prints medians and ratios.
 
 Options:
   --corten PATH        the program (default: target/*/release/corten)
@@ -24,11 +28,15 @@ Options:
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() != Some("bench") {
-        print!("{HELP}");
-        return ExitCode::from(2);
-    }
-    match bench::Settings::parse(arguments).and_then(|settings| bench::run(&settings)) {
+    let outcome = match arguments.next().as_deref() {
+        Some("bench") => bench::Settings::parse(arguments).and_then(|settings| bench::run(&settings)),
+        Some("fuzz") => fuzz::Settings::parse(arguments).and_then(|settings| fuzz::run(&settings)),
+        _ => {
+            print!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error}");

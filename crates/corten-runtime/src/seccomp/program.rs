@@ -36,7 +36,7 @@ impl Program {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (flags, rest) = bytes.split_first()?;
         let (chunks, left) = rest.as_chunks::<8>();
-        if !left.is_empty() || chunks.is_empty() || chunks.len() > seccomp::MAX_INSTRUCTIONS {
+        if *flags > 3 || !left.is_empty() || chunks.is_empty() || chunks.len() > seccomp::MAX_INSTRUCTIONS {
             return None;
         }
         let instructions = chunks
