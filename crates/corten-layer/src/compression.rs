@@ -13,20 +13,24 @@ pub enum Compression {
     Gzip,
     /// Zstandard, one or several frames.
     Zstd,
+    /// bzip2, one or several streams.
+    Bzip2,
+    /// xz, one or several streams.
+    Xz,
 }
 
 /// What `prefix`, the first bytes of a stream (6 are enough), says about its compression.
 ///
 /// # Errors
-/// bzip2, xz and lz4 are known by their marks and refused.
+/// lz4 is known by its mark and refused.
 pub fn sniff(prefix: &[u8]) -> Result<Compression, LayerError> {
     match prefix {
         [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
         // A skippable frame: `pzstd` and seekable archives begin with one.
         [first, 0x2a, 0x4d, 0x18, ..] if first & 0xf0 == 0x50 => Ok(Compression::Zstd),
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Err(LayerError::Compression("bzip2")),
-        [0xfd, b'7', b'z', b'X', b'Z', 0x00, ..] => Err(LayerError::Compression("xz")),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Ok(Compression::Bzip2),
+        [0xfd, b'7', b'z', b'X', b'Z', 0x00, ..] => Ok(Compression::Xz),
         [0x04, 0x22, 0x4d, 0x18, ..] => Err(LayerError::Compression("lz4")),
         _ => Ok(Compression::Plain),
     }
@@ -51,6 +55,12 @@ pub fn decompress<'a>(stream: impl Read + Send + 'a) -> Result<Box<dyn Read + Se
                 .map_err(LayerError::Read)?;
             Box::new(decoder)
         }
+        Compression::Bzip2 => {
+            Box::new(bzip2::bufread::MultiBzDecoder::new(BufReader::with_capacity(BUFFER, whole)))
+        }
+        Compression::Xz => {
+            Box::new(lzma_rust2::XzReader::new(BufReader::with_capacity(BUFFER, whole), true))
+        }
     })
 }
 
@@ -59,6 +69,11 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    /// `printf four | xz`
+    const XZ: &[u8] = b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x16\x00\x00\x00\x74\x2f\xe5\xa3\x01\x00\x03\x66\x6f\x75\x72\x00\xd0\x58\x3b\x3c\xad\xcb\x93\x7e\x00\x01\x1c\x04\x6f\x2c\x9c\xc1\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a";
+    /// `printf five | bzip2`
+    const BZIP2: &[u8] = b"\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\xae\xcf\x3a\x40\x00\x00\x00\x81\x80\x03\x20\x01\x00\x20\x00\x21\x9a\x68\x33\x4d\x13\x3c\x5d\xc9\x14\xe1\x42\x42\xbb\x3c\xe9\x00";
 
     fn gzip(data: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -91,13 +106,16 @@ mod tests {
         let two_frames =
             [zstd::encode_all(&b"a"[..], 1).unwrap(), zstd::encode_all(&b"b"[..], 1).unwrap()].concat();
         check(&two_frames, b"ab");
+        check(XZ, b"four");
+        check(&[XZ, XZ].concat(), b"fourfour");
+        check(BZIP2, b"five");
+        check(&[BZIP2, BZIP2].concat(), b"fivefive");
     }
 
     #[test]
     fn unsupported_forms_are_named() {
-        let error = decompress(&b"BZh91AY&SY"[..]).err().unwrap();
-        assert_eq!(error.to_string(), "the stream is compressed with bzip2, which is not supported");
-        assert!(decompress(&b"\xfd7zXZ\0\0"[..]).is_err());
+        let error = decompress(&b"\x04\x22\x4d\x18rest"[..]).err().unwrap();
+        assert_eq!(error.to_string(), "the stream is compressed with lz4, which is not supported");
     }
 
     #[test]
@@ -105,5 +123,12 @@ mod tests {
         let whole = gzip(&[7; 10_000]);
         let mut out = Vec::new();
         assert!(decompress(&whole[..whole.len() - 9]).unwrap().read_to_end(&mut out).is_err());
+        for (whole, name) in [(XZ, "xz"), (BZIP2, "bzip2")] {
+            for length in 6..whole.len() {
+                let mut out = Vec::new();
+                let read = decompress(&whole[..length]).unwrap().read_to_end(&mut out);
+                assert!(read.is_err(), "{name} cut at {length}");
+            }
+        }
     }
 }

@@ -37,6 +37,11 @@ pub mod media_type {
     /// Docker's layer, compressed with gzip.
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
+    /// A Docker layer compressed with bzip2; a name of our own.
+    pub const DOCKER_LAYER_BZIP2: &str = "application/vnd.docker.image.rootfs.diff.tar.bzip2";
+    /// A Docker layer compressed with xz; a name of our own.
+    pub const DOCKER_LAYER_XZ: &str = "application/vnd.docker.image.rootfs.diff.tar.xz";
+
     /// Whether this is an index, OCI's or Docker's.
     pub fn is_index(text: &str) -> bool {
         text == OCI_INDEX || text == DOCKER_INDEX

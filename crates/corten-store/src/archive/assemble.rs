@@ -494,6 +494,9 @@ pub(crate) fn docker_layer_type(compression: Compression) -> &'static str {
         Compression::Plain => media_type::DOCKER_LAYER,
         Compression::Gzip => media_type::DOCKER_LAYER_GZIP,
         Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+        // No registry knows a name for these; whoever reads a layer looks at its bytes.
+        Compression::Bzip2 => media_type::DOCKER_LAYER_BZIP2,
+        Compression::Xz => media_type::DOCKER_LAYER_XZ,
     }
 }
 
