@@ -21,9 +21,11 @@ use corten_api::image::{
 };
 use corten_api::null::Empty;
 use corten_oci::image::{ContainerDefaults, Descriptor as StoredDescriptor};
-use corten_oci::{Digest, Reference};
+use corten_oci::{Digest, Platform as OciPlatform, Reference};
 use corten_std::{Classified, ErrorClass, Timestamp};
-use corten_store::{Image, ImageUser, LoadEvent, Loaded, Removed, SnapshotKey, StoreError};
+use corten_store::{
+    Image, ImageUser, LoadEvent, Loaded, ManifestKind, ManifestSummary, Removed, SnapshotKey, StoreError,
+};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -35,6 +37,17 @@ pub struct ImageListOptions {
     pub all: bool,
     /// `before`, `dangling`, `label`, `label!`, `reference`, `since`, `until`.
     pub filters: Filters,
+    /// With what each image holds for each platform.
+    pub manifests: bool,
+}
+
+/// What is told of an image.
+#[derive(Debug, Clone, Default)]
+pub struct InspectOptions {
+    /// As it is for this platform; none: for the machine's.
+    pub platform: Option<OciPlatform>,
+    /// With what it holds for each platform.
+    pub manifests: bool,
 }
 
 impl Engine {
@@ -85,6 +98,9 @@ impl Engine {
                 return None;
             }
             let mut row = summary(image);
+            if options.manifests {
+                row.manifests = self.manifests(image).ok();
+            }
             if filters.contains("reference") {
                 let wanted = |name: &&Reference| {
                     filters.get("reference").any(|pattern| matches_pattern(pattern, name))
@@ -104,13 +120,67 @@ impl Engine {
     }
 
     /// `GET /images/{name}/json`.
-    pub async fn image_inspect(&self, reference: &str) -> Result<Inspect> {
-        Ok(inspect(&*self.image(reference)?))
+    pub async fn image_inspect(&self, reference: &str, options: &InspectOptions) -> Result<Inspect> {
+        let (engine, reference, options) = (self.clone(), reference.to_owned(), options.clone());
+        blocking(move || {
+            let image = engine.image_of(&reference, options.platform.as_ref())?;
+            let mut document = inspect(&image);
+            if options.manifests {
+                document.manifests = Some(engine.manifests(&image)?);
+            }
+            Ok(document)
+        })
+        .await
+    }
+
+    /// An image, as it is for one platform where one is asked for.
+    pub(crate) fn image_of(&self, reference: &str, platform: Option<&OciPlatform>) -> Result<Arc<Image>> {
+        let image = self.image(reference)?;
+        let Some(platform) = platform else { return Ok(image) };
+        self.for_platform(reference, &image, platform)
+    }
+
+    /// The image for a platform; Docker's text where it has nothing for it.
+    pub(crate) fn for_platform(
+        &self,
+        reference: &str,
+        image: &Image,
+        platform: &OciPlatform,
+    ) -> Result<Arc<Image>> {
+        let found = self
+            .inner
+            .store
+            .images()
+            .for_platform(&image.id, platform)
+            .map_err(|error| EngineError::because("", error))?;
+        found.ok_or_else(|| {
+            EngineError::not_found(format!(
+                "image with reference {reference} was found but does not provide the specified platform ({platform})"
+            ))
+        })
+    }
+
+    /// What an image holds, manifest by manifest, as the API shows it.
+    fn manifests(&self, image: &Image) -> Result<Vec<serde_json::Value>> {
+        let all = self.inner.store.images().manifests(&image.id);
+        let all = all.map_err(|error| EngineError::because("", error))?;
+        let users = self.image_users().remove(&image.id.to_string()).unwrap_or_default();
+        let containers = |manifest: &Digest| -> Vec<String> {
+            // Those of another platform than the image's own are not told apart.
+            let own = *manifest == image.manifest.digest;
+            if own { users.iter().map(|user| user.container.clone()).collect() } else { Vec::new() }
+        };
+        Ok(all.iter().map(|one| manifest_summary(one, &containers)).collect())
     }
 
     /// `GET /images/{name}/history`, newest first.
-    pub async fn image_history(&self, reference: &str) -> Result<Vec<HistoryItem>> {
-        let image = self.image(reference)?;
+    pub async fn image_history(
+        &self,
+        reference: &str,
+        platform: Option<&OciPlatform>,
+    ) -> Result<Vec<HistoryItem>> {
+        let (engine, reference, platform) = (self.clone(), reference.to_owned(), platform.cloned());
+        let image = blocking(move || engine.image_of(&reference, platform.as_ref())).await?;
         let mut layers = image.chain.iter();
         let mut items: Vec<HistoryItem> = image
             .config
@@ -235,13 +305,14 @@ impl Engine {
     pub fn image_load(
         &self,
         archive: impl Read + Send,
+        platform: Option<&OciPlatform>,
         progress: &mut (dyn FnMut(LoadEvent) + Send),
     ) -> Result<Vec<Loaded>> {
         let loaded = self
             .inner
             .store
             .images()
-            .load(archive, progress)
+            .load_platform(archive, platform, progress)
             .map_err(|error| EngineError::because("", error))?;
         for image in &loaded {
             let name = image.reference.as_ref().map_or_else(|| image.id.to_string(), Reference::familiar);
@@ -252,18 +323,41 @@ impl Engine {
 
     /// `GET /images/get`: an archive of the named images that is an OCI layout and a docker-archive at once. Blocking.
     /// Every name is looked up before the first byte is written.
-    pub fn image_save(&self, references: &[String], archive: &mut dyn Write) -> Result<()> {
+    pub fn image_save(
+        &self,
+        references: &[String],
+        platform: Option<&OciPlatform>,
+        archive: &mut dyn Write,
+    ) -> Result<()> {
         for reference in references {
             let image = self.image(reference)?;
             self.image_event("save", &image.id, reference);
         }
         let names: Vec<&str> = references.iter().map(String::as_str).collect();
-        self.inner.store.images().save(&names, archive).map_err(|error| EngineError::because("", error))
+        self.inner
+            .store
+            .images()
+            .save_platform(&names, platform, archive)
+            .map_err(|error| EngineError::because("", error))
     }
 
     /// Fails where one of the images is not here: what a caller asks before it begins an answer.
-    pub fn image_check(&self, references: &[String]) -> Result<()> {
-        references.iter().try_for_each(|reference| self.image(reference).map(drop))
+    pub fn image_check(&self, references: &[String], platform: Option<&OciPlatform>) -> Result<()> {
+        references.iter().try_for_each(|reference| {
+            let image = self.image(reference)?;
+            let Some(platform) = platform else { return Ok(()) };
+            let manifests = self.inner.store.images().manifests(&image.id);
+            let manifests = manifests.map_err(|error| EngineError::because("", error))?;
+            let offered = manifests.iter().any(|one| {
+                one.available && one.kind == ManifestKind::Image && platform.suits(&one.platform).is_some()
+            });
+            if offered {
+                return Ok(());
+            }
+            Err(EngineError::not_found(format!(
+                "image with reference {reference} was found but does not provide the specified platform ({platform})"
+            )))
+        })
     }
 
     /// Containers by the image they use.
@@ -353,6 +447,46 @@ fn inspect(image: &Image) -> Inspect {
     }
 }
 
+/// One manifest as the API shows it.
+fn manifest_summary(one: &ManifestSummary, containers: &dyn Fn(&Digest) -> Vec<String>) -> serde_json::Value {
+    let total = one.content_size + one.unpacked_size;
+    let mut summary = serde_json::json!({
+        "ID": one.descriptor.digest.to_string(),
+        "Descriptor": descriptor(&one.descriptor),
+        "Available": one.available,
+        "Size": {"Content": one.content_size, "Total": total},
+        "Kind": match one.kind {
+            ManifestKind::Image => "image",
+            ManifestKind::Attestation { .. } => "attestation",
+            ManifestKind::Unknown => "unknown",
+        },
+    });
+    match one.kind {
+        ManifestKind::Image => {
+            summary["ImageData"] = serde_json::json!({
+                "Platform": api_platform(&one.platform),
+                "Containers": containers(&one.descriptor.digest),
+                "Size": {"Unpacked": one.unpacked_size},
+            });
+        }
+        ManifestKind::Attestation { of } => {
+            summary["AttestationData"] = serde_json::json!({"For": of.to_string()});
+        }
+        ManifestKind::Unknown => {}
+    }
+    summary
+}
+
+fn api_platform(platform: &OciPlatform) -> Platform {
+    Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        os_version: platform.os_version.clone(),
+        os_features: Vec::new(),
+        variant: platform.variant.clone(),
+    }
+}
+
 /// A stored descriptor as the API shows it.
 pub(crate) fn descriptor(stored: &StoredDescriptor) -> Descriptor {
     Descriptor {
@@ -361,13 +495,7 @@ pub(crate) fn descriptor(stored: &StoredDescriptor) -> Descriptor {
         size: stored.size as i64,
         urls: stored.urls.clone(),
         annotations: stored.annotations.clone(),
-        platform: stored.platform.as_ref().map(|platform| Platform {
-            architecture: platform.architecture.clone(),
-            os: platform.os.clone(),
-            os_version: platform.os_version.clone(),
-            os_features: Vec::new(),
-            variant: platform.variant.clone(),
-        }),
+        platform: stored.platform.as_ref().map(api_platform),
         artifact_type: stored.artifact_type.clone().unwrap_or_default(),
     }
 }

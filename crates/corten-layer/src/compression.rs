@@ -58,9 +58,7 @@ pub fn decompress<'a>(stream: impl Read + Send + 'a) -> Result<Box<dyn Read + Se
         Compression::Bzip2 => {
             Box::new(bzip2::bufread::MultiBzDecoder::new(BufReader::with_capacity(BUFFER, whole)))
         }
-        Compression::Xz => {
-            Box::new(lzma_rust2::XzReader::new(BufReader::with_capacity(BUFFER, whole), true))
-        }
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new(BufReader::with_capacity(BUFFER, whole), true)),
     })
 }
 

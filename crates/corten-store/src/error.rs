@@ -47,6 +47,14 @@ pub enum StoreError {
     /// No image by this name or ID.
     #[error("No such image: {0}")]
     NoSuchImage(String),
+    /// An image has nothing for a platform.
+    #[error("image {image} was found but does not provide the specified platform ({platform})")]
+    NoPlatform {
+        /// The image's ID.
+        image: corten_oci::Digest,
+        /// What was asked for.
+        platform: String,
+    },
     /// Several images have this ID prefix.
     #[error("the image ID prefix `{0}` is ambiguous")]
     AmbiguousImage(String),
@@ -163,7 +171,10 @@ impl StoreError {
 impl Classified for StoreError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::NoSuchImage(_) | Self::NoSuchSnapshot(_) | Self::NoSuchBlob(_) => ErrorClass::NotFound,
+            Self::NoSuchImage(_)
+            | Self::NoPlatform { .. }
+            | Self::NoSuchSnapshot(_)
+            | Self::NoSuchBlob(_) => ErrorClass::NotFound,
             Self::AmbiguousImage(_)
             | Self::SnapshotKey(_)
             | Self::Archive(_)

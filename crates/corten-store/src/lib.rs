@@ -41,7 +41,9 @@ mod store;
 pub use blob::BlobReader;
 pub use error::StoreError;
 pub use garbage::Collected;
-pub use image::{Image, ImageUser, Images, LoadEvent, Loaded, NewImage, Removed};
+pub use image::{
+    Image, ImageUser, Images, LoadEvent, Loaded, ManifestKind, ManifestSummary, NewImage, Removed,
+};
 pub use lease::{Lease, Leases, ProcessIdentity};
 pub use record::Records;
 pub use snapshots::{Mounts, Snapshot, SnapshotKey, SnapshotKind, Snapshots, Usage};

@@ -145,20 +145,15 @@ impl Engine {
     /// The image of a container; Docker's 404 where it is not here, which makes clients pull it.
     fn image_for(&self, reference: &str, platform: Option<&str>) -> Result<Arc<Image>> {
         let image = self.image_for_container(reference)?;
+        if let Some(wanted) = platform.filter(|platform| !platform.is_empty()) {
+            let wanted =
+                corten_oci::Platform::parse(wanted).map_err(|error| EngineError::because("", error))?;
+            return self.for_platform(reference, &image, &wanted);
+        }
         if !image.runnable {
             return Err(EngineError::invalid(format!(
                 "image {reference} holds nothing that can be run here"
             )));
-        }
-        if let Some(wanted) = platform.filter(|platform| !platform.is_empty()) {
-            let wanted =
-                corten_oci::Platform::parse(wanted).map_err(|error| EngineError::because("", error))?;
-            let has = image.platform();
-            if wanted.os != has.os || wanted.architecture != has.architecture {
-                return Err(EngineError::not_found(format!(
-                    "image with reference {reference} was found but does not provide the specified platform ({wanted})"
-                )));
-            }
         }
         Ok(image)
     }

@@ -1,10 +1,11 @@
 //! Images.
 
 use corten_api::route::Operation;
+use corten_api::version::ApiVersion;
 use corten_engine::Engine;
-use corten_engine::image::{CommitOptions, ImageListOptions, ImportOptions};
+use corten_engine::image::{CommitOptions, ImageListOptions, ImportOptions, InspectOptions};
 use corten_http::server::Response;
-use corten_oci::Reference;
+use corten_oci::{Platform, Reference};
 use corten_store::LoadEvent;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -16,18 +17,31 @@ use crate::stream::{unfold, written};
 use crate::{gate, reply};
 
 pub(crate) async fn list(engine: &Engine, call: Call) -> Result {
-    let options = ImageListOptions { all: call.query.flag("all"), filters: call.filters()? };
+    let options = ImageListOptions {
+        all: call.query.flag("all"),
+        filters: call.filters()?,
+        manifests: call.version >= ApiVersion::one(47) && call.query.flag("manifests"),
+    };
     let images = engine.image_list(&options).await?;
     Ok(gate::json(200, Operation::ImageList, call.version, &images))
 }
 
 pub(crate) async fn inspect(engine: &Engine, call: Call) -> Result {
-    let image = engine.image_inspect(&call.name).await?;
+    let options = InspectOptions {
+        platform: platform(&call, 49)?,
+        manifests: call.version >= ApiVersion::one(48) && call.query.flag("manifests"),
+    };
+    if options.platform.is_some() && options.manifests {
+        return Err(ApiError::invalid(
+            "conflicting options: manifests and platform options cannot both be set",
+        ));
+    }
+    let image = engine.image_inspect(&call.name, &options).await?;
     Ok(gate::json(200, Operation::ImageInspect, call.version, &image))
 }
 
 pub(crate) async fn history(engine: &Engine, call: Call) -> Result {
-    Ok(reply::json(200, &engine.image_history(&call.name).await?))
+    Ok(reply::json(200, &engine.image_history(&call.name, platform(&call, 48)?.as_ref()).await?))
 }
 
 pub(crate) async fn tag(engine: &Engine, call: Call) -> Result {
@@ -88,6 +102,20 @@ async fn import(engine: &Engine, mut call: Call) -> Result {
     Ok(Response::full(200, progress_line(&json!({"status": id}))).header("Content-Type", reply::JSON))
 }
 
+/// The `platform` of a request: a document; older versions than the given one did not know it.
+fn platform(call: &Call, since: u32) -> Result<Option<Platform>> {
+    let text = call.query.get("platform");
+    if text.is_empty() || call.version < ApiVersion::one(since) {
+        return Ok(None);
+    }
+    let wrong = |why: String| ApiError::invalid(format!("failed to parse platform: {why}"));
+    let given: Platform = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    if given.os.is_empty() || given.architecture.is_empty() {
+        return Err(wrong("both OS and Architecture must be provided".to_owned()));
+    }
+    Ok(Some(Platform::new(&given.os, &given.architecture, &given.variant)))
+}
+
 /// The name that a new image is to have: none where none is given; never one with a digest.
 fn new_name(repository: &str, tag: &str) -> Result<Option<Reference>> {
     if repository.is_empty() {
@@ -127,15 +155,18 @@ pub(crate) async fn save(engine: &Engine, call: Call) -> Result {
         return Err(ApiError::invalid("no images to save: `names` is missing"));
     }
     // Every name is looked up before the answer begins, so that a missing one is an ordinary error.
-    engine.image_check(&names)?;
+    let platform = platform(&call, 48)?;
+    engine.image_check(&names, platform.as_ref())?;
     let engine = engine.clone();
-    let archive = written("a save of images", move |writer| engine.image_save(&names, writer));
+    let archive =
+        written("a save of images", move |writer| engine.image_save(&names, platform.as_ref(), writer));
     Ok(Response::stream(200, archive).header("Content-Type", reply::TAR))
 }
 
 pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result {
     // Progress is told unless it is not wanted.
     let quiet = call.query.flag_or("quiet", false);
+    let platform = platform(&call, 48)?;
     let mut body = call.body()?;
     body.accept().await?;
     let archive = body.into_blocking_reader();
@@ -148,7 +179,7 @@ pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result {
             // A client that left does not end the load: half of it is done.
             let _ = sender.blocking_send(Ok(progress_line(line)));
         };
-        let loaded = engine.image_load(archive, &mut |event| match event {
+        let loaded = engine.image_load(archive, platform.as_ref(), &mut |event| match event {
             LoadEvent::Layer { layer, current, total } if !quiet => tell(&json!({
                 "status": "Loading layer",
                 "progressDetail": {"current": current, "total": total},

@@ -4,7 +4,7 @@
 use crate::blob::{StagedBlob, stage_bytes, stage_reader};
 use crate::commit::Batch;
 use crate::garbage::PinSet;
-use crate::image::ImageRow;
+use crate::image::{ImageRow, is_wanted};
 use crate::ingest::{Unpacked, discard};
 use crate::snapshots::{CommittedRow, CopySnapshots, FILES, SnapshotKey, Staged, Usage, tree};
 use crate::store::{SnapshotForm, Store};
@@ -57,11 +57,19 @@ pub(crate) struct Assembler<'a> {
     /// Keeps what the store has already.
     pub(crate) pins: PinSet,
     pub(crate) batch: Batch,
+    /// Only what is for this platform is taken; none: everything.
+    pub(crate) only: Option<Platform>,
 }
 
 impl<'a> Assembler<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store, items: HashMap::new(), pins: PinSet::new(&store.inner.pins), batch: Batch::default() }
+        Self {
+            store,
+            items: HashMap::new(),
+            pins: PinSet::new(&store.inner.pins),
+            batch: Batch::default(),
+            only: None,
+        }
     }
 
     /// Adds a small document, and gives a descriptor of it.
@@ -86,7 +94,17 @@ impl<'a> Assembler<'a> {
                 target.digest
             )));
         }
-        let host = Platform::host();
+        if let Some(only) = &self.only {
+            found.candidates.retain(|one| {
+                is_wanted(only, one.descriptor.platform.as_ref().unwrap_or(&one.config.platform()))
+            });
+        }
+        if let Some(only) = &self.only
+            && found.candidates.is_empty()
+        {
+            return Err(StoreError::NoPlatform { image: target.digest, platform: only.to_string() });
+        }
+        let host = self.only.clone().unwrap_or_else(Platform::host);
         let platform = |candidate: &Candidate| {
             candidate.descriptor.platform.clone().unwrap_or_else(|| candidate.config.platform())
         };
@@ -149,6 +167,9 @@ impl<'a> Assembler<'a> {
                 return Err(StoreError::Archive(format!("indexes lie more than {DEPTH} deep in indexes")));
             }
             for child in &index.manifests {
+                if !self.is_taken(child) {
+                    continue;
+                }
                 self.gather(child, depth + 1, found)?;
             }
             return Ok(true);
@@ -170,6 +191,15 @@ impl<'a> Assembler<'a> {
             found.others.push((descriptor.clone(), Some(manifest)));
         }
         Ok(true)
+    }
+
+    /// Whether an index's entry is for the platform that is wanted.
+    fn is_taken(&self, entry: &Descriptor) -> bool {
+        match (&self.only, &entry.platform) {
+            (None, _) => true,
+            (Some(only), Some(offered)) => is_wanted(only, offered),
+            (Some(_), None) => !entry.is_attestation(),
+        }
     }
 
     fn has(&mut self, digest: Digest, found: &mut Found) -> bool {
@@ -222,6 +252,7 @@ impl<'a> Assembler<'a> {
             unpacked_size,
             kept_size: 0,
             others,
+            platforms: Vec::new(),
         })
     }
 
@@ -248,6 +279,7 @@ impl<'a> Assembler<'a> {
             unpacked_size: 0,
             kept_size: 0,
             others: found.others.iter().map(|(descriptor, _)| descriptor.digest).collect(),
+            platforms: Vec::new(),
         }
     }
 

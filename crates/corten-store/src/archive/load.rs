@@ -13,7 +13,7 @@ use crate::{Result, StoreError};
 use corten_layer::tar::{EntryKind, Reader};
 use corten_layer::{Compression, sniff};
 use corten_oci::image::{Descriptor, annotation, media_type};
-use corten_oci::{Digest, Index, Manifest, Reference};
+use corten_oci::{Digest, Index, Manifest, Platform, Reference};
 use corten_std::Timestamp;
 use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
@@ -56,6 +56,16 @@ impl Images<'_> {
         archive: impl Read + Send,
         progress: &mut (dyn FnMut(LoadEvent) + Send),
     ) -> Result<Vec<Loaded>> {
+        self.load_platform(archive, None, progress)
+    }
+
+    /// As [`Self::load`]; with a platform, only what is for that is taken, and an image that has nothing for it is an error.
+    pub fn load_platform(
+        self,
+        archive: impl Read + Send,
+        platform: Option<&Platform>,
+        progress: &mut (dyn FnMut(LoadEvent) + Send),
+    ) -> Result<Vec<Loaded>> {
         let mut loader = Loader {
             store: self.store,
             assembler: Assembler::new(self.store),
@@ -64,6 +74,7 @@ impl Images<'_> {
             document_bytes: 0,
             progress,
         };
+        loader.assembler.only = platform.cloned();
         let outcome = loader.read(archive).and_then(|()| loader.plan());
         let Loader { assembler, running, progress, .. } = loader;
         for ingest in running {

@@ -7,9 +7,9 @@ use crate::{Result, StoreError};
 use corten_layer::LayerError;
 use corten_layer::tar::{Entry, EntryKind, Time, Writer};
 use corten_oci::image::{Descriptor, annotation};
-use corten_oci::{Digest, Index, Manifest, Reference};
+use corten_oci::{Digest, Index, Manifest, Platform, Reference};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -26,6 +26,17 @@ impl Images<'_> {
     /// Writes images to an archive: by name with tag, by ID (then without a name), or all names of a repository.
     /// Layers come out as they came in, byte for byte. Everything is looked up before the first byte is written.
     pub fn save(self, names: &[&str], out: &mut dyn Write) -> Result<()> {
+        self.save_platform(names, None, out)
+    }
+
+    /// As [`Self::save`]; with a platform, only what is for that is in the archive. An image that has nothing for it is an
+    /// error. The image keeps its ID: its index names what is not there too.
+    pub fn save_platform(
+        self,
+        names: &[&str],
+        platform: Option<&Platform>,
+        out: &mut dyn Write,
+    ) -> Result<()> {
         let mut chosen: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
         for name in names {
             for (image, reference) in self.chosen(name)? {
@@ -40,15 +51,28 @@ impl Images<'_> {
         // What is written stays in the store meanwhile.
         let mut pins = crate::garbage::PinSet::new(&self.store.inner.pins);
         let mut content = BTreeSet::new();
+        let mut manifests = BTreeMap::new();
         for (image, _) in &chosen {
             let row =
                 self.index().row(&image.id).ok_or_else(|| StoreError::NoSuchImage(image.id.to_string()))?;
-            for digest in &row.content {
-                pins.content(*digest);
-                content.insert(*digest);
+            let wanted = match platform {
+                None => row.content.iter().copied().collect(),
+                Some(platform) => {
+                    let chosen = self.content_for(&image.id, platform)?;
+                    let (manifest, wanted) = chosen.ok_or_else(|| StoreError::NoPlatform {
+                        image: image.id,
+                        platform: platform.to_string(),
+                    })?;
+                    manifests.insert(image.id, manifest);
+                    wanted
+                }
+            };
+            for digest in wanted {
+                pins.content(digest);
+                content.insert(digest);
             }
         }
-        write_archive(self.store, &chosen, &content, out)
+        write_archive(self.store, &chosen, &content, &manifests, out)
     }
 
     fn chosen(self, name: &str) -> Result<Vec<(Arc<Image>, Option<Reference>)>> {
@@ -79,6 +103,7 @@ fn write_archive(
     store: &Store,
     chosen: &[(Arc<Image>, Vec<Reference>)],
     content: &BTreeSet<Digest>,
+    manifests: &BTreeMap<Digest, Digest>,
     out: &mut dyn Write,
 ) -> Result<()> {
     let mut descriptors = Vec::new();
@@ -90,10 +115,11 @@ fn write_archive(
         for name in names {
             descriptors.push(named(&image.target, name));
         }
-        if image.runnable {
-            let bytes = store.read_document(&image.manifest.digest)?;
+        let manifest = manifests.get(&image.id).copied().or(image.runnable.then_some(image.manifest.digest));
+        if let Some(digest) = manifest {
+            let bytes = store.read_document(&digest)?;
             let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|source| {
-                StoreError::Document { what: format!("image manifest {}", image.manifest.digest), source }
+                StoreError::Document { what: format!("image manifest {digest}"), source }
             })?;
             docker.push(DockerImage {
                 config: path_of(&manifest.config.digest),

@@ -1,6 +1,7 @@
 //! Which images and names there are: rows in memory and in the database, and images as they were last shown.
 
 use super::Image;
+use super::platform::PlatformRow;
 use crate::database::{Change, Database, IMAGES, TAGS};
 use crate::snapshots::SnapshotKey;
 use crate::store::Store;
@@ -32,6 +33,9 @@ pub(crate) struct ImageRow {
     /// Manifests of other platforms and attestations that are here, for lookup by their digest.
     #[serde(default)]
     pub(crate) others: Vec<Digest>,
+    /// Further platforms that were unpacked because somebody wanted them.
+    #[serde(default)]
+    pub(crate) platforms: Vec<PlatformRow>,
 }
 
 /// The row of a name.
@@ -180,6 +184,8 @@ impl ImageIndex {
             if row.runnable {
                 snapshots.extend(row.chain.iter().map(SnapshotKey::of_chain));
             }
+            let further = row.platforms.iter().flat_map(|platform| &platform.chain);
+            snapshots.extend(further.map(SnapshotKey::of_chain));
         }
     }
 }

@@ -3,9 +3,12 @@
 mod index;
 mod model;
 mod new;
+mod platform;
 mod remove;
 mod resolve;
 
 pub(crate) use index::{ImageIndex, ImageRow, TagRow};
 pub use model::{Image, ImageUser, LoadEvent, Loaded, NewImage, Removed};
+pub(crate) use platform::is_wanted;
+pub use platform::{ManifestKind, ManifestSummary};
 pub use resolve::Images;

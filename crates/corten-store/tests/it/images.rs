@@ -6,7 +6,9 @@ use corten_layer::tar::EntryKind;
 use corten_oci::image::{Descriptor, annotation, media_type};
 use corten_oci::{Digest, Index, Manifest, Reference};
 use corten_std::{Classified, ErrorClass};
-use corten_store::{Image, ImageUser, LoadEvent, NewImage, Removed, SnapshotForm, SnapshotKey, StoreOptions};
+use corten_store::{
+    Image, ImageUser, LoadEvent, ManifestKind, NewImage, Removed, SnapshotForm, SnapshotKey, StoreOptions,
+};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -213,6 +215,49 @@ fn an_index_keeps_every_platform_and_attestation() {
     assert_eq!(again.image("multi:1").id, image.id);
     fixture.assert_whole();
     again.assert_whole();
+
+    // Another platform is unpacked when it is wanted, once, and goes with the image.
+    let wanted = corten_oci::Platform::new("linux", other, "");
+    let store = fixture.store();
+    let kinds: Vec<_> =
+        store.images().manifests(&image.id).unwrap().iter().map(|one| (one.kind, one.available)).collect();
+    assert_eq!(kinds[0], (ManifestKind::Image, true));
+    assert!(!kinds[3].1, "absent");
+    let chosen = store.images().for_platform(&image.id, &wanted).unwrap().expect("the other platform");
+    assert_eq!((chosen.id, chosen.manifest.digest), (image.id, foreign.digest));
+    assert_eq!(chosen.platform().architecture, other);
+    assert_eq!(fixture.count("snapshots/committed"), 3);
+    store.images().for_platform(&image.id, &wanted).unwrap().unwrap();
+    store.collect_garbage().unwrap();
+    assert_eq!(fixture.count("snapshots/committed"), 3, "it is kept while the image is");
+    let nobody = corten_oci::Platform::new("linux", "mips", "");
+    assert!(store.images().for_platform(&image.id, &nobody).unwrap().is_none());
+    assert_eq!(fixture.image("multi:1").manifest.digest, own.digest, "the image's own stays the machine's");
+
+    // An archive of one platform; the image keeps its ID.
+    let mut part = Vec::new();
+    store.images().save_platform(&["multi:1"], Some(&wanted), &mut part).unwrap();
+    assert!(store.images().save_platform(&["multi:1"], Some(&nobody), &mut Vec::new()).is_err());
+    let third = Fixture::new();
+    third.load(&part).unwrap();
+    assert_eq!(
+        (third.image("multi:1").id, third.image("multi:1").platform().architecture.as_str()),
+        (image.id, other)
+    );
+    assert!(third.store().content_size(&statement.digest).is_none());
+    let fourth = Fixture::new();
+    let load = |platform| {
+        fourth.store().images().load_platform(archive.as_slice(), Some(platform), &mut |_: LoadEvent| ())
+    };
+    assert!(load(&nobody).is_err());
+    assert_eq!(fourth.count("snapshots/committed"), 0, "nothing is left of a refused load");
+    load(&wanted).unwrap();
+    assert_eq!(fourth.image("multi:1").platform().architecture, other);
+    third.assert_whole();
+    fourth.assert_whole();
+    store.images().remove("multi:1", false, &|_: &Digest| Vec::new()).unwrap();
+    store.finish_removals();
+    assert_eq!(fixture.count("snapshots/committed"), 0);
 
     // Another machine's image alone can be loaded, listed and run (by emulation, if at all).
     let mut layout = Layout::default();

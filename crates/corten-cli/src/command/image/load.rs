@@ -43,7 +43,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     };
     // Without a terminal to show it on, progress is not worth sending.
     let quiet = arguments.quiet || !context.ui.is_terminal;
-    let reply = client.image_load(&mut *source, quiet, arguments.platform.as_deref())?;
+    let platform = arguments.platform.as_deref().map(super::platform).transpose()?;
+    let reply = client.image_load(&mut *source, quiet, platform.as_deref())?;
     if reply.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
         return messages(context, reply);
     }
