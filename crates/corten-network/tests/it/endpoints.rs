@@ -244,7 +244,8 @@ fn the_next_daemon_finds_all_endpoints() {
         ip("link set veth0123456789a master br-b");
 
         let manager = three_networks(world);
-        let kept = manager.restore(&[sandbox.id.clone()], Vec::<(String, OwnedFd)>::new()).unwrap();
+        let kept =
+            manager.restore(std::slice::from_ref(&sandbox.id), Vec::<(String, OwnedFd)>::new()).unwrap();
         manager.settle();
         assert_eq!(
             (kept[0].endpoints.as_slice(), &kept[0].ports),
