@@ -153,6 +153,12 @@ pub struct Endpoint {
     /// Its network leads nowhere else.
     #[serde(default)]
     pub internal: bool,
+    /// IPv4 is not translated: published ports are open at the container's own address, and the host has none of them.
+    #[serde(default)]
+    pub routed4: bool,
+    /// The same of IPv6.
+    #[serde(default)]
+    pub routed6: bool,
     /// Published ports reach the container by this endpoint where it has the default route.
     #[serde(default = "yes")]
     pub publishes: bool,

@@ -5,7 +5,7 @@
 //! prerouting (nat)   ┐ to one of the host's addresses:
 //! output (nat)       ┘   (address, protocol, port) or (protocol, port) in a map → container's address and port
 //! forward            into a bridge:   answers, published ports where the host's own rules let others in (policy.rs),
-//!                                     neighbours where they may; the rest is dropped
+//!                                     the same without translation, neighbours where they may; the rest is dropped
 //!                    out of a bridge: not from an internal network
 //!                    neither:         dropped where it was we who turned forwarding on (see below)
 //! postrouting (nat)  a container that reaches itself, the host's 127.0.0.0/8, neighbours whose answer would not come
@@ -50,6 +50,12 @@ const BEFORE: &str = "before";
 const GUARDED: &str = "guarded";
 const CLOSED4: &str = "closed4";
 const CLOSED6: &str = "closed6";
+const OPEN4: &str = "open4";
+const OPEN6: &str = "open6";
+const ROUTED4: &str = "routed4";
+const ROUTED6: &str = "routed6";
+const UNPROTECTED4: &str = "unprotected4";
+const UNPROTECTED6: &str = "unprotected6";
 
 const fn set(name: &'static str, key_type: u32, key_length: u32) -> Set<'static> {
     Set { name, key_type, key_length, value_type: 0, value_length: 0, flags: 0 }
@@ -66,7 +72,7 @@ const fn map(
 }
 
 /// Every set, with what `nft list` needs to print it.
-const SETS: [Set<'static>; 16] = {
+const SETS: [Set<'static>; 22] = {
     use data_type::{FAMILY, INTERFACE, IPV4, IPV6, PORT, PROTOCOL, concat};
     const PAIR: u32 = concat(&[INTERFACE, INTERFACE]);
     const TARGET4: u32 = concat(&[IPV4, PORT]);
@@ -98,6 +104,14 @@ const SETS: [Set<'static>; 16] = {
         // published ports that the host's input rules close to other hosts
         set(CLOSED4, concat(&[PROTOCOL, PORT]), 8),
         set(CLOSED6, concat(&[PROTOCOL, PORT]), 8),
+        // ports that are open at the container's own address
+        set(OPEN4, concat(&[IPV4, PROTOCOL, PORT]), 12),
+        set(OPEN6, concat(&[IPV6, PROTOCOL, PORT]), 24),
+        // bridges whose containers are reached without translation, and those that are open altogether
+        set(ROUTED4, INTERFACE, 16),
+        set(ROUTED6, INTERFACE, 16),
+        set(UNPROTECTED4, INTERFACE, 16),
+        set(UNPROTECTED6, INTERFACE, 16),
     ]
 };
 
@@ -123,6 +137,16 @@ pub(crate) fn network_elements(network: &NetworkConfig) -> Vec<SetElement> {
     }
     for range in network.ranges() {
         let ipv4 = range.subnet.is_ipv4();
+        match network.gateway_mode(ipv4) {
+            _ if network.internal => {}
+            GatewayMode::Routed => {
+                elements.push((if ipv4 { ROUTED4 } else { ROUTED6 }, Element::key(bridge)));
+            }
+            GatewayMode::NatUnprotected => {
+                elements.push((if ipv4 { UNPROTECTED4 } else { UNPROTECTED6 }, Element::key(bridge)));
+            }
+            GatewayMode::Nat | GatewayMode::Isolated => {}
+        }
         let translated = matches!(network.gateway_mode(ipv4), GatewayMode::Nat | GatewayMode::NatUnprotected);
         if network.masquerade && !network.internal && translated {
             let set = if ipv4 { MASQUERADE4 } else { MASQUERADE6 };
@@ -161,6 +185,18 @@ pub(crate) fn port_elements(targets: Targets<'_>, ports: &[PublishedPort]) -> Ve
             |elements: &mut Vec<u8>, port: u16| elements.extend([port.to_be_bytes(), [0, 0]].concat());
         let mut key = Vec::with_capacity(24);
         let mut value = Vec::with_capacity(20);
+        if port.is_routed() {
+            let (set, address) = match (port.host_address, address4, address6) {
+                (IpAddr::V4(_), Some(address), _) => (OPEN4, octets(address.into())),
+                (IpAddr::V6(_), _, Some(address)) => (OPEN6, octets(address.into())),
+                _ => continue,
+            };
+            key.extend(address);
+            key.extend([port.protocol.number(), 0, 0, 0]);
+            service(&mut key, port.container_port);
+            elements.push((set, Element::key(key)));
+            continue;
+        }
         let set = match (port.host_address, address4, address6) {
             (IpAddr::V4(host), Some(address), _) => {
                 own4 = true;
@@ -506,9 +542,42 @@ fn inward() -> Vec<Rule> {
         interface_in(Rule::new().destination_changed(), Meta::InputName, BRIDGES, true)
             .verdict(Verdict::Jump("policy")),
         Rule::new().destination_changed().verdict(Verdict::Accept),
+        interface_in(open4(), Meta::InputName, BRIDGES, true).verdict(Verdict::Jump("policy")),
+        open4().verdict(Verdict::Accept),
+        interface_in(open6(), Meta::InputName, BRIDGES, true).verdict(Verdict::Jump("policy")),
+        open6().verdict(Verdict::Accept),
+        out_by(IPV4, UNPROTECTED4).verdict(Verdict::Accept),
+        out_by(IPV6, UNPROTECTED6).verdict(Verdict::Accept),
+        transport(out_by(IPV4, ROUTED4), ICMP).verdict(Verdict::Accept),
+        transport(out_by(IPV6, ROUTED6), ICMP6).verdict(Verdict::Accept),
         both_in(Rule::new(), NEIGHBOURS).verdict(Verdict::Accept),
         Rule::new().verdict(Verdict::Drop),
     ]
+}
+
+/// IPPROTO_ICMP.
+const ICMP: u8 = 1;
+/// IPPROTO_ICMPV6.
+const ICMP6: u8 = 58;
+
+/// What goes to a port that is open at the container's own address.
+fn open4() -> Rule {
+    service(Rule::new().family(IPV4).network(DESTINATION4, 4, REGISTER), REGISTER + 1)
+        .in_set(OPEN4, REGISTER, false)
+}
+
+fn open6() -> Rule {
+    service(Rule::new().family(IPV6).network(DESTINATION6, 16, REGISTER), REGISTER + 4)
+        .in_set(OPEN6, REGISTER, false)
+}
+
+/// What goes out by one of these bridges.
+fn out_by(family: u8, set: &str) -> Rule {
+    interface_in(Rule::new().family(family), Meta::OutputName, set, false)
+}
+
+fn transport(rule: Rule, protocol: u8) -> Rule {
+    rule.meta(Meta::Transport, REGISTER).compare(REGISTER, true, &[protocol])
 }
 
 /// Loads protocol and port of a published service, as the connection was made to it.

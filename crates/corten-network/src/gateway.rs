@@ -36,6 +36,15 @@ impl<'a> Targets<'a> {
         Self { ipv4: of(true), ipv6: of(false) }
     }
 
+    /// Whether ports of a family are open at the container's own address instead of the host's.
+    pub(crate) fn is_routed(self, ipv4: bool) -> bool {
+        if ipv4 {
+            self.ipv4.is_some_and(|endpoint| endpoint.routed4)
+        } else {
+            self.ipv6.is_some_and(|endpoint| endpoint.routed6)
+        }
+    }
+
     /// Both, each once.
     pub(crate) fn all(self) -> impl Iterator<Item = &'a Endpoint> {
         let other = self.ipv6.filter(|other| self.ipv4.is_none_or(|first| first.id != other.id));
@@ -67,6 +76,8 @@ mod tests {
             mac: MacAddress([2, 0, 0, 0, 0, 1]),
             priority,
             internal: false,
+            routed4: false,
+            routed6: false,
             publishes: true,
         }
     }

@@ -40,7 +40,8 @@ impl Service {
         (!port.host_address.is_loopback()).then_some(Self {
             ipv6: port.host_address.is_ipv6(),
             protocol: port.protocol.number(),
-            port: port.host_port,
+            // A port without translation is judged as if it were the host's.
+            port: if port.is_routed() { port.container_port } else { port.host_port },
         })
     }
 }

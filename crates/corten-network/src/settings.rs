@@ -177,6 +177,13 @@ pub struct PublishedPort {
     pub protocol: Protocol,
     /// The host's address; `0.0.0.0` and `::` are all of their family.
     pub host_address: IpAddr,
-    /// The host's port.
+    /// The host's port; 0 where the port is open at the container's own address instead.
     pub host_port: u16,
+}
+
+impl PublishedPort {
+    /// Whether it is open at the container's own address, and not one of the host's.
+    pub(crate) fn is_routed(&self) -> bool {
+        self.host_port == 0
+    }
 }

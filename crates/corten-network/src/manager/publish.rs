@@ -12,7 +12,7 @@ use crate::settings::{PortMapping, Protocol, PublishedPort};
 use corten_sys::netlink::{Batch, NetlinkError, route};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -84,6 +84,7 @@ impl Shared {
         let State { networks, sandboxes, ports, .. } = state;
         let name = sandboxes.get(sandbox).map(|held| held.record.name.clone()).unwrap_or_default();
         let mut reservations = Vec::with_capacity(mappings.len() * 2);
+        let mut published = Vec::with_capacity(mappings.len() * 2);
         let defaults = default_addresses(networks, targets, self.ipv6);
         let names = |id: &str| {
             let held = sandboxes.get(id).map(|held| held.record.name.as_str());
@@ -95,12 +96,20 @@ impl Shared {
                 Some(_) => Vec::new(),
                 None => defaults.clone(),
             };
-            if addresses.is_empty() {
-                return Ok(());
+            let (routed, addresses): (Vec<_>, Vec<_>) =
+                addresses.into_iter().partition(|address| targets.is_routed(address.is_ipv4()));
+            let known = reservations.len();
+            if !addresses.is_empty() {
+                reserve(ports, sandbox, targets, mapping, &addresses, &names, &mut reservations)?;
             }
-            reserve(ports, sandbox, targets, mapping, &addresses, &names, &mut reservations)
+            published.extend(reservations[known..].iter().map(|reservation: &Reservation| reservation.port));
+            published.extend(routed.into_iter().map(|address| routed_port(mapping, address)));
+            Ok(())
         });
-        let published: Vec<_> = reservations.iter().map(|reservation| reservation.port).collect();
+        if result.is_err() {
+            // Those of a mapping that failed half-way too.
+            published = reservations.iter().map(|reservation| reservation.port).collect();
+        }
         let elements = firewall::port_elements(targets, &published);
         if result.is_ok() {
             result = self
@@ -144,7 +153,8 @@ impl Shared {
         after: Targets<'_>,
     ) -> Result<(), PublishError> {
         let defaults = |targets| default_addresses(&state.networks, targets, self.ipv6);
-        let same = defaults(before) == defaults(after);
+        let routed = |targets: Targets<'_>| [true, false].map(|ipv4| targets.is_routed(ipv4));
+        let same = defaults(before) == defaults(after) && routed(before) == routed(after);
         let Some(held) = state.sandboxes.get_mut(sandbox) else { return Ok(()) };
         let ports = held.record.ports.clone();
         let old = firewall::port_elements(before, &ports);
@@ -232,9 +242,22 @@ fn target_of(targets: Targets<'_>, host: IpAddr) -> IpAddr {
     first.or(second).unwrap_or(host)
 }
 
+/// What is published of a mapping where nothing is translated: the host's part of it means nothing.
+fn routed_port(mapping: &PortMapping, host: IpAddr) -> PublishedPort {
+    let any: IpAddr =
+        if host.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    PublishedPort {
+        container_port: mapping.container_port,
+        protocol: mapping.protocol,
+        host_address: any,
+        host_port: 0,
+    }
+}
+
 /// Whether a port on this address of the host can lead to the sandbox: IPv4 needs IPv4, for IPv6 the proxy helps out.
 fn reaches(targets: Targets<'_>, host: IpAddr) -> bool {
-    targets.ipv4.is_some() || (host.is_ipv6() && targets.ipv6.is_some())
+    let proxied = targets.ipv4.is_some() && !targets.is_routed(true);
+    if host.is_ipv4() { targets.ipv4.is_some() } else { targets.ipv6.is_some() || proxied }
 }
 
 /// Where ports without a host address are published.

@@ -41,7 +41,7 @@ impl NetworkManager {
                 }
             }
             let mut reservations = Vec::new();
-            for port in &record.ports {
+            for port in record.ports.iter().filter(|port| !port.is_routed()) {
                 state.ports.take(port, id);
                 let reservation = match reserved.remove(&Reservation::name(port)) {
                     Some(socket) => Ok(Reservation { port: *port, socket: Some(Arc::new(socket)) }),
@@ -112,7 +112,9 @@ impl Shared {
         }
         let mut batch = Batch::new();
         route::set_master(&mut batch, host_index, bridge);
-        if let Err(error) = lock(&self.route).send(batch) {
+        let sent = lock(&self.route).send(batch);
+        // Gone already where a disconnect was broken off: the engine goes on with that.
+        if let Err(error) = sent.or_else(|error| if error.is_missing() { Ok(()) } else { Err(error) }) {
             tracing::warn!(error = %corten_std::chain(&error), "a sandbox is not on its bridge any more");
         }
     }

@@ -4,6 +4,7 @@ use super::standing::discarded;
 use super::{Held, NetworkManager, Shared, lock};
 use crate::background::Sweep;
 use crate::bridge;
+use crate::config::GatewayMode;
 use crate::endpoint::{Attachment, Endpoint, EndpointRequest, Sandbox, SandboxKind, SandboxRequest};
 use crate::error::NetworkError;
 use crate::firewall;
@@ -299,6 +300,8 @@ impl Network {
             mac,
             priority: wanted.priority,
             internal: self.config.internal,
+            routed4: self.config.gateway_mode4 == GatewayMode::Routed,
+            routed6: self.config.gateway_mode6 == GatewayMode::Routed,
             publishes: self.config.is_bridge(),
         }
     }

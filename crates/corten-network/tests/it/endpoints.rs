@@ -312,6 +312,50 @@ fn an_isolated_gateway_has_no_address() {
     });
 }
 
+#[test]
+fn a_routed_network_is_open_at_its_published_ports() {
+    with_world(|world| {
+        let manager = world.manager();
+        let mut routed = network("b", "br-b", "10.8.0.0/24");
+        routed.gateway_mode4 = GatewayMode::Routed;
+        manager.ensure_network(&routed).unwrap();
+        let mut open = network("c", "br-c", "10.9.0.0/24");
+        open.gateway_mode4 = GatewayMode::NatUnprotected;
+        manager.ensure_network(&open).unwrap();
+        inside(&world.far, || ip("route add 10.8.0.0/24 via 203.0.113.1"));
+        let web = sandbox_on(&manager, "web", on("b"));
+        let own = address(&web);
+        let _servers = [Server::tcp(&web.namespace, 80), Server::tcp(&web.namespace, 81)];
+        let _far = Server::tcp(&world.far, 7000);
+        let ports = manager.publish(&web.id, &[mapping("8080:80")]).unwrap();
+        assert_eq!((ports.len(), ports[0].host_port), (1, 0));
+        // At its own address, with true addresses both ways; the host has no such port.
+        assert_eq!(ask_from(&world.far, &own, 80), FAR_HOST);
+        assert_eq!(ask_from(&world.lan, &own, 80), LAN_HOST);
+        assert_eq!(ask_from(&world.far, &own, 81), "TimedOut");
+        assert_eq!(ask_from(&web.namespace, FAR_HOST, 7000), own);
+        assert_eq!(ask("127.0.0.1", 8080), "ConnectionRefused");
+        assert_eq!(ask_from(&world.lan, MACHINE, 8080), "ConnectionRefused");
+        assert!(inside(&world.far, || ip("route get 10.8.0.2")).contains("203.0.113.1"));
+        // To another network, where it is translated, and back.
+        manager.connect(&web.id, &EndpointRequest { priority: 1, ..place("c") }).unwrap();
+        assert_eq!(ask_from(&world.lan, MACHINE, 8080), LAN_HOST);
+        assert_eq!(ask_from(&world.far, &own, 80), "TimedOut");
+        let open = manager.sandbox(&web.id).unwrap().endpoints[1].address.unwrap().to_string();
+        assert_eq!(ask_from(&world.lan, &open, 81), LAN_HOST, "all ports are open");
+        manager.disconnect(&web.id, &"c".repeat(64)).unwrap();
+        assert_eq!(ask_from(&world.far, &own, 80), FAR_HOST);
+        // The next daemon knows.
+        manager.hand_over();
+        let manager = world.manager();
+        manager.ensure_network(&routed).unwrap();
+        manager.restore(std::slice::from_ref(&web.id), Vec::new()).unwrap();
+        assert_eq!(ask_from(&world.far, &own, 80), FAR_HOST);
+        manager.remove_sandbox(&web.id).unwrap();
+        assert!(!run("nft", "list set inet corten open4").contains("10.8.0.2"));
+    });
+}
+
 /// A network on an interface of the machine.
 fn on_parent(letter: &str, driver: Driver, parent: &str, subnet: &str) -> NetworkConfig {
     let mut config =

@@ -431,9 +431,24 @@ fn find_link(
 pub fn links(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
     let mut batch = Batch::new();
     batch.message(GET_LINK, flag::DUMP, "list interfaces", &link_header(0, 0, 0, 0), |_| {});
-    let mut links = Vec::new();
-    socket.dump(&batch, |message| links.extend(read_link(message)))?;
-    Ok(links)
+    list(socket, &batch, read_link)
+}
+
+/// Lists objects; again where they changed meanwhile, because one that was there all the time may be missing then.
+fn list<T>(
+    socket: &mut Socket,
+    batch: &Batch,
+    read: impl Fn(Message<'_>) -> Option<T>,
+) -> Result<Vec<T>, NetlinkError> {
+    const TRIES: u32 = 20;
+    let mut found = Vec::new();
+    for _ in 0..TRIES {
+        found.clear();
+        if socket.dump(batch, |message| found.extend(read(message)))? {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// An address of an interface.
@@ -451,9 +466,7 @@ pub struct Address {
 pub fn addresses(socket: &mut Socket) -> Result<Vec<Address>, NetlinkError> {
     let mut batch = Batch::new();
     batch.message(GET_ADDRESS, flag::DUMP, "list addresses", &[0; 8], |_| {});
-    let mut addresses = Vec::new();
-    socket.dump(&batch, |message| addresses.extend(read_address(message)))?;
-    Ok(addresses)
+    list(socket, &batch, read_address)
 }
 
 fn read_address(message: Message<'_>) -> Option<Address> {
@@ -480,9 +493,7 @@ pub struct Route {
 pub fn routes(socket: &mut Socket) -> Result<Vec<Route>, NetlinkError> {
     let mut batch = Batch::new();
     batch.message(GET_ROUTE, flag::DUMP, "list routes", &[0; 12], |_| {});
-    let mut routes = Vec::new();
-    socket.dump(&batch, |message| routes.extend(read_route(message)))?;
-    Ok(routes)
+    list(socket, &batch, read_route)
 }
 
 fn read_route(message: Message<'_>) -> Option<Route> {

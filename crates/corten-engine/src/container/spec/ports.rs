@@ -84,7 +84,8 @@ pub(crate) fn port_map(exposed: &Set, published: &[PublishedPort]) -> PortMap {
         let entry = map.entry(format!("{}/{}", port.container_port, port.protocol)).or_default();
         entry.get_or_insert_default().push(PortBinding {
             host_ip: port.host_address.to_string(),
-            host_port: port.host_port.to_string(),
+            // None where the port is open at the container's own address.
+            host_port: if port.host_port == 0 { String::new() } else { port.host_port.to_string() },
         });
     }
     map
