@@ -2,10 +2,12 @@
 
 use super::{Held, NetworkManager, Shared, State, lock};
 use crate::background::Sweep;
+use crate::bridge;
 use crate::endpoint::Sandbox;
 use crate::error::NetworkError;
 use crate::firewall;
 use crate::gateway::Targets;
+use crate::pool;
 use crate::port::{self, Reservation};
 use corten_sys::netlink::{Batch, NetlinkError, route};
 use std::collections::HashMap;
@@ -71,7 +73,21 @@ impl NetworkManager {
         let mut interfaces = std::mem::take(&mut state.leftover_interfaces);
         interfaces.retain(|(name, bridge)| bridges.contains(bridge) && !in_use.contains(name));
         let paths = std::mem::take(&mut state.leftover_paths);
+        // Those of namespaces that stood ready, or whose sandbox goes, go with them. Others are in sandboxes that stay:
+        // of a connection that was broken off.
+        let ready = |name: &str| {
+            let has = |id: &str| pool::interface_name(id) == name;
+            let pinned = paths.iter().filter_map(|path| path.file_name()?.to_str());
+            pinned.filter(|id| id.len() >= 11).any(has) || pending.keys().any(|id| has(id))
+        };
+        let (interfaces, strays): (Vec<_>, Vec<_>) =
+            interfaces.into_iter().map(|(name, _)| name).partition(|name| ready(name));
         drop(state);
+        for name in strays {
+            if let Err(error) = bridge::remove(&mut lock(&shared.route), &name) {
+                tracing::warn!(name, error = %corten_std::chain(&error), "an interface could not be removed");
+            }
+        }
         if let Some(watch) = &self.watch {
             watch.nudge();
         }
@@ -79,8 +95,8 @@ impl NetworkManager {
         for record in pending.into_values() {
             background.sweep(Sweep::Sandbox(Box::new(record)));
         }
-        background.sweep(Sweep::Interfaces(interfaces.into_iter().map(|(name, _)| name).collect()));
         background.sweep(Sweep::Paths(paths));
+        background.sweep(Sweep::Interfaces(interfaces));
         reconciled.map_err(|source| NetworkError::Kernel {
             operation: "mend the firewall rules",
             subject: shared.settings.default_bridge.clone(),

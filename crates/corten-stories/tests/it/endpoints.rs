@@ -187,23 +187,9 @@ fn connections_survive_the_daemon() {
                 "round {round}: {verb} {network}, then {now}"
             );
         }
-        let count = now.split_whitespace().count();
-        let mut inside = interfaces(&daemon, "web");
-        for _ in 0..50 {
-            // An interface that was made and not recorded is swept after the start.
-            if inside.split_whitespace().count() == count + 1 {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-            inside = interfaces(&daemon, "web");
-        }
-        assert_eq!(
-            inside.split_whitespace().count(),
-            count + 1,
-            "round {round}: {verb} {network} gave {client:?}, then {now} and {inside}\n{}\n{}",
-            daemon.ok(&["inspect", "web"]),
-            daemon.log()
-        );
+        let inside = interfaces(&daemon, "web");
+        let expected = now.split_whitespace().count() + 1;
+        assert_eq!(inside.split_whitespace().count(), expected, "round {round}: {now} and {inside}");
         for name in now.split_whitespace() {
             let address = told(&daemon, "web", name, "IPAddress");
             let shown = daemon.ok(&["exec", "web", "ip", "-o", "-4", "addr"]);
