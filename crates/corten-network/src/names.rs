@@ -28,7 +28,7 @@ use crate::error::NetworkError;
 use directory::Directory;
 use rustix::event::EventfdFlags;
 use server::Server;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -76,6 +76,8 @@ pub struct Names {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Sandboxes whose queries are answered.
     served: Mutex<HashSet<String>>,
+    /// Sockets of sandboxes that are not served yet, made with their namespaces.
+    prepared: Mutex<HashMap<String, NameSockets>>,
 }
 
 impl Names {
@@ -84,7 +86,7 @@ impl Names {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (directory, commands) = (RwLock::default(), Mutex::default());
         let shared = Arc::new(Shared { directory, commands, wake, home });
-        Ok(Self { shared, thread: Mutex::new(None), served: Mutex::default() })
+        Ok(Self { shared, thread: Mutex::new(None), served: Mutex::default(), prepared: Mutex::default() })
     }
 
     /// Opens a sandbox's sockets and answers on them from now on. Returns copies of the sockets, for a process that
@@ -95,10 +97,19 @@ impl Names {
         namespace: OwnedFd,
         settings: ResolverSettings,
     ) -> Result<Vec<OwnedFd>, NetworkError> {
-        let sockets = NameSockets::open_in(namespace.as_fd())?;
+        let prepared = lock(&self.prepared).remove(sandbox);
+        let sockets = match prepared {
+            Some(sockets) => sockets,
+            None => NameSockets::open_in(namespace.as_fd())?,
+        };
         let copies = sockets.copies().map_err(failed("copy the sockets for names"))?;
         self.resume(sandbox, sockets, namespace, settings)?;
         Ok(copies)
+    }
+
+    /// Keeps sockets for [`Names::serve`].
+    pub(crate) fn prepare(&self, sandbox: &str, sockets: NameSockets) {
+        lock(&self.prepared).insert(sandbox.to_owned(), sockets);
     }
 
     /// Answers on sockets that are open already.
@@ -124,6 +135,7 @@ impl Names {
 
     /// Stops serving a sandbox, and forgets it. When this returns its sockets are closed here.
     pub fn remove(&self, sandbox: &str) {
+        drop(lock(&self.prepared).remove(sandbox));
         if lock(&self.served).remove(sandbox) {
             write(&self.shared.directory).remove(sandbox);
             let (done, wait) = std::sync::mpsc::sync_channel(1);

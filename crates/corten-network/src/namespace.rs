@@ -1,6 +1,7 @@
 //! Network namespaces from the inside: what a container finds when it starts.
 
 use crate::error::NetworkError;
+use crate::names::NameSockets;
 use corten_sys::netlink::route::{self, VethPair};
 use corten_sys::netlink::{Batch, NetlinkError, Protocol, Socket, namespace};
 use std::fs;
@@ -21,6 +22,8 @@ pub(crate) struct Namespace {
     pub(crate) descriptor: OwnedFd,
     /// An rtnetlink socket inside.
     pub(crate) inside: Socket,
+    /// The sockets for its names, where it has some.
+    pub(crate) names: Option<NameSockets>,
 }
 
 /// Addresses of an interface.
@@ -53,16 +56,16 @@ impl Addressing {
 
 /// Makes a namespace whose loopback is up. The calling thread must be one that nobody else uses: it leaves its
 /// namespace and comes back to `home`.
-pub(crate) fn make(home: BorrowedFd<'_>, ipv6: bool) -> Result<Namespace, NetworkError> {
+pub(crate) fn make(home: BorrowedFd<'_>, ipv6: bool, names: bool) -> Result<Namespace, NetworkError> {
     let fail = |operation| move |source| NetworkError::System { operation, source };
     namespace::unshare().map_err(fail("make a network namespace"))?;
-    let made = inside(ipv6);
+    let made = inside(ipv6, names);
     // Left where it is, the thread would make everything that follows in a container's namespace.
     namespace::enter(home).map_err(fail("come back from a network namespace"))?;
     made
 }
 
-fn inside(ipv6: bool) -> Result<Namespace, NetworkError> {
+fn inside(ipv6: bool, names: bool) -> Result<Namespace, NetworkError> {
     let descriptor = namespace::current()
         .map_err(|source| NetworkError::System { operation: "open a network namespace", source })?;
     let mut inside = Socket::open(Protocol::Route).map_err(|source| kernel("open a socket", source))?;
@@ -76,7 +79,9 @@ fn inside(ipv6: bool) -> Result<Namespace, NetworkError> {
     let mut batch = Batch::new();
     route::set_up(&mut batch, LOOPBACK, true);
     inside.send(batch).map_err(|source| kernel("switch on the loopback interface", source))?;
-    Ok(Namespace { descriptor, inside })
+    // Where this fails it is tried again when they are needed, and told.
+    let names = if names { NameSockets::open(true).ok() } else { None };
+    Ok(Namespace { descriptor, inside, names })
 }
 
 fn kernel(operation: &'static str, source: NetlinkError) -> NetworkError {

@@ -47,6 +47,8 @@ pub(crate) struct Network {
     pub(crate) ready: VecDeque<Ready>,
     /// Endpoints that are handed out, or being made on the spot.
     pub(crate) attached: usize,
+    /// Whether sandboxes on it have names: on all networks but the default bridge.
+    names: bool,
     /// Whether namespaces are kept ready: from the start on the default bridge, elsewhere from the first sandbox on.
     pub(crate) warm: bool,
 }
@@ -60,6 +62,8 @@ pub(crate) struct Plan {
     pub(crate) isolated: bool,
     pub(crate) addressing: Addressing,
     pub(crate) mac: MacAddress,
+    /// Sandboxes on it have names.
+    pub(crate) names: bool,
 }
 
 /// What is to stand ready.
@@ -96,13 +100,13 @@ impl Wanted {
 }
 
 impl Network {
-    /// A network of which no address is given yet.
+    /// A network of which no address is given yet; `warm` is the default bridge, which has no names.
     pub(crate) fn new(config: NetworkConfig, interface: u32, warm: bool) -> Self {
         let pools = config
             .ranges()
             .map(|range| AddressPool::new(range.subnet, range.range, range.reserved()))
             .collect();
-        Self { config, interface, pools, ready: VecDeque::new(), attached: 0, warm }
+        Self { config, interface, pools, ready: VecDeque::new(), attached: 0, names: !warm, warm }
     }
 
     /// Takes addresses, those asked for or the lowest free ones: one of each family that the network has.
@@ -208,6 +212,7 @@ impl Network {
             isolated: !self.config.icc,
             addressing,
             mac: mac.unwrap_or_else(|| mac_for(&addressing)),
+            names: self.names,
         }
     }
 
@@ -239,7 +244,7 @@ pub(crate) fn make(
     let id = id::random_id();
     let path = pin_path(paths, &id);
     let ipv6 = plan.is_some_and(|plan| plan.addressing.ipv6.is_some());
-    let mut space = namespace::make(home, ipv6)?;
+    let mut space = namespace::make(home, ipv6, plan.is_some_and(|plan| plan.names))?;
     let mut cable = None;
     if let Some(plan) = plan {
         let host_interface = interface_name(&id);

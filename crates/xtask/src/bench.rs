@@ -5,6 +5,7 @@
 //! ratios hold on a busy one too, because both engines are measured in the same minute.
 
 mod engine;
+pub(crate) mod names;
 
 use engine::{Engine, Scratch, children_of, private_kilobytes};
 use serde_json::{Value, json};
@@ -147,6 +148,7 @@ impl Bench<'_> {
         self.pair("run --rm true, --network none", ">= 25x", &with(&["--network", "none"]))?;
         self.pair("run --rm true, --network host", ">= 25x", &with(&["--network", "host"]))?;
         self.in_a_running_container(image)?;
+        self.names(image)?;
         self.parallel_starts(image)?;
         self.remove_fifty(image)?;
         self.load()?;

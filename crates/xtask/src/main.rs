@@ -31,6 +31,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.next().as_deref() {
         Some("bench") => bench::Settings::parse(arguments).and_then(|settings| bench::run(&settings)),
         Some("fuzz") => fuzz::Settings::parse(arguments).and_then(|settings| fuzz::run(&settings)),
+        // The bench's own other half, inside a container's network.
+        Some("ask-names") => bench::names::load(),
         _ => {
             print!("{HELP}");
             return ExitCode::from(2);

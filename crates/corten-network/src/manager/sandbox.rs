@@ -93,6 +93,9 @@ impl NetworkManager {
         let mut record = Record::new(ready.id, &request.container_id, &request.name, SandboxKind::Networks);
         record.endpoints.extend(endpoint);
         record.next_interface = 1;
+        if let Some(sockets) = ready.namespace.names {
+            self.shared.names.prepare(&record.id, sockets);
+        }
         self.hand_out(record, ready.path, ready.namespace.descriptor)
     }
 

@@ -30,10 +30,11 @@ pub struct NameSockets {
 }
 
 impl NameSockets {
-    /// Opens the sockets in the calling thread's namespace, and makes the rules there.
-    pub(crate) fn open() -> io::Result<Self> {
+    /// Opens the sockets in the calling thread's namespace, and makes the rules there. In one that is not fresh there
+    /// may be the rules of sockets that were lost.
+    pub(crate) fn open(fresh: bool) -> io::Result<Self> {
         let sockets = Self::bind(0)?;
-        match sockets.write_rules() {
+        match sockets.write_rules(fresh) {
             Ok(()) => Ok(sockets),
             Err(error) => {
                 tracing::debug!(error = %corten_std::chain(&error), "names are served without rules");
@@ -47,7 +48,7 @@ impl NameSockets {
     pub(crate) fn open_in(space: BorrowedFd<'_>) -> Result<Self, NetworkError> {
         let open = || {
             namespace::enter(space)?;
-            Self::open()
+            Self::open(false)
         };
         let lost = || Err(io::ErrorKind::Other.into());
         std::thread::scope(|scope| scope.spawn(open).join().unwrap_or_else(|_| lost()))
@@ -86,18 +87,21 @@ impl NameSockets {
         Ok(sockets)
     }
 
-    fn write_rules(&self) -> Result<(), NetlinkError> {
+    fn write_rules(&self, fresh: bool) -> Result<(), NetlinkError> {
         let port = |socket: &OwnedFd| {
             net::getsockname(socket.as_fd())
                 .ok()
                 .and_then(|address| SocketAddr::try_from(address).ok())
                 .map_or(0, |address| address.port())
         };
+        let mut socket = Socket::open(Protocol::Netfilter)?;
+        let stale = !fresh && nft::table_flags(&mut socket, TABLE)?.is_some();
         let mut batch = Batch::new();
         nft::begin(&mut batch);
-        // Made, removed and made: those of sockets that were lost go.
-        nft::add_table(&mut batch, TABLE, 0);
-        nft::delete_table(&mut batch, TABLE);
+        if stale {
+            // The kernel takes some ten milliseconds for this.
+            nft::delete_table(&mut batch, TABLE);
+        }
         nft::add_table(&mut batch, TABLE, 0);
         // Before and behind connection tracking, which so sees the same port in both directions.
         nft::add_base_chain(&mut batch, TABLE, "asked", "filter", Hook::Output, -300);
@@ -111,7 +115,7 @@ impl NameSockets {
             nft::add_rule(&mut batch, TABLE, "answered", &answered);
         }
         nft::end(&mut batch);
-        Socket::open(Protocol::Netfilter)?.send(batch)
+        socket.send(batch)
     }
 }
 

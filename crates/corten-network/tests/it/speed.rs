@@ -15,7 +15,11 @@ fn median(mut times: Vec<Duration>) -> Duration {
 fn calls_on_the_path_of_a_start() {
     with_world(|world| {
         let started = Instant::now();
-        let manager = NetworkManager::open(world.settings()).unwrap();
+        let mut settings = world.settings();
+        if std::env::var_os("DOCKERS_WAY").is_some() {
+            settings.firewall = corten_network::FirewallMode::Docker;
+        }
+        let manager = NetworkManager::open(settings).unwrap();
         let opened = started.elapsed();
         let begun = Instant::now();
         manager.ensure_network(&network("a", BRIDGE, "172.17.0.0/16")).unwrap();
@@ -57,5 +61,57 @@ fn calls_on_the_path_of_a_start() {
             median(bare),
             median(filled)
         );
+    });
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn names_are_answered_quickly() {
+    use corten_network::names::{Membership, ResolverSettings};
+    use std::net::UdpSocket;
+    with_world(|world| {
+        let manager = world.manager();
+        manager.ensure_network(&network("b", "br-b", "172.18.0.0/16")).unwrap();
+        let container = sandbox_on(&manager, "asked", on("b"));
+        let mut served = Vec::new();
+        for _ in 0..60 {
+            let sandbox = sandbox_on(&manager, "served", on("b"));
+            manager.settle();
+            let begun = Instant::now();
+            let namespace = sandbox.namespace.try_clone().unwrap();
+            manager.names().serve(&sandbox.id, namespace, ResolverSettings::default()).unwrap();
+            served.push(begun.elapsed());
+            manager.remove_sandbox(&sandbox.id).unwrap();
+        }
+        let namespace = container.namespace.try_clone().unwrap();
+        manager.names().serve(&container.id, namespace, ResolverSettings::default()).unwrap();
+        let membership = Membership {
+            network_id: "b".repeat(64),
+            network_name: "net-b".to_owned(),
+            addresses: vec![[172, 18, 0, 2].into()],
+            names: vec!["asked".to_owned()],
+            links: Vec::new(),
+        };
+        manager.names().join(&container.id, membership);
+        let answers = inside(&container.namespace, || {
+            const WINDOW: usize = 32;
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect("127.0.0.11:53").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            let query = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x05asked\0\0\x01\0\x01";
+            for _ in 0..WINDOW {
+                socket.send(query).unwrap();
+            }
+            let mut reply = [0; 128];
+            let begun = Instant::now();
+            let mut answers = 0_u32;
+            while begun.elapsed() < Duration::from_millis(500) {
+                assert!(socket.recv(&mut reply).is_ok_and(|length| length > query.len() && reply[7] == 1));
+                socket.send(query).unwrap();
+                answers += 1;
+            }
+            f64::from(answers) / begun.elapsed().as_secs_f64()
+        });
+        eprintln!("names: {answers:.0} answers a second; serve {:?}", median(served));
     });
 }
