@@ -1,11 +1,13 @@
 //! A further process in a running container.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use corten_sys::capability::{self, Capabilities};
 use corten_sys::process::{self, Child, CloneOptions, Fork, Namespaces};
 use corten_sys::socket;
 
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
+use crate::hardening::HardeningStep;
 use crate::inside::{self, Report};
 use crate::launch::{ChildrenIn, await_exec};
 use crate::request::{Container, ExecRequest, Launched};
@@ -25,8 +27,53 @@ pub fn exec_preserving(
     descriptors: u32,
 ) -> Result<Launched, LaunchError> {
     let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
+    if descriptors == 0 && request.hardening.has(HardeningStep::HiddenExec) && may_trace(container) {
+        let namespaces = differing_namespaces(container)?;
+        if namespaces.contains(Namespaces::PID) {
+            let child = begin_hidden(container, namespaces, request, &ours, Report::new(theirs))?;
+            return await_exec(ours, child);
+        }
+    }
     let child = begin_preserving(container, request, descriptors, Report::new(theirs), false)?;
     await_exec(ours, child)
+}
+
+/// Whether processes of the container may look into others whatever those say: it has CAP_SYS_PTRACE to give. Where that
+/// cannot be seen the container is not running, which is found out by others.
+pub(crate) fn may_trace(container: &Container) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", container.pid)) else { return false };
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:\t"));
+    let bounding = bounding.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(u64::MAX);
+    capability::from_name("CAP_SYS_PTRACE")
+        .is_none_or(|trace| Capabilities::from_bits(bounding).contains(trace))
+}
+
+/// Makes the process in two steps; see [`inside::run_hidden_exec`].
+fn begin_hidden(
+    container: &Container,
+    namespaces: Namespaces,
+    request: ExecRequest<'_>,
+    ours: &OwnedFd,
+    report: Report,
+) -> Result<Child, LaunchError> {
+    let options = CloneOptions {
+        namespaces: Namespaces::NONE,
+        cgroup: request.cgroup.unified.as_ref().map(AsFd::as_fd),
+        sibling: false,
+    };
+    match process::clone_process(&options).at(Stage::Clone, "make a process for the exec")? {
+        Fork::Child => inside::run_hidden_exec(container, namespaces, request, report),
+        Fork::Parent(first) => {
+            drop(report);
+            drop(request);
+            let second = inside::hear_of_second(ours);
+            let _ = process::wait(first.pid);
+            let pid = second?;
+            // It is our child and not reaped yet: the number is its own.
+            let pidfd = process::pidfd_open(pid).at(Stage::Clone, "open a handle of the process")?;
+            Ok(Child { pid, pidfd })
+        }
+    }
 }
 
 /// Makes the process; see [`crate::launch::begin`].

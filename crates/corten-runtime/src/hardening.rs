@@ -35,6 +35,8 @@ pub enum HardeningStep {
     Seccomp,
     /// The process is not to be looked into until it runs the user's command.
     NotDumpable,
+    /// Where a container may trace, an exec is in its pid namespace only after it has left everything of the host.
+    HiddenExec,
     /// The session keyring is new.
     NewKeyring,
     /// The working folder is inside the root.

@@ -413,12 +413,15 @@ impl Cgroup {
     }
 }
 
-/// Whether a process is a seat: one of this program with the seat's name.
+/// Whether a process is a seat: one of this program with the seat's name, in our own pid namespace. A container with
+/// `--init` has the program too, and may call its processes what it likes.
 fn is_seat(pid: &str) -> bool {
     let file = |path: String| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    let namespace = |who: &str| rustix::fs::readlink(format!("/proc/{who}/ns/pid"), Vec::new()).ok();
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == crate::seat::NAME)
         && file(format!("/proc/{pid}/exe"))
             .is_some_and(|theirs| file("/proc/self/exe".to_owned()) == Some(theirs))
+        && namespace(pid).is_some_and(|theirs| namespace("self") == Some(theirs))
 }
 
 pub(super) fn make_folder(folder: &Path) -> Result<()> {

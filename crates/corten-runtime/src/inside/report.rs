@@ -12,6 +12,7 @@ const TERMINAL: u8 = b'T';
 const ERROR: u8 = b'E';
 const HOOKS: u8 = b'H';
 const READY: u8 = b'R';
+const MADE: u8 = b'M';
 /// An error's text is cut to this many bytes.
 const LONGEST: usize = 16 << 10;
 /// Longest states that the caller sends for hooks, in bytes; one message of the socket.
@@ -50,6 +51,19 @@ impl Report {
         })
     }
 
+    /// The socket itself.
+    pub(super) fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// Tells the number of the process that is to be listened to from now on.
+    pub(super) fn made(&self, pid: i32) -> io::Result<()> {
+        let mut message = vec![MADE];
+        message.extend(pid.to_ne_bytes());
+        rustix::io::write(&self.socket, &message)?;
+        Ok(())
+    }
+
     /// Tells that the process waits at its gate.
     pub(super) fn ready(&self) -> io::Result<()> {
         // A plain write, as a filter may be loaded.
@@ -76,6 +90,21 @@ pub(super) fn text_of(error: &LaunchError) -> Option<Vec<u8>> {
         error.message.truncate(end);
     }
     serde_json::to_vec(&error).ok()
+}
+
+/// The number told by [`Report::made`]; none where the other side ended before.
+pub(super) fn listen_for_made(socket: &OwnedFd) -> Result<Option<i32>, LaunchError> {
+    let mut buffer = vec![0; 4 * LONGEST];
+    let (count, _) = socket::receive_with_fds(socket.as_fd(), &mut buffer)
+        .at(Stage::Prepare, "hear from the container's process")?;
+    match buffer[..count].split_first() {
+        Some((&MADE, pid)) => Ok(pid.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes))),
+        Some((_, text)) => match serde_json::from_slice(text) {
+            Ok(error) => Err(error),
+            Err(_) => Ok(None),
+        },
+        None => Ok(None),
+    }
 }
 
 /// The caller's end: waits for the exec, or the gate; the terminal, where one was sent. `hooks` is called when it

@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("all_processes_are_killed", all_processes_are_killed),
     ("a_frozen_container_stands_still", a_frozen_container_stands_still),
     ("a_refused_limit_leaves_nothing", a_refused_limit_leaves_nothing),
+    ("a_name_makes_no_seat", a_name_makes_no_seat),
 ];
 
 fn memory(limit: i64) -> LinuxResources {
@@ -115,4 +116,14 @@ fn version_two_alone_is_enough() {
     running.cgroup.thaw().unwrap();
     assert!(running.handle.kill_all());
     assert_eq!(process::wait(running.launched.pid).unwrap().shell_code(), 137);
+}
+
+fn a_name_makes_no_seat() {
+    // The container runs our own program, as with `--init`, and calls its process a seat.
+    let mut running = Trial::new("rename corten-seat; sleep 60000").start().unwrap();
+    let mut said = [0; 13];
+    std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut said).unwrap();
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", running.launched.pid)).unwrap();
+    assert_eq!(name.trim_end(), "corten-seat");
+    assert_eq!(running.cgroup.processes().unwrap(), [running.launched.pid]);
 }

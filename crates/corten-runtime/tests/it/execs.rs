@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use corten_oci::runtime::{Process, User};
-use corten_runtime::{ChildStdio, ExecRequest, Hardening, LaunchErrorKind, exec};
+use corten_runtime::{ChildStdio, ExecRequest, Hardening, HardeningStep, LaunchErrorKind, exec};
 use corten_sys::process;
 
 use crate::Test;
@@ -16,6 +16,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("an_exec_is_inside", an_exec_is_inside),
     ("an_exec_has_its_own_user_and_folder", an_exec_has_its_own_user_and_folder),
     ("an_exec_can_have_a_terminal", an_exec_can_have_a_terminal),
+    ("an_exec_is_hidden_until_it_is_inside", an_exec_is_hidden_until_it_is_inside),
+    ("a_hidden_exec_is_an_exec", a_hidden_exec_is_an_exec),
     ("exec_errors_are_told", exec_errors_are_told),
     ("a_stopped_container_takes_no_exec", a_stopped_container_takes_no_exec),
 ];
@@ -110,6 +112,68 @@ fn an_exec_can_have_a_terminal() {
     let _ = File::from(launched.terminal.unwrap()).read_to_end(&mut output);
     assert_eq!(String::from_utf8_lossy(&output), "tty: /dev/pts/0\r\n");
     assert_eq!(process::wait(launched.pid).unwrap().shell_code(), 0);
+}
+
+/// A container that may look into every process it sees.
+fn tracing(commands: &str) -> Trial {
+    Trial::new(commands).process(|process| {
+        let sets = process.capabilities.as_mut().unwrap();
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            set.push("CAP_SYS_PTRACE".into());
+        }
+    })
+}
+
+fn an_exec_is_hidden_until_it_is_inside() {
+    use crate::cve::program::stolen;
+    assert!(!stolen(tracing("trace"), &Hardening::all()), "something of the host was seen");
+    let without = Hardening::all().without(HardeningStep::HiddenExec);
+    assert!(stolen(tracing("trace"), &without), "no attack to be stopped");
+}
+
+fn a_hidden_exec_is_an_exec() {
+    for seated in [false, true] {
+        let running = tracing("sleep 60000").with(|trial| trial.seated = seated).start().unwrap();
+        let outcome = run(
+            &running,
+            process_of(
+                "link /proc/self/ns/pid; link /proc/self/ns/mnt; cat /proc/self/status; list /proc/self/fd; cat /proc/self/cgroup; exit 5",
+            ),
+        );
+        assert_eq!(outcome.code, 5);
+        for name in ["pid", "mnt"] {
+            let theirs = std::fs::read_link(format!("/proc/{}/ns/{name}", running.launched.pid)).unwrap();
+            assert_eq!(outcome.get(&format!("/proc/self/ns/{name}")), theirs.to_str().unwrap());
+        }
+        assert!(outcome.stdout.contains("CapBnd:\t00000000a80425fb"), "{}", outcome.stdout);
+        assert!(
+            outcome.stdout.contains("Seccomp:\t2") && outcome.stdout.contains("PPid:\t0"),
+            "{}",
+            outcome.stdout
+        );
+        assert_eq!(outcome.get("/proc/self/fd"), "0 1 2 3");
+        assert!(outcome.stdout.contains("/corten-test/"), "{}", outcome.stdout);
+        // With a terminal, and with an error.
+        let launched = exec(
+            &running.container(),
+            ExecRequest {
+                process: Process { terminal: true, ..process_of("ttyname") },
+                stdio: ChildStdio::Terminal,
+                cgroup: &running.handle,
+                seccomp: None,
+                hardening: Hardening::all(),
+            },
+        )
+        .unwrap();
+        let mut output = Vec::new();
+        let _ = File::from(launched.terminal.unwrap()).read_to_end(&mut output);
+        assert_eq!(String::from_utf8_lossy(&output), "tty: /dev/pts/0\r\n");
+        assert_eq!(process::wait(launched.pid).unwrap().shell_code(), 0);
+        let missing = Process { args: vec!["missing".into()], ..process_of("") };
+        assert_eq!(refused(&running, missing).kind, LaunchErrorKind::CommandNotFound);
+        // Only the container and its seat are left of our children.
+        assert!(matches!(process::reap_any(), Ok(None)));
+    }
 }
 
 pub(crate) fn refused(running: &Running, process: Process) -> corten_runtime::LaunchError {

@@ -42,7 +42,17 @@ pub(crate) fn run(arguments: &[String]) -> i32 {
                 show("tty", name.map(|name| name.to_string_lossy().into_owned()).map_err(Into::into));
             }
             "reopen" => show("reopen", reopen(first)),
-            "steal" => steal(),
+            "steal" => steal(&|pid| {
+                let own = fs::read_link("/proc/self/exe").unwrap_or_default();
+                let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+                let opened = program != own && fs::File::open(format!("/proc/{pid}/exe")).is_ok();
+                opened.then(|| program.display().to_string())
+            }),
+            "trace" => steal(&of_the_host),
+            "rename" => {
+                let name = std::ffi::CString::new(first).expect("no zero byte");
+                show("rename", corten_sys::process::set_name(&name).map(|()| "done".to_owned()));
+            }
             "mounted" => show(&format!("mounted {first}"), mounted(first)),
             "unshare" => {
                 let user = corten_sys::process::Namespaces::USER;
@@ -124,31 +134,46 @@ fn reopen(number: &str) -> std::io::Result<String> {
     Err(std::io::ErrorKind::ExecutableFileBusy.into())
 }
 
-/// Opens the program of every process that comes into sight, until one is found that is not of this container.
-fn steal() {
+/// What of the host a process still has: another namespace than ours, a file that is none of ours.
+fn of_the_host(pid: u32) -> Option<String> {
+    for name in ["mnt", "net", "ipc", "uts"] {
+        let theirs = fs::read_link(format!("/proc/{pid}/ns/{name}")).ok()?;
+        if fs::read_link(format!("/proc/self/ns/{name}")).ok()? != theirs {
+            return Some(format!("{name} {}", theirs.display()));
+        }
+    }
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let mut links = files.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    // What it opens by itself, inside.
+    let own = ["/dev", "/bin", "/proc", "/etc"];
+    let link = links.find(|link| link.starts_with("/") && !own.iter().any(|own| link.starts_with(own)))?;
+    // Our own root is open while users are looked up.
+    (link != std::path::Path::new("/")).then(|| link.display().to_string())
+}
+
+/// Looks at every process that comes into sight, until there is one with something to steal.
+fn steal(look: &dyn Fn(u32) -> Option<String>) {
     println!("ready");
     let _ = std::io::stdout().flush();
-    let own = fs::read_link("/proc/self/exe").unwrap_or_default();
+    let exists = |pid: u32| {
+        rustix::process::Pid::from_raw(pid as i32)
+            .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+    };
     let mut next = std::process::id() + 1;
     loop {
         let first = next;
         for pid in first..first + 4 {
-            let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
-            next = pid;
-            if program != own && fs::File::open(format!("/proc/{pid}/exe")).is_ok() {
-                println!("stolen {}", program.display());
-                let _ = std::io::stdout().flush();
-                std::thread::sleep(std::time::Duration::from_secs(10));
+            if !exists(pid) {
+                continue;
             }
-        }
-        if rustix::process::test_kill_process(rustix::process::Pid::from_raw(next as i32).expect("positive"))
-            .is_err()
-            && rustix::process::test_kill_process(
-                rustix::process::Pid::from_raw(next as i32 + 1).expect("positive"),
-            )
-            .is_ok()
-        {
-            next += 1;
+            next = pid;
+            while exists(pid) {
+                if let Some(found) = look(pid) {
+                    println!("stolen {found}");
+                    let _ = std::io::stdout().flush();
+                    std::thread::sleep(std::time::Duration::from_secs(10));
+                }
+            }
         }
     }
 }

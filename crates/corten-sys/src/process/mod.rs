@@ -164,6 +164,32 @@ pub fn fork() -> io::Result<Fork> {
     clone_process(&CloneOptions::default())
 }
 
+/// A process whose parent is the caller's parent. For a process that [`clone_process`] made, also where there is no
+/// `/proc` of its own any more. The new process's id, or `None` in the new process.
+///
+/// # Errors
+/// `ResourceBusy` where the caller has more than one thread; else what the kernel says.
+pub fn fork_sibling() -> io::Result<Option<i32>> {
+    // Made by a clone it has one thread, and what it does starts none.
+    if thread_count().is_ok_and(|count| count != 1) {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "a process with several threads cannot be cloned",
+        ));
+    }
+    let mut arguments = CloneArguments { flags: CLONE_PARENT, ..CloneArguments::default() };
+    // SAFETY: as in `clone_process`: the structure is the kernel's, there is neither CLONE_VM nor a stack of its own, and
+    // there is one thread, so no lock can be held by somebody who does not exist in the child.
+    let result = unsafe {
+        libc::syscall(libc::SYS_clone3, ptr::from_mut(&mut arguments), size_of::<CloneArguments>())
+    };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid as i32)),
+    }
+}
+
 /// The C library's `fork`, for places where `clone3` is refused by a filter: inside a container. The new
 /// process's id, or
 /// `None` in the new process.

@@ -86,27 +86,33 @@ pub(crate) fn keep_and_wait() -> i32 {
 }
 
 fn nobody_sees_the_program_before_the_exec() {
-    let stolen = |hardening: &Hardening| {
-        let mut running = Trial::new("steal 1").start().unwrap();
-        let mut said = running.stdout.take().unwrap();
-        // Wait until it looks.
-        let mut first = [0; 6];
-        said.read_exact(&mut first).unwrap();
-        let mut found = false;
-        for _ in 0..150 {
-            execs::run_with(&running, execs::process_of("exit 0"), hardening.clone());
-            let ready = rustix::event::PollFd::new(&said, rustix::event::PollFlags::IN);
-            if rustix::event::poll(&mut [ready], Some(&rustix::time::Timespec::default())).unwrap() > 0 {
-                found = true;
-                break;
-            }
-        }
-        process::kill(running.launched.pid, rustix::process::Signal::KILL.as_raw()).unwrap();
-        running.finish();
-        found
-    };
+    let stolen = |hardening: &Hardening| stolen(Trial::new("steal"), hardening);
     assert!(!stolen(&Hardening::all()), "the runtime's program was opened from inside");
     assert!(stolen(&Hardening::all().without(HardeningStep::NotDumpable)), "no attack to be stopped");
+}
+
+/// Whether a container whose command watches the processes that come into sight finds something in those of execs.
+pub(crate) fn stolen(watcher: Trial, hardening: &Hardening) -> bool {
+    let mut running = watcher.start().unwrap();
+    let mut said = running.stdout.take().unwrap();
+    // Wait until it looks.
+    let mut first = [0; 6];
+    said.read_exact(&mut first).unwrap();
+    let mut found = false;
+    for _ in 0..150 {
+        execs::run_with(&running, execs::process_of("exit 0"), hardening.clone());
+        let ready = rustix::event::PollFd::new(&said, rustix::event::PollFlags::IN);
+        if rustix::event::poll(&mut [ready], Some(&rustix::time::Timespec::default())).unwrap() > 0 {
+            let mut what = [0; 200];
+            let count = said.read(&mut what).unwrap_or(0);
+            eprintln!("{}", String::from_utf8_lossy(&what[..count]));
+            found = count > 0;
+            break;
+        }
+    }
+    process::kill(running.launched.pid, rustix::process::Signal::KILL.as_raw()).unwrap();
+    running.finish();
+    found
 }
 
 fn the_init_program_is_read_only() {
