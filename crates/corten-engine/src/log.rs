@@ -5,7 +5,7 @@
 use crate::container::handle::View;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
-use corten_shim::log::{LogEntry, LogReader, LogWatch, ReadOptions};
+use corten_shim::log::{EntryHead, LogReader, LogWatch, ReadOptions};
 use corten_shim::mux::Stream;
 use corten_std::Timestamp;
 use std::sync::Arc;
@@ -30,15 +30,6 @@ pub struct LogOptions {
     pub since: Option<Timestamp>,
     /// None newer than this.
     pub until: Option<Timestamp>,
-}
-
-/// One line, or a part of a long one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFrame {
-    /// Number of the stream in the framing: 1 standard output, 2 standard error.
-    pub stream: u8,
-    /// The text with what was asked for in front of it.
-    pub bytes: Vec<u8>,
 }
 
 /// An open log.
@@ -83,17 +74,15 @@ impl LogStream {
         self.terminal
     }
 
-    /// The next line; none at the end. A follower waits for more until the container has ended.
-    pub async fn next(&mut self) -> Result<Option<LogFrame>> {
+    /// What comes next, up to about so many bytes, as it goes to a client: with `framed` each entry behind a frame's head.
+    /// None at the end; a follower waits for more until the container has ended.
+    pub async fn next_piece(&mut self, framed: bool, most: usize) -> Result<Option<Vec<u8>>> {
         loop {
             // Looked at before the read: what a container wrote before its end is in the log when the end is seen.
             let ended = !self.view.borrow_and_update().life.phase.has_process();
-            while let Some(entry) = self.reader.next().map_err(EngineError::from)? {
-                let wanted =
-                    if entry.stream == Stream::Stderr { self.options.stderr } else { self.options.stdout };
-                if wanted {
-                    return Ok(Some(self.frame(&entry)));
-                }
+            let piece = self.read(framed, most)?;
+            if !piece.is_empty() {
+                return Ok(Some(piece));
             }
             let Some(watch) = self.watch.as_ref().filter(|_| !ended && !self.reader.is_ended()) else {
                 return Ok(None);
@@ -112,28 +101,64 @@ impl LogStream {
         }
     }
 
-    fn frame(&mut self, entry: &LogEntry) -> LogFrame {
-        let stream: u8 = if entry.stream == Stream::Stderr { 2 } else { 1 };
-        let inside = &mut self.inside_line[usize::from(stream - 1)];
-        let mut text = String::new();
-        if !*inside {
-            if self.options.timestamps {
-                text.push_str(&entry.time.fixed_width());
-                text.push(' ');
+    /// What is there already.
+    fn read(&mut self, framed: bool, most: usize) -> Result<Vec<u8>> {
+        let mut piece = Vec::new();
+        while piece.len() < most {
+            let start = piece.len();
+            let (options, inside) = (&self.options, &self.inside_line);
+            let mut stream = Stream::Stdout;
+            let mut begin = |head: &EntryHead, out: &mut Vec<u8>| {
+                stream = head.stream;
+                let is_error = stream == Stream::Stderr;
+                if !(if is_error { options.stderr } else { options.stdout }) {
+                    return false;
+                }
+                if framed {
+                    out.extend_from_slice(&[0; FRAME_HEAD]);
+                }
+                if !inside[usize::from(is_error)] {
+                    append_prefix(out, options, head);
+                }
+                true
+            };
+            if !self
+                .reader
+                .append_next(&mut piece, options.timestamps, &mut begin)
+                .map_err(EngineError::from)?
+            {
+                break;
             }
-            if self.options.details {
-                let pairs: Vec<String> = entry
-                    .attributes
-                    .iter()
-                    .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
-                    .collect();
-                text.push_str(&pairs.join(","));
-                text.push(' ');
+            if piece.len() == start {
+                continue;
+            }
+            self.inside_line[usize::from(stream == Stream::Stderr)] = piece.last() != Some(&b'\n');
+            if framed {
+                let length = piece.len() - start - FRAME_HEAD;
+                piece[start..start + FRAME_HEAD].copy_from_slice(&corten_shim::mux::head(stream, length));
             }
         }
-        *inside = entry.is_partial();
-        text.push_str(&entry.line);
-        LogFrame { stream, bytes: text.into_bytes() }
+        Ok(piece)
+    }
+}
+
+/// Bytes of a frame's head.
+const FRAME_HEAD: usize = 8;
+
+/// What was asked for in front of each line.
+fn append_prefix(out: &mut Vec<u8>, options: &LogOptions, head: &EntryHead) {
+    if options.timestamps {
+        out.extend_from_slice(head.time.fixed_width().as_bytes());
+        out.push(b' ');
+    }
+    if options.details {
+        let pairs: Vec<String> = head
+            .attributes
+            .iter()
+            .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
+            .collect();
+        out.extend_from_slice(pairs.join(",").as_bytes());
+        out.push(b' ');
     }
 }
 

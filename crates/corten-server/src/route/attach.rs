@@ -11,7 +11,7 @@ use super::Result;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply;
-use crate::stream::{frame, write_blocking};
+use crate::stream::write_blocking;
 
 /// Bytes of a log that are held in memory at a time: a log may be as large as the disk.
 const PIECE: usize = 256 << 10;
@@ -103,18 +103,10 @@ async fn send_log(
 ) -> Result<()> {
     let options = LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
     let mut log = engine.logs(ticket.container(), options).await?;
-    let mut bytes = Vec::new();
-    while let Some(line) = log.next().await? {
-        if ticket.terminal {
-            bytes.extend_from_slice(&line.bytes);
-        } else {
-            bytes.extend_from_slice(&frame(line.stream, &line.bytes));
-        }
-        if bytes.len() >= PIECE {
-            send(socket, std::mem::take(&mut bytes)).await?;
-        }
+    while let Some(piece) = log.next_piece(!ticket.terminal, PIECE).await? {
+        send(socket, piece).await?;
     }
-    send(socket, bytes).await
+    Ok(())
 }
 
 async fn send(socket: &rustix::fd::OwnedFd, bytes: Vec<u8>) -> Result<()> {

@@ -220,7 +220,7 @@ pub(crate) async fn logs(engine: &Engine, call: Call) -> Result {
 }
 
 /// Bytes of lines that go out as one piece.
-const LOG_PIECE: usize = 32 << 10;
+const LOG_PIECE: usize = 128 << 10;
 
 /// What there is of a log, up to a bound. An error is the last thing sent, in a frame of its own.
 async fn log_step(
@@ -228,40 +228,13 @@ async fn log_step(
     framed: bool,
 ) -> Option<(Option<LogStream>, std::io::Result<Vec<u8>>)> {
     let mut log = log?;
-    let mut piece = Vec::new();
-    loop {
-        let next = if piece.is_empty() {
-            log.next().await
-        } else {
-            // More is taken only where it is there already.
-            match futures_poll_once(log.next()).await {
-                Some(next) => next,
-                None => return Some((Some(log), Ok(piece))),
-            }
-        };
-        match next {
-            Ok(Some(line)) if framed => piece.extend_from_slice(&frame(line.stream, &line.bytes)),
-            Ok(Some(line)) => piece.extend_from_slice(&line.bytes),
-            Ok(None) if piece.is_empty() => return None,
-            Ok(None) => return Some((None, Ok(piece))),
-            Err(error) => {
-                let text = format!("Error grabbing logs: {}\n", error.message());
-                piece.extend_from_slice(&if framed { frame(3, text.as_bytes()) } else { text.into_bytes() });
-                return Some((None, Ok(piece)));
-            }
+    match log.next_piece(framed, LOG_PIECE).await {
+        Ok(piece) => Some((Some(log), Ok(piece?))),
+        Err(error) => {
+            let text = format!("Error grabbing logs: {}\n", error.message());
+            let piece = if framed { frame(3, text.as_bytes()) } else { text.into_bytes() };
+            Some((None, Ok(piece)))
         }
-        if piece.len() >= LOG_PIECE {
-            return Some((Some(log), Ok(piece)));
-        }
-    }
-}
-
-/// What a future gives at once, if it does.
-async fn futures_poll_once<F: Future>(future: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = std::future::ready(()) => None,
     }
 }
 

@@ -51,8 +51,13 @@ impl LogEntry {
     }
 }
 
-/// Appends an entry. `attributes` is a JSON object or empty.
-pub(super) fn append(batch: &mut Vec<u8>, stream: Stream, text: &[u8], attributes: &[u8], time: Timestamp) {
+/// The end of an entry: when it was written. The same for all lines that came at once.
+pub(super) fn time_text(time: Timestamp) -> String {
+    format!(",\"time\":\"{time}\"}}\n")
+}
+
+/// Appends an entry. `attributes` is a JSON object or empty, `time` what [`time_text`] gives.
+pub(super) fn append(batch: &mut Vec<u8>, stream: Stream, text: &[u8], attributes: &[u8], time: &str) {
     batch.extend_from_slice(b"{\"log\":\"");
     append_escaped(batch, text);
     batch.extend_from_slice(b"\",\"stream\":\"");
@@ -62,8 +67,7 @@ pub(super) fn append(batch: &mut Vec<u8>, stream: Stream, text: &[u8], attribute
         batch.extend_from_slice(b",\"attrs\":");
         batch.extend_from_slice(attributes);
     }
-    // A vector takes every write.
-    let _ = writeln!(batch, ",\"time\":\"{time}\"}}");
+    batch.extend_from_slice(time.as_bytes());
 }
 
 /// JSON's escapes as Go's encoder chooses them (also `<`, `>`, `&` and the two line separators); what is not UTF-8
@@ -117,7 +121,7 @@ mod tests {
 
     fn written(text: &[u8]) -> Vec<u8> {
         let mut batch = Vec::new();
-        append(&mut batch, Stream::Stdout, text, b"", Timestamp::from_unix(1, 500_000_000));
+        append(&mut batch, Stream::Stdout, text, b"", &time_text(Timestamp::from_unix(1, 500_000_000)));
         batch
     }
 

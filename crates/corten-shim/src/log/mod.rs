@@ -8,11 +8,12 @@
 mod entry;
 mod reader;
 mod split;
+mod view;
 mod watch;
 mod writer;
 
 pub use entry::LogEntry;
-pub use reader::{LogReader, ReadOptions};
+pub use reader::{EntryHead, LogReader, ReadOptions};
 pub use split::LONGEST_PART;
 pub use watch::LogWatch;
 pub use writer::LogWriter;

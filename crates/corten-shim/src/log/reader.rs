@@ -2,15 +2,18 @@
 
 use super::entry::LogEntry;
 use super::rotated;
+use super::view::{EntryView, append_unescaped};
+use crate::mux::Stream;
 use corten_std::{PathError, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// How much is read at a time, in bytes.
-const BLOCK: usize = 64 * 1024;
+const BLOCK: usize = 256 * 1024;
 
 /// Longest line that is taken for an entry, in bytes; a longer one is damage and skipped.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -24,6 +27,17 @@ pub struct ReadOptions {
     pub since: Option<Timestamp>,
     /// None newer than this.
     pub until: Option<Timestamp>,
+}
+
+/// What is known of an entry beside its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryHead {
+    /// Which stream it came from.
+    pub stream: Stream,
+    /// When it was written; the zero time where nobody asked for it.
+    pub time: Timestamp,
+    /// Label and environment pairs.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A place in the log that moves on with each [`LogReader::next`].
@@ -99,17 +113,74 @@ impl LogReader {
     pub fn next(&mut self) -> Result<Option<LogEntry>, PathError> {
         while !self.ended {
             let Some(line) = self.next_line()? else { return Ok(None) };
-            let Some(entry) = LogEntry::parse(&line) else { continue };
-            if self.options.since.is_some_and(|since| entry.time < since) {
-                continue;
+            let Some(entry) = LogEntry::parse(&self.buffer[line]) else { continue };
+            if self.is_wanted(entry.time) {
+                return Ok(Some(entry));
             }
-            if self.options.until.is_some_and(|until| entry.time > until) {
-                self.ended = true;
-                break;
-            }
-            return Ok(Some(entry));
         }
         Ok(None)
+    }
+
+    /// Appends the text of the next entry to `out`, behind what `begin` appends for it; where that says false, nothing of
+    /// the entry. `with_time`: `begin` wants to know it. False at the present end, as with [`LogReader::next`], of which
+    /// this is the form for many entries.
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    pub fn append_next(
+        &mut self,
+        out: &mut Vec<u8>,
+        with_time: bool,
+        begin: &mut dyn FnMut(&EntryHead, &mut Vec<u8>) -> bool,
+    ) -> Result<bool, PathError> {
+        let with_time = with_time || self.options.since.is_some() || self.options.until.is_some();
+        while !self.ended {
+            let Some(line) = self.next_line()? else { return Ok(false) };
+            let start = out.len();
+            let line = &self.buffer[line];
+            let quick = EntryView::scan(line).and_then(|view| {
+                let time = if with_time {
+                    Timestamp::parse(std::str::from_utf8(view.time).ok()?)?
+                } else {
+                    Timestamp::ZERO
+                };
+                Some((view, time))
+            });
+            if let Some((view, time)) = quick {
+                let escaped = view.escaped;
+                let head = EntryHead { stream: view.stream, time, attributes: BTreeMap::new() };
+                if with_time && !Self::passes(&self.options, &mut self.ended, time) {
+                    continue;
+                }
+                if !begin(&head, out) || append_unescaped(escaped, out) {
+                    return Ok(true);
+                }
+                out.truncate(start);
+            }
+            let Some(entry) = LogEntry::parse(line) else { continue };
+            if !Self::passes(&self.options, &mut self.ended, entry.time) {
+                continue;
+            }
+            let LogEntry { stream, line, time, attributes } = entry;
+            if begin(&EntryHead { stream, time, attributes }, out) {
+                out.extend_from_slice(line.as_bytes());
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn is_wanted(&mut self, time: Timestamp) -> bool {
+        Self::passes(&self.options, &mut self.ended, time)
+    }
+
+    /// Whether an entry of this time is wanted; one beyond `until` ends the reading.
+    fn passes(options: &ReadOptions, ended: &mut bool, time: Timestamp) -> bool {
+        if options.since.is_some_and(|since| time < since) {
+            return false;
+        }
+        *ended |= options.until.is_some_and(|until| time > until);
+        !*ended
     }
 
     /// Whether an entry beyond `until` was met: nothing more will come.
@@ -117,14 +188,13 @@ impl LogReader {
         self.ended
     }
 
-    /// The next complete line of the file, without its line feed.
-    fn next_line(&mut self) -> Result<Option<Vec<u8>>, PathError> {
+    /// Where in the buffer the next complete line of the file is, without its line feed; until the next call.
+    fn next_line(&mut self) -> Result<Option<Range<usize>>, PathError> {
         let mut searched = self.used;
         loop {
-            if let Some(at) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
-                let end = searched + at;
-                let line = self.buffer[self.used..end].to_vec();
-                self.used = end + 1;
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[searched..]) {
+                let line = self.used..searched + at;
+                self.used = line.end + 1;
                 return Ok(Some(line));
             }
             self.buffer.drain(..self.used);
@@ -280,7 +350,6 @@ fn tail_position(file: &File, wanted: &mut u64) -> io::Result<Option<u64>> {
 mod tests {
     use super::*;
     use crate::log::LogWriter;
-    use crate::mux::Stream;
     use crate::protocol::LogSettings;
     use proptest::prelude::*;
 

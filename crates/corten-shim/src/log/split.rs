@@ -15,7 +15,7 @@ impl Splitter {
         while !output.is_empty() {
             let room = LONGEST_PART - self.held.len();
             let window = &output[..output.len().min(room)];
-            let end = window.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+            let end = memchr::memchr(b'\n', window).map(|at| at + 1);
             let (taken, complete) = match end {
                 Some(end) => (end, true),
                 None => (window.len(), window.len() == room),

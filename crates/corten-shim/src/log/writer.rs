@@ -1,6 +1,6 @@
 //! Writes the log: one write for all that came in one wake-up, rotation by size, no sync.
 
-use super::entry::append;
+use super::entry::{append, time_text};
 use super::rotated;
 use super::split::Splitter;
 use crate::mux::Stream;
@@ -73,15 +73,16 @@ impl LogWriter {
         if self.settings.format == "none" {
             return;
         }
+        let time = time_text(time);
         let mut splitter = std::mem::take(self.splitter(stream));
-        splitter.feed(output, |text| self.entry(stream, text, time));
+        splitter.feed(output, |text| self.entry(stream, text, &time));
         *self.splitter(stream) = splitter;
     }
 
     /// One stream has ended: what it left without a line feed becomes an entry.
     pub fn finish(&mut self, stream: Stream, time: Timestamp) {
         let mut splitter = std::mem::take(self.splitter(stream));
-        splitter.finish(|text| self.entry(stream, text, time));
+        splitter.finish(|text| self.entry(stream, text, &time_text(time)));
         self.flush();
     }
 
@@ -119,7 +120,7 @@ impl LogWriter {
         if stream == Stream::Stderr { &mut self.stderr } else { &mut self.stdout }
     }
 
-    fn entry(&mut self, stream: Stream, text: &[u8], time: Timestamp) {
+    fn entry(&mut self, stream: Stream, text: &[u8], time: &str) {
         if let Some(max_size) = self.settings.max_size
             && self.size + self.batch.len() as u64 >= max_size
         {
