@@ -11,7 +11,7 @@ pub(crate) use layer::WritableLayer;
 use crate::Engine;
 use crate::container::handle::{Handle, View};
 use crate::container::record::{MountKind, Mounted, Record};
-use crate::container::start::open_below;
+use crate::container::sources::open_below;
 use crate::container::state::Phase;
 use crate::container::{files, rootfs};
 use crate::engine::EngineInner;
@@ -323,7 +323,7 @@ fn below_of(mounted: &Mounted) -> Option<Below> {
             let part = (!subpath.is_empty()).then(|| (subpath.clone(), name.clone()));
             (source.clone(), part, true)
         }
-        MountKind::Tmpfs { .. } => return None,
+        MountKind::Tmpfs { .. } | MountKind::Image { .. } => return None,
     };
     let (destination, read_only) = (mounted.destination.clone(), mounted.read_only);
     Some(Below { source, part, destination, read_only, recursive })
@@ -530,6 +530,7 @@ mod tests {
             propagation: String::new(),
             mode: String::new(),
             recursive: false,
+            read_only_depth: crate::container::record::ReadOnlyDepth::Top,
         });
         let text = |path: &str| check_writable(&record, Path::new(path)).err().map(|error| error.to_string());
         assert_eq!(text("/tmp").as_deref(), Some("container rootfs is marked read-only"));

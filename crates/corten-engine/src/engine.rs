@@ -135,6 +135,7 @@ impl Engine {
                 execs: crate::exec::Execs::default(),
                 events: Events::default(),
                 cgroups,
+                abilities: std::sync::OnceLock::new(),
                 seccomp: crate::container::seccomp::Programs::default(),
                 spawner,
                 spares: crate::container::spares::Spares::default(),
@@ -190,9 +191,18 @@ pub(crate) struct EngineInner {
     pub(crate) execs: crate::exec::Execs,
     pub(crate) events: Events,
     pub(crate) cgroups: cgroup::Manager,
+    /// Which limits this machine can set; looked up when one is first asked about.
+    pub(crate) abilities: std::sync::OnceLock<cgroup::Abilities>,
     pub(crate) seccomp: crate::container::seccomp::Programs,
     pub(crate) spawner: Arc<dyn ShimSpawner>,
     pub(crate) spares: crate::container::spares::Spares,
     pub(crate) meter: crate::container::stats::Meter,
     pub(crate) links: crate::container::links::Used,
+}
+
+impl EngineInner {
+    /// Which limits this machine can set.
+    pub(crate) fn abilities(&self) -> &cgroup::Abilities {
+        self.abilities.get_or_init(|| self.cgroups.abilities())
+    }
 }

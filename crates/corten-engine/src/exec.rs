@@ -12,6 +12,7 @@ use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use corten_api::exec::{CreateRequest, CreateResponse, Inspect, ProcessConfig, StartRequest};
 use corten_oci::runtime::{LinuxCapabilities, Process, User};
+use corten_runtime::LaunchErrorKind;
 use corten_shim::client::{ExecFailure, ShimError};
 use corten_shim::protocol::{AttachRequest, ConsoleSize, ExecRequest};
 use corten_std::file::{self, Durability};
@@ -469,11 +470,15 @@ impl ExecTicket {
 fn exec_error(error: ShimError) -> (EngineError, i32) {
     match error.launch() {
         Some(launch) => {
-            let code = match launch.exit_code() {
-                code @ (126 | 127) => code,
-                _ => 126,
+            let code = launch.exit_code();
+            let context = match launch.kind {
+                LaunchErrorKind::UnknownUser | LaunchErrorKind::UnknownGroup => "",
+                LaunchErrorKind::CommandNotFound | LaunchErrorKind::NotExecutable => {
+                    "OCI runtime exec failed: exec failed: unable to start container process"
+                }
+                _ => "OCI runtime exec failed: exec failed",
             };
-            (EngineError::because("OCI runtime exec failed: exec failed", launch), code)
+            (EngineError::because(context, launch), code)
         }
         None => (EngineError::because("OCI runtime exec failed", error), 126),
     }
@@ -508,7 +513,7 @@ fn check_running(handle: &Handle, reference: &str) -> Result<()> {
     match handle.view().life.phase {
         Phase::Running => Ok(()),
         Phase::Paused => Err(EngineError::conflict(format!(
-            "container {reference} is paused, unpause the container before exec"
+            "Container {reference} is paused, unpause the container before exec"
         ))),
         Phase::Restarting => Err(EngineError::conflict(format!(
             "Container {} is restarting, wait until the container is running",
@@ -547,11 +552,13 @@ fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>, 
             host.cap_drop.as_deref().unwrap_or_default(),
         )
     };
-    let (no_new_privileges, _) = crate::container::spec::security::settle(
+    // It was read when the container was made.
+    let security = crate::container::spec::security::settle(
         host.security_opt.as_deref().unwrap_or_default(),
         host.privileged,
     )
-    .unwrap_or((false, crate::container::spec::security::Seccomp::Default));
+    .unwrap_or_default();
+    let apparmor = security.apparmor_profile().filter(|_| !config.privileged);
     let mut groups = User { username: Some(user), ..User::default() };
     for group in host.group_add.iter().flatten() {
         match group.parse::<u32>() {
@@ -575,8 +582,8 @@ fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>, 
             ..LinuxCapabilities::default()
         }),
         rlimits: crate::container::spec::limits::rlimits(host.ulimits.as_deref().unwrap_or_default()),
-        no_new_privileges,
-        apparmor_profile: None,
+        no_new_privileges: security.no_new_privileges,
+        apparmor_profile: crate::container::apparmor::prepare(apparmor),
         oom_score_adj: Some(host.oom_score_adj),
         selinux_label: None,
         ..Process::default()

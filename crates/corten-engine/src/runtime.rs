@@ -51,7 +51,7 @@ pub(crate) fn foreign(settings: &EngineSettings, record: &Record) -> Result<Opti
 /// Puts into the document what another runtime reads there and ours has by other ways.
 pub(crate) fn complete(spec: &mut Spec, record: &Record, cgroups_path: Option<PathBuf>) -> Result<()> {
     let host = &record.host_config;
-    let (_, which) = settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?;
+    let which = settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?.seccomp;
     let capabilities = spec.process.as_ref().and_then(|process| process.capabilities.as_ref());
     let capabilities = capabilities.map(|sets| sets.bounding.clone()).unwrap_or_default();
     let context = ResolveContext::of_this_machine(&capabilities);

@@ -260,6 +260,9 @@ fn operating_system() -> (String, String) {
 
 fn security_options(cgroup_v2: bool) -> Vec<String> {
     let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if crate::container::apparmor::is_enabled() {
+        options.insert(0, "name=apparmor".to_owned());
+    }
     if cgroup_v2 {
         options.push("name=cgroupns".to_owned());
     }

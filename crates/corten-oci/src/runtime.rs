@@ -291,12 +291,34 @@ pub struct Mount {
     /// As `mount -o`.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+    /// User ids of the source as the container shows them; empty: unchanged.
+    #[serde(
+        default,
+        rename = "uidMappings",
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub uid_mappings: Vec<LinuxIdMapping>,
+    /// The same of group ids.
+    #[serde(
+        default,
+        rename = "gidMappings",
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub gid_mappings: Vec<LinuxIdMapping>,
 }
 
 /// What is special to Linux.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Linux {
+    /// User ids of a new user namespace.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<LinuxIdMapping>,
+    /// Its group ids.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<LinuxIdMapping>,
     /// Kernel parameters of the container's namespaces.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctl: BTreeMap<String, String>,
@@ -385,6 +407,19 @@ pub enum NamespaceKind {
     Cgroup,
     /// Clocks.
     Time,
+}
+
+/// A range of ids inside and what they are outside.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct LinuxIdMapping {
+    /// First id inside.
+    #[serde(rename = "containerID")]
+    pub container_id: u32,
+    /// First id outside.
+    #[serde(rename = "hostID")]
+    pub host_id: u32,
+    /// How many.
+    pub size: u32,
 }
 
 /// One namespace: new, or an existing one by path.
@@ -529,6 +564,9 @@ pub struct LinuxBlockIo {
     /// 10 to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
+    /// Weights on single devices.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub weight_device: Vec<LinuxWeightDevice>,
     /// Bytes read per second.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub throttle_read_bps_device: Vec<LinuxThrottle>,
@@ -551,6 +589,22 @@ pub struct LinuxBlockIo {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub throttle_write_iops_device: Vec<LinuxThrottle>,
+}
+
+/// A weight on one device.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinuxWeightDevice {
+    /// The device's number, first half.
+    pub major: i64,
+    /// Second half.
+    pub minor: i64,
+    /// 10 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// The same against processes in groups below; kernels before 5.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf_weight: Option<u16>,
 }
 
 /// One device's rate.

@@ -203,6 +203,7 @@ fn default_mounts(shm_size: u64) -> Vec<Mount> {
         kind: Some(kind.to_owned()),
         source: Some(source.to_owned()),
         options: names(options),
+        ..Mount::default()
     };
     let size = format!("size={shm_size}");
     vec![

@@ -79,11 +79,14 @@ impl LaunchError {
     }
 
     /// The code with which Docker's client ends: 127 where the command is not there, 126 where it cannot be
-    /// executed, 128 else.
+    /// executed, 128 else – told, as by Docker, by the text for what is not about the command itself.
     pub fn exit_code(&self) -> i32 {
+        let says = |text: &str| self.message.contains(text);
         match self.kind {
             LaunchErrorKind::CommandNotFound => 127,
             LaunchErrorKind::NotExecutable => 126,
+            _ if says("no such file or directory") => 127,
+            _ if says("permission denied") || says("is a directory") || says("not a directory") => 126,
             _ => 128,
         }
     }

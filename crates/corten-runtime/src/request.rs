@@ -79,7 +79,7 @@ pub struct ExecRequest<'container> {
     pub stdio: ChildStdio,
     /// The container's cgroup.
     pub cgroup: &'container CgroupHandle,
-    /// The container's filter; none where it is unconfined or the exec is privileged.
+    /// The container's filter; none where it is unconfined.
     pub seccomp: Option<&'container seccomp::Program>,
     /// Which hardening steps are taken.
     pub hardening: Hardening,

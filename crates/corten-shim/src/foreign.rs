@@ -394,6 +394,7 @@ fn document(request: &StartRequest, parts: &LaunchParts, bundle: &Path) -> Resul
             kind: Some("bind".to_owned()),
             source: Some(text(&place(bundle, request.spec.mounts.len()))?.to_owned()),
             options: vec!["bind".to_owned(), "ro".to_owned()],
+            ..Mount::default()
         });
     }
     if let (Some(network), Some(linux)) = (&parts.network_namespace, &mut spec.linux) {

@@ -180,6 +180,28 @@ pub fn clone_tree_at(folder: BorrowedFd<'_>, path: &Path, recursive: bool) -> Re
         .map_err(|error| MountError::new("clone the mount at", path.display().to_string(), error))
 }
 
+/// A detached copy of the mount at a folder in the mount namespace of another process, looked up from the root there
+/// without following links, so that what is in that namespace chooses nothing but the folder itself. Works in a thread
+/// of its own, as a thread can change its namespace only where it shares its folder with no other.
+pub fn clone_tree_of(process: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    let failed = |error: io::Error| MountError::new("clone the mount at", path.display().to_string(), error);
+    let work = || -> Result<OwnedFd> {
+        // SAFETY: plain call without pointers; it concerns the calling thread alone, which ends after this.
+        if unsafe { libc::unshare(libc::CLONE_FS) } != 0 {
+            return Err(failed(io::Error::last_os_error()));
+        }
+        crate::process::enter_process_namespaces(process, crate::process::Namespaces::MOUNT)
+            .map_err(failed)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = rustix::fs::ResolveFlags::NO_SYMLINKS;
+        let folder = rustix::fs::openat2(CWD, path, flags, Mode::empty(), resolve)
+            .map_err(|error| failed(error.into()))?;
+        clone_tree_at(folder.as_fd(), Path::new(""), false)
+    };
+    std::thread::scope(|scope| scope.spawn(work).join())
+        .unwrap_or_else(|_| Err(failed(io::Error::other("the thread broke off"))))
+}
+
 /// A read-only detached copy of the file or folder at `path`.
 pub fn clone_read_only(path: impl AsRef<Path>) -> Result<OwnedFd> {
     let tree = clone_tree(path.as_ref(), false)?;

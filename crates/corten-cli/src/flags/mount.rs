@@ -162,6 +162,12 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Mount, String> {
             "option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".to_owned()
         );
     }
+    if bind.read_only_force_recursive && bind.propagation != "rprivate" {
+        return Err(
+            "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
+                .to_owned(),
+        );
+    }
     mount.bind_options = used.contains(&"bind-").then_some(bind);
     mount.volume_options = used.contains(&"volume-").then_some(volume);
     mount.image_options = used.contains(&"image-").then_some(image);

@@ -6,8 +6,9 @@ use crate::container::mounts::{self, Source, Wanted};
 use crate::container::owner::Owner;
 use crate::container::record::{MountKind, Mounted, Record};
 use crate::container::spec::ports;
+use crate::container::spec::security;
 use crate::container::state::Lifecycle;
-use crate::container::{merge, populate, save, validate};
+use crate::container::{limits, merge, populate, save, validate};
 use crate::error::{EngineError, Result};
 use crate::name::random_name;
 use crate::undo::Undo;
@@ -44,6 +45,7 @@ impl Engine {
         validate::config(&config)?;
         validate::host_config(&host_config)?;
         crate::runtime::check(&self.inner.settings, &host_config.runtime)?;
+        validate::together(&config, &host_config)?;
         let rootfs = host_config.rootfs.clone();
         let image = match &rootfs {
             Some(folder) => {
@@ -55,10 +57,15 @@ impl Engine {
         if let Some(image) = &image {
             merge::merge(&mut config, &image.config.config);
         }
-        validate::fill_defaults(&mut config, &mut host_config, &self.inner.settings);
+        let mut warnings = limits::settle(&mut host_config, self.inner.abilities(), false)?;
+        let cgroups = self.inner.cgroups.mode();
+        validate::fill_defaults(&mut config, &mut host_config, &self.inner.settings, cgroups);
         let (path, arguments) = merge::command(&mut config)?;
-        let mut warnings = Vec::new();
         self.take_links(&mut host_config)?;
+        warnings.extend(security::warnings(&host_config));
+        if host_config.mounts.iter().any(|mount| mount.kind == "image") {
+            warnings.push("Image mount is an experimental feature".to_owned());
+        }
         let networks = self.networks_for(&config, &mut host_config, networking_config, &mut warnings)?;
         if networks.keys().any(|name| !matches!(name.as_str(), "host" | "none")) {
             let mappings = ports::mappings(&config.exposed_ports, &host_config)?;
@@ -198,7 +205,7 @@ impl Engine {
             let (container, read_only) = mounts::parse_volumes_from(entry)?;
             let view = self.find(container)?.view();
             for mounted in &view.record.mounts {
-                if matches!(mounted.kind, MountKind::Tmpfs { .. }) {
+                if matches!(mounted.kind, MountKind::Tmpfs { .. } | MountKind::Image { .. }) {
                     continue;
                 }
                 let mut mounted = mounted.clone();
@@ -213,11 +220,28 @@ impl Engine {
     fn take_mounts<'a>(&'a self, wanted: Vec<Wanted>, id: &str, undo: &mut Undo<'a>) -> Result<Vec<Mounted>> {
         let engine = &*self.inner;
         let mut all = Vec::with_capacity(wanted.len());
-        for Wanted { destination, read_only, propagation, mode, recursive, source } in wanted {
+        for (number, wanted) in wanted.into_iter().enumerate() {
+            let Wanted { destination, read_only, propagation, mode, recursive, read_only_depth, source } =
+                wanted;
             let kind = match source {
                 Source::Bind { path, create } => MountKind::Bind { source: path, create },
                 Source::Tmpfs { options } => MountKind::Tmpfs { options },
                 Source::Taken(kind) => kind,
+                Source::Image { name, subpath } => {
+                    let image = self.image_for_container(&name)?;
+                    let key = SnapshotKey::new(&format!("{id}.image-{number}"))
+                        .map_err(|error| EngineError::because("", error))?;
+                    engine
+                        .store
+                        .snapshots()
+                        .view(&key, image.top_snapshot.as_ref())
+                        .map_err(|error| EngineError::because("making a view of an image", error))?;
+                    let snapshot = key.as_str().to_owned();
+                    undo.push("view of an image", move || {
+                        engine.store.snapshots().remove(&key).map_err(|error| EngineError::because("", error))
+                    });
+                    MountKind::Image { name, snapshot, subpath }
+                }
                 Source::Volume { name, driver, options, labels, subpath, copy } => {
                     let anonymous = name.is_none();
                     let wanted = VolumeWanted { name, driver, options, labels };
@@ -239,7 +263,7 @@ impl Engine {
                     }
                 }
             };
-            all.push(Mounted { kind, destination, read_only, propagation, mode, recursive });
+            all.push(Mounted { kind, destination, read_only, propagation, mode, recursive, read_only_depth });
         }
         Ok(all)
     }

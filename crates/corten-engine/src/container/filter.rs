@@ -168,6 +168,7 @@ fn has_volume(view: &View, filters: &Filters) -> bool {
             MountKind::Volume { name, .. } => name.clone(),
             MountKind::Bind { source, .. } => source.to_string_lossy().into_owned(),
             MountKind::Tmpfs { .. } => String::new(),
+            MountKind::Image { name, .. } => name.clone(),
         };
         filters.get("volume").any(|wanted| wanted == mounted.destination || wanted == source)
     })

@@ -173,6 +173,10 @@ impl Record {
                         point.source = source.to_string_lossy().into_owned();
                     }
                     MountKind::Tmpfs { .. } => "tmpfs".clone_into(&mut point.kind),
+                    MountKind::Image { name, .. } => {
+                        "image".clone_into(&mut point.kind);
+                        point.name.clone_from(name);
+                    }
                 }
                 point
             })

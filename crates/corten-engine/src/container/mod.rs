@@ -13,6 +13,7 @@
 //!
 //! The state machine is drawn in `state`. Where things are kept is told in `record`.
 
+pub(crate) mod apparmor;
 pub(crate) mod attach;
 mod create;
 mod endpoints;
@@ -21,6 +22,7 @@ pub mod filter;
 pub(crate) mod handle;
 mod health;
 mod inspect;
+mod limits;
 pub(crate) mod links;
 mod list;
 pub(crate) mod lookup;
@@ -42,6 +44,7 @@ pub(crate) mod rootfs;
 mod save;
 pub(crate) mod seccomp;
 mod signal;
+pub(crate) mod sources;
 pub(crate) mod spares;
 pub(crate) mod spec;
 pub(crate) mod start;

@@ -134,7 +134,16 @@ impl Owner {
         self.publish();
         self.waiting_clients.clear();
         let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
-        let removed = blocking(move || delete(&engine, &record, volumes)).await;
+        let removed = blocking(move || {
+            delete(&engine, &record, volumes)?;
+            if !record.host_config.cgroup_parent.is_empty()
+                && let Err(error) = engine.cgroups.displace(&record.id)
+            {
+                tracing::warn!(container = record.id, %error, "cannot remove a cgroup");
+            }
+            Ok(())
+        })
+        .await;
         if let Err(error) = removed {
             self.life.phase = Phase::Dead;
             self.publish_and_save();
@@ -254,6 +263,14 @@ pub(super) fn owns_sandbox(record: &Record) -> bool {
 fn delete(engine: &EngineInner, record: &Record, volumes: bool) -> Result<()> {
     let mut failures = Vec::new();
     if let Some(key) = &record.snapshot {
+        let removed =
+            corten_store::SnapshotKey::new(key).and_then(|key| engine.store.snapshots().remove(&key));
+        match removed {
+            Ok(()) | Err(corten_store::StoreError::NoSuchSnapshot(_)) => {}
+            Err(error) => failures.push(EngineError::because("", error)),
+        }
+    }
+    for key in record.image_views() {
         let removed =
             corten_store::SnapshotKey::new(key).and_then(|key| engine.store.snapshots().remove(&key));
         match removed {

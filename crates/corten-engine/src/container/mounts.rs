@@ -1,7 +1,7 @@
 //! What is to be mounted where: `Binds` (`-v`), `Mounts` (`--mount`), `Tmpfs`, `VolumesFrom` and the image's volumes,
 //! read by Docker's rules into one list. Pure but for the question whether a bind's source is there.
 
-use crate::container::record::{MountKind, Mounted};
+use crate::container::record::{MountKind, Mounted, ReadOnlyDepth};
 use crate::error::{EngineError, Result};
 use corten_api::container::{HostConfig, Mount};
 use corten_api::null::Set;
@@ -16,6 +16,7 @@ pub(crate) struct Wanted {
     pub(crate) propagation: String,
     pub(crate) mode: String,
     pub(crate) recursive: bool,
+    pub(crate) read_only_depth: ReadOnlyDepth,
     pub(crate) source: Source,
 }
 
@@ -35,6 +36,8 @@ pub(crate) enum Source {
     },
     /// Memory, with mount(8)'s options.
     Tmpfs { options: String },
+    /// The files of an image.
+    Image { name: String, subpath: String },
     /// The mount of another container.
     Taken(MountKind),
 }
@@ -66,6 +69,7 @@ pub(crate) fn wanted(
                 propagation: mounted.propagation,
                 mode: mounted.mode,
                 recursive: mounted.recursive,
+                read_only_depth: mounted.read_only_depth,
                 source: Source::Taken(mounted.kind),
             },
         );
@@ -78,12 +82,17 @@ pub(crate) fn wanted(
         given.push(parse_mount(mount, exists)?);
     }
     for (destination, options) in &host.tmpfs {
+        if let Some(unknown) = options.split(',').find(|option| !is_tmpfs_option(option)) {
+            let name = unknown.split('=').next().unwrap_or_default();
+            return Err(EngineError::invalid(format!("invalid tmpfs option {name:?}")));
+        }
         given.push(Wanted {
-            destination: clean(destination, "tmpfs")?,
+            destination: clean(destination).map_err(EngineError::invalid)?,
             read_only: false,
             propagation: String::new(),
             mode: String::new(),
             recursive: false,
+            read_only_depth: ReadOnlyDepth::Top,
             source: Source::Tmpfs { options: options.clone() },
         });
     }
@@ -95,7 +104,9 @@ pub(crate) fn wanted(
         all.insert(wanted.destination.clone(), wanted);
     }
     for path in volumes.into_iter().flat_map(BTreeMap::keys) {
-        let destination = clean(path, "volume")?;
+        let destination = clean(path).map_err(|why| {
+            EngineError::invalid(format!("invalid mount config for type \"volume\": {why}"))
+        })?;
         all.entry(destination.clone()).or_insert_with(|| anonymous(destination));
     }
     let mut list: Vec<Wanted> = all.into_values().collect();
@@ -110,6 +121,7 @@ fn anonymous(destination: String) -> Wanted {
         propagation: String::new(),
         mode: String::new(),
         recursive: false,
+        read_only_depth: ReadOnlyDepth::Tree,
         source: Source::Volume {
             name: None,
             driver: "local".to_owned(),
@@ -137,10 +149,21 @@ fn parse_bind(text: &str) -> Result<Wanted> {
         return Err(EngineError::invalid(format!("invalid mode: {mode}")));
     }
     let is_bind = source.is_some_and(|source| source.starts_with('/'));
-    let destination = clean(destination, if is_bind { "bind" } else { "volume" })
-        .map_err(|error| EngineError::invalid(format!("invalid volume specification: '{text}': {error}")))?;
+    let kind = if is_bind { "bind" } else { "volume" };
+    let refuse = |why: &str| {
+        EngineError::invalid(format!(
+            "invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {why}"
+        ))
+    };
+    let destination = clean(destination).map_err(|why| refuse(&why))?;
     let words: Vec<&str> = mode.split(',').collect();
     let propagation = words.iter().copied().find(|word| MODES[3].contains(word));
+    if is_bind && words.contains(&"nocopy") {
+        return Err(refuse("field VolumeOptions must not be specified"));
+    }
+    if !is_bind && propagation.is_some() {
+        return Err(refuse("field BindOptions must not be specified"));
+    }
     let read_only = words.contains(&"ro");
     let wanted = match source {
         Some(path) if is_bind => Wanted {
@@ -148,8 +171,9 @@ fn parse_bind(text: &str) -> Result<Wanted> {
             read_only,
             propagation: propagation.unwrap_or("rprivate").to_owned(),
             mode: mode.to_owned(),
-            // A propagation without the leading `r` leaves out what is mounted below the source, as Docker has it.
-            recursive: propagation.is_none_or(|word| word.starts_with('r')),
+            // Whatever the propagation: what is mounted below the source comes too.
+            recursive: true,
+            read_only_depth: ReadOnlyDepth::Tree,
             source: Source::Bind { path: clean_path(path), create: true },
         },
         name => Wanted {
@@ -158,6 +182,7 @@ fn parse_bind(text: &str) -> Result<Wanted> {
             propagation: String::new(),
             mode: if name.is_some() && mode.is_empty() { "z".to_owned() } else { mode.to_owned() },
             recursive: false,
+            read_only_depth: ReadOnlyDepth::Tree,
             source: Source::Volume {
                 name: name.map(str::to_owned),
                 driver: "local".to_owned(),
@@ -189,7 +214,7 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
     if mount.target.is_empty() {
         return Err(wrong("field Target must not be empty"));
     }
-    let destination = clean(&mount.target, kind)?;
+    let destination = clean(&mount.target).map_err(|why| wrong(&why))?;
     let not_for = |given: bool, field: &str| {
         if given { Err(wrong(&format!("field {field} must not be specified"))) } else { Ok(()) }
     };
@@ -199,6 +224,7 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
         propagation: String::new(),
         mode: String::new(),
         recursive: false,
+        read_only_depth: ReadOnlyDepth::Tree,
         source: Source::Tmpfs { options: String::new() },
     };
     match kind {
@@ -208,6 +234,7 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
             }
             not_for(mount.volume_options.is_some(), "VolumeOptions")?;
             not_for(mount.tmpfs_options.is_some(), "TmpfsOptions")?;
+            not_for(mount.image_options.is_some(), "ImageOptions")?;
             if !mount.source.starts_with('/') {
                 return Err(wrong(&format!(
                     "invalid mount path: '{}' mount path must be absolute",
@@ -225,11 +252,23 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
             wanted.propagation =
                 if options.propagation.is_empty() { "rprivate".to_owned() } else { options.propagation };
             wanted.recursive = !options.non_recursive;
+            wanted.read_only_depth =
+                match (options.read_only_non_recursive, options.read_only_force_recursive) {
+                    (true, true) => {
+                        return Err(wrong(
+                            "mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive",
+                        ));
+                    }
+                    (true, false) => ReadOnlyDepth::Top,
+                    (false, true) => ReadOnlyDepth::Forced,
+                    (false, false) => ReadOnlyDepth::Tree,
+                };
             wanted.source = Source::Bind { path, create: options.create_mountpoint };
         }
         "volume" => {
             not_for(mount.bind_options.is_some(), "BindOptions")?;
             not_for(mount.tmpfs_options.is_some(), "TmpfsOptions")?;
+            not_for(mount.image_options.is_some(), "ImageOptions")?;
             if mount.source.is_empty() && mount.read_only {
                 return Err(wrong("must not set ReadOnly mode when using anonymous volumes"));
             }
@@ -257,8 +296,20 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
             not_for(!mount.source.is_empty(), "Source")?;
             not_for(mount.bind_options.is_some(), "BindOptions")?;
             not_for(mount.volume_options.is_some(), "VolumeOptions")?;
+            not_for(mount.image_options.is_some(), "ImageOptions")?;
             let options = mount.tmpfs_options.clone().unwrap_or_default();
             let mut words = Vec::new();
+            for option in &options.options {
+                if option.is_empty() || option.len() > 2 {
+                    return Err(wrong("invalid option array length"));
+                }
+                if !is_tmpfs_option(&option.join("=")) {
+                    return Err(wrong(&format!("invalid option: {:?}", option.join("="))));
+                }
+            }
+            if options.size_bytes < 0 {
+                return Err(wrong("the size must not be negative"));
+            }
             if options.size_bytes != 0 {
                 words.push(format!("size={}", options.size_bytes));
             }
@@ -268,22 +319,88 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
             words.extend(options.options.iter().map(|pair| pair.join("=")));
             wanted.source = Source::Tmpfs { options: words.join(",") };
         }
-        "image" => return Err(EngineError::not_implemented("mounts of type `image` are not supported")),
+        "image" => {
+            not_for(mount.bind_options.is_some(), "BindOptions")?;
+            not_for(mount.volume_options.is_some(), "VolumeOptions")?;
+            not_for(mount.tmpfs_options.is_some(), "TmpfsOptions")?;
+            if mount.source.is_empty() {
+                return Err(wrong("field Source must not be empty"));
+            }
+            let subpath = mount.image_options.clone().unwrap_or_default().subpath;
+            if !subpath.is_empty() && !is_local(&subpath) {
+                return Err(wrong("subpath must be a relative path within the volume"));
+            }
+            wanted.read_only = true;
+            "rprivate".clone_into(&mut wanted.propagation);
+            wanted.source = Source::Image { name: mount.source.clone(), subpath };
+        }
         _ => return Err(wrong("mount type unknown")),
     }
     Ok(wanted)
 }
 
-/// A cleaned absolute path inside that is not the root.
-fn clean(destination: &str, kind: &str) -> Result<String> {
+/// Whether a relative path stays below where it begins, by its text alone.
+fn is_local(path: &str) -> bool {
+    let mut depth = 0_i32;
+    !path.starts_with('/')
+        && Path::new(path).components().all(|part| {
+            depth += match part {
+                Component::Normal(_) => 1,
+                Component::ParentDir => -1,
+                _ => 0,
+            };
+            depth >= 0
+        })
+}
+
+/// An option of mount(8) that Docker takes for a tmpfs.
+fn is_tmpfs_option(option: &str) -> bool {
+    const FLAGS: [&str; 29] = [
+        "",
+        "defaults",
+        "ro",
+        "rw",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "sync",
+        "async",
+        "dirsync",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+        "private",
+        "rprivate",
+        "slave",
+        "rslave",
+        "shared",
+        "rshared",
+        "mand",
+        "nomand",
+    ];
+    const SETTINGS: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
+    match option.split_once('=') {
+        Some((name, _)) => SETTINGS.contains(&name),
+        None => FLAGS.contains(&option),
+    }
+}
+
+/// A cleaned absolute path inside that is not the root, or what is wrong with it.
+fn clean(destination: &str) -> std::result::Result<String, String> {
     if !destination.starts_with('/') {
-        return Err(EngineError::invalid(format!(
-            "invalid mount config for type \"{kind}\": invalid mount path: '{destination}' mount path must be absolute"
-        )));
+        return Err(format!("invalid mount path: '{destination}' mount path must be absolute"));
     }
     let path = clean_path(destination);
     if path == Path::new("/") {
-        return Err(EngineError::invalid("invalid specification: destination can't be '/'"));
+        return Err("invalid specification: destination can't be '/'".to_owned());
     }
     Ok(path.to_string_lossy().into_owned())
 }

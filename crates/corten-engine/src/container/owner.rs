@@ -66,6 +66,7 @@ impl Owner {
 
     /// An owner that does not run yet, and the handle that is to be made known.
     pub(super) fn new(engine: &Engine, record: Record, life: Lifecycle) -> (Self, Arc<Handle>) {
+        engine.inner.cgroups.place(&record.id, &record.host_config.cgroup_parent);
         let record = Arc::new(record);
         let view = View { record: Arc::clone(&record), life: life.clone(), network: None, health: None };
         let (publisher, receiver) = watch::channel(Arc::new(view));
@@ -367,14 +368,15 @@ impl Owner {
 
     async fn update(&mut self, changes: &HostConfig) -> Result<Vec<String>> {
         let mut record = (*self.record).clone();
-        update::apply(&mut record.host_config, changes);
+        update::apply(&mut record.host_config, changes).map_err(|error| update::cannot(&record.id, error))?;
         if self.running.is_some() {
-            let limits = super::spec::limits::resources(changes)?;
+            let asked = super::limits::of_update(changes, &record.host_config);
+            let limits = super::spec::limits::resources(&asked)?;
             let engine = Arc::clone(&self.engine.inner);
             let id = record.id.clone();
             blocking(move || {
                 let updated = engine.cgroups.open(&id).and_then(|cgroup| cgroup.update(&limits));
-                updated.map_err(|error| EngineError::because(&format!("Cannot update container {id}"), error))
+                updated.map_err(|error| update::cannot(&id, EngineError::because("", error)))
             })
             .await?;
         }

@@ -58,6 +58,22 @@ pub(crate) struct Mounted {
     pub(crate) mode: String,
     /// Only for binds: whether mounts below the source come too.
     pub(crate) recursive: bool,
+    /// How far down a read-only mount is read-only.
+    #[serde(default)]
+    pub(crate) read_only_depth: ReadOnlyDepth,
+}
+
+/// How far down a read-only mount is read-only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReadOnlyDepth {
+    /// This mount alone: what older programs did, and what older clients and `bind-recursive=writable` ask for.
+    #[default]
+    Top,
+    /// Everything mounted below it too, where the kernel can (since 5.12).
+    Tree,
+    /// The same, and refused where it cannot (`bind-recursive=readonly`).
+    Forced,
 }
 
 /// What is mounted.
@@ -88,6 +104,15 @@ pub(crate) enum MountKind {
         /// Options of mount(8): `size=64m,mode=1777`.
         options: String,
     },
+    /// The files of an image, read only.
+    Image {
+        /// As it was asked for.
+        name: String,
+        /// A view in the store's snapshots, which keeps the image's layers.
+        snapshot: String,
+        /// A folder or file of it instead of the whole.
+        subpath: String,
+    },
 }
 
 impl Record {
@@ -100,6 +125,14 @@ impl Record {
     pub(crate) fn anonymous_volumes(&self) -> impl Iterator<Item = &str> {
         self.mounts.iter().filter_map(|mounted| match &mounted.kind {
             MountKind::Volume { name, anonymous: true, .. } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The keys of the views of the images that it mounts.
+    pub(crate) fn image_views(&self) -> impl Iterator<Item = &str> {
+        self.mounts.iter().filter_map(|mounted| match &mounted.kind {
+            MountKind::Image { snapshot, .. } => Some(snapshot.as_str()),
             _ => None,
         })
     }

@@ -309,7 +309,12 @@ fn sweep(
     let mut unused: Vec<SnapshotKey> = Vec::new();
     let walked = engine.store.snapshots().walk(&mut |snapshot| {
         let key = snapshot.key.as_str();
-        if snapshot.kind == SnapshotKind::Active && id::is_full(key) && !known.contains(key) {
+        // A writable layer has the container's id for its key; the view of an image that it mounts, something behind it.
+        let owner = match snapshot.kind {
+            SnapshotKind::View => key.split_once('.').map_or(key, |(owner, _)| owner),
+            _ => key,
+        };
+        if snapshot.kind != SnapshotKind::Committed && id::is_full(owner) && !known.contains(owner) {
             unused.push(snapshot.key);
         }
         ControlFlow::Continue(())

@@ -21,8 +21,8 @@ impl Programs {
     /// The filter of a container; none where it is unconfined.
     pub(super) fn program(&self, record: &Record, spec: &Spec) -> Result<Option<Program>> {
         let host = &record.host_config;
-        let (_, which) = settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?;
-        let profile = match which {
+        let security = settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?;
+        let profile = match security.seccomp {
             Seccomp::Unconfined => return Ok(None),
             Seccomp::Default => None,
             Seccomp::Profile(profile) => Some(profile),

@@ -8,19 +8,20 @@ use crate::container::handle::{NetworkView, Request, View};
 use crate::container::links::{self, Linked};
 use crate::container::monitor::{clear_run_folder, owns_sandbox, remove_sandbox, take_down, tell_connected};
 use crate::container::owner::{Owner, Running};
-use crate::container::record::{MountKind, Record};
+use crate::container::record::Record;
 use crate::container::spares::Spare;
 use crate::container::spec::{self, Neighbours, logging};
-use crate::container::{names, rootfs, save};
+use crate::container::{names, rootfs, save, sources};
 use crate::engine::{Engine, EngineInner};
 use crate::error::{EngineError, Result};
 use crate::undo::Undo;
 use crate::volume::blocking;
 use corten_network::HostEntry;
 use corten_oci::runtime::{NamespaceKind, Spec};
+use corten_runtime::LaunchErrorKind;
 use corten_shim::client::{self, Events, Shim, ShimError, StartDescriptors};
 use corten_shim::protocol::{AttachRequest, StartRequest};
-use corten_std::{PathError, file};
+use corten_std::file;
 use corten_sys::mount;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -96,13 +97,14 @@ impl Owner {
 
     fn others(&self) -> Result<Others> {
         let host = &self.record.host_config;
-        let other = |mode: &str| -> Result<Option<Arc<View>>> {
+        let other = |mode: &str, kind: &str| -> Result<Option<Arc<View>>> {
             let Some(id) = mode.strip_prefix("container:") else { return Ok(None) };
             let view = self.engine.find(id)?.view();
             if !view.life.phase.has_process() {
-                return Err(EngineError::conflict(format!(
-                    "cannot join network namespace of a non running container: {id}"
-                )));
+                return Err(EngineError::conflict(match kind {
+                    "network" => format!("cannot join network namespace of a non running container: {id}"),
+                    _ => format!("failed to join {kind} namespace: container {id} is not running"),
+                }));
             }
             Ok(Some(view))
         };
@@ -110,14 +112,23 @@ impl Owner {
             Some(_) => links::of(&self.engine.inner, &self.record)?,
             None => Vec::new(),
         };
+        let ipc = other(&host.ipc_mode, "IPC")?;
+        if let Some(donor) = &ipc
+            && matches!(donor.record.host_config.ipc_mode.as_str(), "private" | "none")
+        {
+            return Err(EngineError::invalid(format!(
+                "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                donor.record.id
+            )));
+        }
         Ok(Others {
             neighbours: Neighbours {
-                pid: other(&host.pid_mode)?.map(|view| view.life.pid),
-                ipc: other(&host.ipc_mode)?.map(|view| view.life.pid),
+                pid: other(&host.pid_mode, "PID")?.map(|view| view.life.pid),
+                ipc: ipc.map(|view| view.life.pid),
                 links: linked.iter().flat_map(Linked::environment).collect(),
             },
             links: linked.iter().map(Linked::host_entry).collect(),
-            network: other(&host.network_mode)?,
+            network: other(&host.network_mode, "network")?,
         })
     }
 }
@@ -127,7 +138,12 @@ fn launch_error(error: ShimError) -> EngineError {
     match error.launch() {
         Some(launch) => {
             let code = launch.exit_code();
-            EngineError::because("failed to create task for container", launch).with_exit_code(code)
+            // Docker looks the user up before it makes a task.
+            let context = match launch.kind {
+                LaunchErrorKind::UnknownUser | LaunchErrorKind::UnknownGroup => "",
+                _ => "failed to create task for container",
+            };
+            EngineError::because(context, launch).with_exit_code(code)
         }
         None => EngineError::because("failed to create task for container", error),
     }
@@ -185,7 +201,7 @@ fn fork(
     }
     settle_modes(root.as_fd(), &mut spec);
     points.check("start.spec")?;
-    let mount_trees = open_mounts(record, &spec)?;
+    let mount_trees = sources::open(engine, record, &spec, others.neighbours.ipc)?;
     points.check("start.mounts")?;
 
     let foreign = crate::runtime::foreign(&engine.settings, record)?;
@@ -194,7 +210,9 @@ fn fork(
     let mut request = start_request(engine, record, spec, run_dir)?;
     // A seat would count against a limit on processes, which the container can read.
     let counted = limits.pids.as_ref().is_some_and(|pids| pids.limit > 0);
-    let fits = !counted && foreign.is_none() && client::Spare::takes(&request, mount_trees.len());
+    let elsewhere = !record.host_config.cgroup_parent.is_empty();
+    let fits =
+        !counted && !elsewhere && foreign.is_none() && client::Spare::takes(&request, mount_trees.len());
     let spare = if fits { engine.spares.take() } else { None };
     let (cgroup, spare) = match spare {
         Some(Spare { cgroup, shim }) => (engine.cgroups.adopt(cgroup, &record.id, &limits), Some(shim)),
@@ -354,75 +372,4 @@ fn settle_modes(root: BorrowedFd<'_>, spec: &mut Spec) {
             .map_or(0o1777, |about| about.st_mode & 0o7777);
         mount.options.push(format!("mode={mode:o}"));
     }
-}
-
-/// Opens what the document binds, as detached copies made in the host's mount namespace.
-fn open_mounts(record: &Record, spec: &Spec) -> Result<Vec<(usize, OwnedFd)>> {
-    let mut trees = Vec::new();
-    for (index, mount) in spec.mounts.iter().enumerate() {
-        if mount.kind.as_deref() != Some("bind") {
-            continue;
-        }
-        let source = Path::new(mount.source.as_deref().unwrap_or_default());
-        let recursive = mount.options.iter().any(|option| option == "rbind");
-        let mounted = record.mounts.iter().find(|mounted| mounted.destination == mount.destination);
-        let tree = match mounted.map(|mounted| &mounted.kind) {
-            Some(MountKind::Volume { source, subpath, name, .. }) if !subpath.is_empty() => {
-                open_below(source, subpath, name)?
-            }
-            kind => {
-                if let Some(MountKind::Bind { create, .. }) = kind
-                    && !source.exists()
-                {
-                    make_source(source, *create)?;
-                }
-                mount::clone_tree(source, recursive)
-                    .map_err(|error| EngineError::from_error("opening a mount's source", error))?
-            }
-        };
-        trees.push((index, tree));
-    }
-    Ok(trees)
-}
-
-/// A missing source of `-v` becomes a folder, as Docker has it.
-fn make_source(source: &Path, create: bool) -> Result<()> {
-    if !create {
-        return Err(EngineError::invalid(format!(
-            "invalid mount config for type \"bind\": bind source path does not exist: {}",
-            source.display()
-        )));
-    }
-    std::fs::create_dir_all(source).map_err(|error| {
-        EngineError::from_error(
-            &format!("error while creating mount source path '{}'", source.display()),
-            PathError::new("create folder", source, error),
-        )
-    })
-}
-
-/// The kernel's words as other programs print them.
-fn kernel_words(error: rustix::io::Errno) -> String {
-    match error {
-        rustix::io::Errno::NOENT => "no such file or directory".to_owned(),
-        rustix::io::Errno::ACCESS => "permission denied".to_owned(),
-        rustix::io::Errno::NOTDIR => "not a directory".to_owned(),
-        other => std::io::Error::from(other).to_string(),
-    }
-}
-
-/// A folder below a volume; links in it do not lead out.
-pub(crate) fn open_below(volume: &Path, subpath: &str, name: &str) -> Result<OwnedFd> {
-    let failed = |error: rustix::io::Errno| {
-        EngineError::invalid(format!(
-            "cannot access path {subpath} of volume {name}: {}",
-            kernel_words(error)
-        ))
-    };
-    let path = OFlags::PATH | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(volume, path, Mode::empty()).map_err(failed)?;
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let below = rustix::fs::openat2(&folder, subpath, path, Mode::empty(), inside).map_err(failed)?;
-    mount::clone_tree_at(below.as_fd(), Path::new(""), true)
-        .map_err(|error| EngineError::from_error("opening a mount's source", error))
 }

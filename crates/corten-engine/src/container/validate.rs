@@ -6,16 +6,9 @@ use crate::engine::EngineSettings;
 use crate::error::{EngineError, Result};
 use corten_api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use corten_api::null::Set;
+use corten_runtime::cgroup::Mode;
 use corten_sys::capability;
 
-/// The processors that can be used, as in `0-3`.
-const CPUS: &str = "/sys/devices/system/cpu/online";
-
-/// The same of memory nodes.
-const NODES: &str = "/sys/devices/system/node/online";
-
-/// The least memory that Docker lets a container have, in bytes.
-const LEAST_MEMORY: i64 = 6 * 1024 * 1024;
 /// Size of `/dev/shm` where nothing is said, in bytes.
 pub(super) const SHM_SIZE: i64 = 64 * 1024 * 1024;
 
@@ -92,6 +85,17 @@ pub(super) fn config(config: &ContainerConfig) -> Result<()> {
     Ok(())
 }
 
+/// What of a host's configuration contradicts the rest of the request.
+pub(super) fn together(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return Err(EngineError::invalid("conflicting options: hostname and the UTS mode"));
+    }
+    if host.uts_mode == "host" && !config.domainname.is_empty() {
+        return Err(EngineError::invalid("conflicting options: domainname and the UTS mode"));
+    }
+    Ok(())
+}
+
 /// How it runs on this host.
 pub(super) fn host_config(host: &HostConfig) -> Result<()> {
     restart_policy(&host.restart_policy)?;
@@ -126,6 +130,9 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
             host.oom_score_adj
         )));
     }
+    if let Some(unknown) = host.storage_opt.keys().find(|name| *name != "size") {
+        return Err(EngineError::invalid(format!("Unknown option {unknown}")));
+    }
     if !host.storage_opt.is_empty() {
         return Err(EngineError::invalid(
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
@@ -141,13 +148,14 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
         return Err(EngineError::invalid(format!("invalid user namespace mode: {}", host.userns_mode)));
     }
     if !host.cgroup_parent.is_empty() {
-        return Err(EngineError::not_implemented(format!(
-            "a container cannot be put below another cgroup (CgroupParent {:?}): all are below the daemon's own",
-            host.cgroup_parent
-        )));
+        corten_runtime::cgroup::check_parent(&host.cgroup_parent)
+            .map_err(|error| EngineError::because("invalid CgroupParent", error))?;
     }
     if !matches!(host.isolation.as_str(), "" | "default") {
-        return Err(EngineError::invalid(format!("invalid isolation '{}' on linux", host.isolation)));
+        return Err(EngineError::invalid(format!(
+            "invalid isolation ({}): linux only supports 'default'",
+            host.isolation
+        )));
     }
     if !matches!(host.cgroupns_mode.as_str(), "" | "host" | "private") {
         return Err(EngineError::invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
@@ -170,7 +178,7 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
             request.capabilities.iter().flatten().flatten().cloned().collect::<Vec<_>>().join(" ")
         )));
     }
-    resources(host)
+    super::limits::check(host, false)
 }
 
 fn named(mode: &str) -> bool {
@@ -195,115 +203,6 @@ pub(super) fn restart_policy(policy: &RestartPolicy) -> Result<()> {
     }
 }
 
-/// Limits; also used by update.
-pub(super) fn resources(host: &HostConfig) -> Result<()> {
-    let refuse = |text: String| Err(EngineError::invalid(text));
-    let HostConfig { memory, memory_swap, memory_reservation, .. } = *host;
-    if memory != 0 && memory < LEAST_MEMORY {
-        return refuse("Minimum memory limit allowed is 6MB".to_owned());
-    }
-    if memory > 0 && memory_swap > 0 && memory_swap < memory {
-        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage".to_owned());
-    }
-    if memory == 0 && memory_swap > 0 {
-        return refuse(
-            "You should always set the Memory limit when using Memoryswap limit, see usage".to_owned(),
-        );
-    }
-    if let Some(swappiness) = host.memory_swappiness
-        && !(-1..=100).contains(&swappiness)
-    {
-        return refuse(format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100"));
-    }
-    if memory_reservation != 0 && memory_reservation < LEAST_MEMORY {
-        return refuse("Minimum memory reservation allowed is 6MB".to_owned());
-    }
-    if memory > 0 && memory_reservation > 0 && memory < memory_reservation {
-        return refuse(
-            "Minimum memory limit can not be less than memory reservation limit, see usage".to_owned(),
-        );
-    }
-    if host.nano_cpus != 0 {
-        if host.cpu_period > 0 {
-            return refuse("Conflicting options: Nano CPUs and CPU Period cannot both be set".to_owned());
-        }
-        if host.cpu_quota > 0 {
-            return refuse("Conflicting options: Nano CPUs and CPU Quota cannot both be set".to_owned());
-        }
-        let count = std::thread::available_parallelism().map_or(1, usize::from) as i64;
-        if host.nano_cpus < 0 || host.nano_cpus > count * 1_000_000_000 {
-            return refuse(format!(
-                "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
-            ));
-        }
-    }
-    if host.cpu_period != 0 && !(1000..=1_000_000).contains(&host.cpu_period) {
-        return refuse(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned(),
-        );
-    }
-    if host.cpu_quota > 0 && host.cpu_quota < 1000 {
-        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned());
-    }
-    for (list, word) in [(&host.cpuset_cpus, "cpus"), (&host.cpuset_mems, "mems")] {
-        if !list.is_empty() && !is_cpu_list(list) {
-            return refuse(format!("Invalid value {list} for cpuset {word}"));
-        }
-        let online = if word == "cpus" { CPUS } else { NODES };
-        if let Ok(online) = std::fs::read_to_string(online)
-            && !list.is_empty()
-            && !numbers(list).is_subset(&numbers(online.trim()))
-        {
-            let what = if word == "cpus" { "CPUs" } else { "memory nodes" };
-            return refuse(format!(
-                "Requested {what} are not available - requested {list}, available: {}",
-                online.trim()
-            ));
-        }
-    }
-    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
-        return refuse("Range of blkio weight is from 10 to 1000".to_owned());
-    }
-    for ulimit in host.ulimits.iter().flatten() {
-        if ulimit.soft > ulimit.hard && ulimit.hard >= 0 {
-            return refuse(format!(
-                "ulimit soft limit must be less than or equal to hard limit: {} > {}",
-                ulimit.soft, ulimit.hard
-            ));
-        }
-        if super::spec::limits::rlimit_name(&ulimit.name).is_none() {
-            return refuse(format!("invalid ulimit type: {}", ulimit.name));
-        }
-    }
-    Ok(())
-}
-
-/// `0-2,5`.
-fn is_cpu_list(text: &str) -> bool {
-    // As many as the kernel can have at most, so that a list stays a short one.
-    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number < 8192);
-    text.split(',').all(|part| part.split('-').all(is_number)) && is_ordered(text)
-}
-
-/// The numbers of a list that was found well-formed; what is not is left out.
-fn numbers(list: &str) -> std::collections::BTreeSet<u32> {
-    let part = |part: &str| -> Option<std::ops::RangeInclusive<u32>> {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.parse().ok()?..=last.parse().ok()?)
-    };
-    list.split(',').filter_map(part).flatten().collect()
-}
-
-fn is_ordered(text: &str) -> bool {
-    text.split(',').all(|part| match part.split_once('-') {
-        Some((first, last)) => match (first.parse::<u32>(), last.parse::<u32>()) {
-            (Ok(first), Ok(last)) => first <= last,
-            _ => false,
-        },
-        None => part.parse::<u32>().is_ok(),
-    })
-}
-
 /// `CAP_NET_ADMIN` for `net_admin`; `ALL` stays.
 fn normal_capability(text: &str) -> String {
     let upper = text.to_ascii_uppercase();
@@ -311,7 +210,12 @@ fn normal_capability(text: &str) -> String {
 }
 
 /// Fills in what a request leaves open, as Docker's inspect shows it.
-pub(super) fn fill_defaults(config: &mut ContainerConfig, host: &mut HostConfig, settings: &EngineSettings) {
+pub(super) fn fill_defaults(
+    config: &mut ContainerConfig,
+    host: &mut HostConfig,
+    settings: &EngineSettings,
+    cgroups: Mode,
+) {
     // Every list is told as it was asked for; only what has a default of its own is filled.
     let or = |text: &mut String, default: &str| {
         if text.is_empty() {
@@ -323,7 +227,7 @@ pub(super) fn fill_defaults(config: &mut ContainerConfig, host: &mut HostConfig,
     }
     or(&mut host.restart_policy.name, "no");
     or(&mut host.ipc_mode, "private");
-    or(&mut host.cgroupns_mode, "private");
+    or(&mut host.cgroupns_mode, if cgroups == Mode::V2 { "private" } else { "host" });
     or(&mut host.runtime, &settings.default_runtime);
     if host.log_config.driver.is_empty() || host.log_config.driver == "default" {
         host.log_config.driver.clone_from(&settings.log_driver);
@@ -396,7 +300,6 @@ mod tests {
     #[test]
     fn host_configurations_that_cannot_be() {
         host_config(&HostConfig::default()).unwrap();
-        check_refused(|host| host.memory = 1024 * 1024, "Minimum memory limit allowed is 6MB");
         check_refused(
             |host| host.cap_add = Some(vec!["NOSUCH".to_owned()]),
             "unknown capability: \"CAP_NOSUCH\"",
@@ -413,18 +316,12 @@ mod tests {
             |host| host.restart_policy.maximum_retry_count = 3,
             "can only be used with 'on-failure'",
         );
-        check_refused(|host| host.cpuset_cpus = "1-x".to_owned(), "Invalid value 1-x for cpuset cpus");
-        check_refused(|host| host.cpuset_mems = "9000".to_owned(), "Invalid value 9000 for cpuset mems");
-        let available = std::fs::read_to_string(CPUS).unwrap();
-        let text =
-            format!("Requested CPUs are not available - requested 0,8191, available: {}", available.trim());
-        check_refused(|host| host.cpuset_cpus = "0,8191".to_owned(), &text);
         check_refused(
             |host| host.extra_hosts = Some(vec!["nocolon".to_owned()]),
             "bad format for add-host: \"nocolon\"",
         );
-        check_refused(|host| host.nano_cpus = i64::MAX, "CPUs available");
-        check_refused(|host| host.cgroup_parent = "a.slice".to_owned(), "CgroupParent \"a.slice\"");
+        check_refused(|host| host.cgroup_parent = "../a".to_owned(), "invalid CgroupParent: `../a`");
+        check_refused(|host| host.isolation = "hyperv".to_owned(), "invalid isolation (hyperv)");
     }
 
     #[test]
@@ -432,7 +329,7 @@ mod tests {
         let settings = EngineSettings::new(corten_std::Paths::default());
         let mut host =
             HostConfig { memory: 64, cap_drop: Some(vec!["chown".to_owned()]), ..HostConfig::default() };
-        fill_defaults(&mut ContainerConfig::default(), &mut host, &settings);
+        fill_defaults(&mut ContainerConfig::default(), &mut host, &settings, Mode::V2);
         assert_eq!(host.network_mode, "bridge");
         assert_eq!((host.shm_size, host.memory_swap), (SHM_SIZE, 128));
         assert_eq!(host.cap_drop.unwrap(), ["CAP_CHOWN"]);

@@ -118,8 +118,8 @@ impl Hierarchies {
     }
 }
 
-/// Spaces and the like are octal escapes in the mount table.
-fn unescape(field: &str) -> PathBuf {
+/// A field of the mount table as the path that it means: spaces and the like are octal escapes there.
+pub fn unescape(field: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     let bytes = field.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());

@@ -93,6 +93,19 @@ fn legacy_block_io(block_io: &LinuxBlockIo, writes: &mut Vec<Write>) {
             writes.push(Write { optional: true, ..write("blkio", file, weight) });
         }
     }
+    for device in &block_io.weight_device {
+        let place = format!("{}:{}", device.major, device.minor);
+        for (weight, files) in [
+            (device.weight, &["blkio.weight_device", "blkio.bfq.weight_device"][..]),
+            (device.leaf_weight, &["blkio.leaf_weight_device"][..]),
+        ] {
+            for (weight, file) in
+                weight.iter().flat_map(|weight| files.iter().map(move |file| (weight, file)))
+            {
+                writes.push(Write { optional: true, ..write("blkio", file, format!("{place} {weight}")) });
+            }
+        }
+    }
     for (file, list) in [
         ("blkio.throttle.read_bps_device", &block_io.throttle_read_bps_device),
         ("blkio.throttle.write_bps_device", &block_io.throttle_write_bps_device),
@@ -140,9 +153,18 @@ pub(super) fn unified(limits: &LinuxResources) -> Vec<Write> {
     }
     if let Some(block_io) = &limits.block_io {
         if let Some(weight) = block_io.weight.filter(|weight| *weight != 0) {
-            // 10 to 1000 becomes 1 to 10000.
-            let weight = 1 + (u32::from(weight) - 10) * 9999 / 990;
+            // Which of the two is there depends on what the kernel shares a disk by.
+            writes.push(Write { optional: true, ..write("io", "io.bfq.weight", weight) });
+            let weight = io_weight(weight);
             writes.push(Write { optional: true, ..write("io", "io.weight", format!("default {weight}")) });
+        }
+        for device in &block_io.weight_device {
+            let Some(weight) = device.weight.filter(|weight| *weight != 0) else { continue };
+            let place = format!("{}:{}", device.major, device.minor);
+            let bfq = write("io", "io.bfq.weight", format!("{place} {weight}"));
+            writes.push(Write { optional: true, ..bfq });
+            let plain = write("io", "io.weight", format!("{place} {}", io_weight(weight)));
+            writes.push(Write { optional: true, ..plain });
         }
         for (key, list) in [
             ("rbps", &block_io.throttle_read_bps_device),
@@ -170,6 +192,11 @@ pub(super) fn unified(limits: &LinuxResources) -> Vec<Write> {
         writes.push(write(controller, file, value));
     }
     writes
+}
+
+/// A weight of version 1 (10 to 1000) as one of version 2 (1 to 10000).
+fn io_weight(weight: u16) -> u32 {
+    1 + u32::from(weight.clamp(10, 1000) - 10) * 9999 / 990
 }
 
 /// A number, or the word for "no limit" where it is below `least`.

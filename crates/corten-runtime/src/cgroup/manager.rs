@@ -1,8 +1,10 @@
 //! The folder that holds all containers' cgroups.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
@@ -28,6 +30,18 @@ pub struct Manager {
     legacy: Vec<(Hierarchy, PathBuf)>,
     /// Our folder in the version 2 tree.
     unified: Option<PathBuf>,
+    /// The folder that paths in the version 2 tree begin at: its top, or what was delegated to us.
+    unified_top: Option<PathBuf>,
+    placed: Arc<Mutex<Placed>>,
+}
+
+/// Containers that are below another cgroup than ours.
+#[derive(Debug, Default)]
+struct Placed {
+    /// The parts of the path of the parent, by id.
+    parents: BTreeMap<String, Vec<String>>,
+    /// Folders that were made for them; others were there, with limits of somebody's, and stay.
+    made: std::collections::BTreeSet<PathBuf>,
 }
 
 impl Manager {
@@ -57,6 +71,7 @@ impl Manager {
             }
             legacy.push((hierarchy.clone(), folder));
         }
+        let mut unified_top = hierarchies.unified.clone();
         let unified = match &hierarchies.unified {
             None => None,
             Some(mount) => {
@@ -64,6 +79,7 @@ impl Manager {
                 if !hierarchies.is_legacy() {
                     folder.extend(delegated_base(mount));
                     enable_controllers(&folder)?;
+                    unified_top = Some(folder.clone());
                 }
                 for part in &relative {
                     folder.push(part);
@@ -75,7 +91,7 @@ impl Manager {
                 Some(folder)
             }
         };
-        Ok(Self { hierarchies, legacy, unified })
+        Ok(Self { hierarchies, legacy, unified, unified_top, placed: Arc::default() })
     }
 
     /// What the host has.
@@ -91,6 +107,7 @@ impl Manager {
     /// Makes a container's cgroup with its limits and device rules. On an error nothing is left.
     pub fn create(&self, id: &str, limits: &Limits) -> Result<Cgroup> {
         let cgroup = self.open(id)?;
+        self.make_parents(id)?;
         let made =
             cgroup.make().and_then(|()| cgroup.update(limits)).and_then(|()| cgroup.set_devices(limits));
         if let Err(error) = made {
@@ -137,14 +154,109 @@ impl Manager {
         if id.is_empty() || id == "." || id == ".." || id.contains(['/', '\0']) {
             return Err(CgroupError::Name(id.to_owned()));
         }
+        let placed = self.placed();
+        let Some(parts) = placed.parents.get(id) else {
+            return Ok(Cgroup {
+                legacy: self
+                    .legacy
+                    .iter()
+                    .map(|(hierarchy, folder)| (hierarchy.clone(), folder.join(id)))
+                    .collect(),
+                unified: self.unified.as_ref().map(|folder| folder.join(id)),
+            });
+        };
+        let below = |top: &PathBuf| top.join(parts.iter().collect::<PathBuf>()).join(id);
         Ok(Cgroup {
             legacy: self
                 .legacy
                 .iter()
-                .map(|(hierarchy, folder)| (hierarchy.clone(), folder.join(id)))
+                .map(|(hierarchy, _)| (hierarchy.clone(), below(&hierarchy.mount)))
                 .collect(),
-            unified: self.unified.as_ref().map(|folder| folder.join(id)),
+            unified: self.unified_top.as_ref().map(below),
         })
+    }
+
+    fn placed(&self) -> MutexGuard<'_, Placed> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a container's cgroup is below another parent, named as in [`Self::new`], until [`Self::displace`].
+    /// Without a parent, and with one that [`check_parent`] refuses, it is below ours as all others.
+    pub fn place(&self, id: &str, parent: &str) {
+        if parent.is_empty() {
+            return;
+        }
+        if let Ok(parts) = parent_path(parent) {
+            self.placed().parents.insert(id.to_owned(), parts);
+        }
+    }
+
+    /// Removes the cgroup of a placed container that is no more, and the parents that were made for it and are empty.
+    pub fn displace(&self, id: &str) -> Result<()> {
+        let cgroup = self.open(id)?;
+        cgroup.remove()?;
+        let mut placed = self.placed();
+        placed.parents.remove(id);
+        // The deepest first; one that is in use, or went with something else, is no matter.
+        placed.made.retain(|folder| folder.is_dir());
+        let folders: Vec<PathBuf> = placed.made.iter().rev().cloned().collect();
+        for folder in folders {
+            if fs::remove_dir(&folder).is_ok() {
+                placed.made.remove(&folder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the parents of a placed container where they are missing.
+    fn make_parents(&self, id: &str) -> Result<()> {
+        let mut placed = self.placed();
+        let Some(parts) = placed.parents.get(id).cloned() else { return Ok(()) };
+        let tops = self.legacy.iter().map(|(hierarchy, _)| (Some(hierarchy), hierarchy.mount.clone()));
+        let tops: Vec<_> = tops.chain(self.unified_top.clone().map(|top| (None, top))).collect();
+        for (hierarchy, mut folder) in tops {
+            for part in &parts {
+                folder.push(part);
+                if !folder.is_dir() {
+                    make_folder(&folder)?;
+                    placed.made.insert(folder.clone());
+                }
+                match hierarchy {
+                    Some(hierarchy) if hierarchy.has("cpuset") => inherit_cpuset(&folder)?,
+                    None if !self.hierarchies.is_legacy() => enable_controllers_beside(&folder)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which limits this host can set.
+    pub fn abilities(&self) -> Abilities {
+        let has = |controller: &str, files: &[&str]| {
+            let folder = if self.hierarchies.is_legacy() {
+                self.legacy.iter().find(|(hierarchy, _)| hierarchy.has(controller)).map(|(_, folder)| folder)
+            } else {
+                self.unified.as_ref()
+            };
+            folder.is_some_and(|folder| files.iter().any(|file| folder.join(file).exists()))
+        };
+        Abilities {
+            legacy: self.hierarchies.is_legacy(),
+            memory: has("memory", &["memory.limit_in_bytes", "memory.max"]),
+            swap: has("memory", &["memory.memsw.limit_in_bytes", "memory.swap.max"]),
+            swappiness: has("memory", &["memory.swappiness"]),
+            reservation: has("memory", &["memory.soft_limit_in_bytes", "memory.low"]),
+            oom_kill_disable: has("memory", &["memory.oom_control"]),
+            pids: has("pids", &["pids.max"]),
+            cpu_shares: has("cpu", &["cpu.shares", "cpu.weight"]),
+            cpu_quota: has("cpu", &["cpu.cfs_quota_us", "cpu.max"]),
+            realtime: has("cpu", &["cpu.rt_runtime_us"]),
+            cpuset: has("cpuset", &["cpuset.cpus"]),
+            block_weight: has("blkio", &["blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight"]),
+            bfq_only: !has("blkio", &["blkio.weight_device", "io.weight"]),
+            throttle: has("blkio", &["blkio.throttle.read_bps_device", "io.max"]),
+        }
     }
 
     /// Removes our folder from each hierarchy where no container is in it any more; what is in use stays.
@@ -169,6 +281,8 @@ impl Manager {
             .filter_map(|entry| entry.file_name().into_string().ok())
             .filter(|name| name != OWN_LEAF)
             .collect();
+        let placed: Vec<String> = self.placed().parents.keys().cloned().collect();
+        names.extend(placed.into_iter().filter(|id| self.open(id).is_ok_and(|cgroup| cgroup.exists())));
         names.sort_unstable();
         names.dedup();
         names
@@ -180,10 +294,77 @@ pub fn is_spare(name: &str) -> bool {
     name.starts_with(SPARE)
 }
 
+/// Which limits a host can set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one answer for each kind of limit, asked one by one")]
+pub struct Abilities {
+    /// Limits are set in version 1.
+    pub legacy: bool,
+    /// Memory.
+    pub memory: bool,
+    /// Memory and swap together (version 1), or swap (version 2).
+    pub swap: bool,
+    /// How readily memory is swapped out; version 1 only.
+    pub swappiness: bool,
+    /// Memory that is kept, or given back last.
+    pub reservation: bool,
+    /// Waiting instead of being killed where memory is out; version 1 only.
+    pub oom_kill_disable: bool,
+    /// Number of processes.
+    pub pids: bool,
+    /// Share of the processors' time.
+    pub cpu_shares: bool,
+    /// The processors' time in a period.
+    pub cpu_quota: bool,
+    /// The same of real-time processes; version 1 only, and not of every kernel.
+    pub realtime: bool,
+    /// Which processors and memory nodes.
+    pub cpuset: bool,
+    /// Share of the disks' time, also of single disks.
+    pub block_weight: bool,
+    /// The share of a single disk is one of the scheduler `bfq`, which the disk may not have.
+    pub bfq_only: bool,
+    /// Bytes and operations of single disks in a second.
+    pub throttle: bool,
+}
+
+impl Abilities {
+    /// A host that can do everything.
+    pub fn all() -> Self {
+        Self {
+            legacy: true,
+            memory: true,
+            swap: true,
+            swappiness: true,
+            reservation: true,
+            oom_kill_disable: true,
+            pids: true,
+            cpu_shares: true,
+            cpu_quota: true,
+            realtime: true,
+            cpuset: true,
+            block_weight: true,
+            bfq_only: false,
+            throttle: true,
+        }
+    }
+}
+
+/// Whether a parent can be given to [`Manager::place`].
+///
+/// # Errors
+/// It is no path, or leads out of the hierarchy.
+pub fn check_parent(parent: &str) -> Result<()> {
+    parent_path(parent).map(drop)
+}
+
 /// A path from the top, or the path that systemd gives to a slice: `a-b.slice` is `a.slice/a-b.slice`.
 fn parent_path(parent: &str) -> Result<Vec<String>> {
     let bad = || CgroupError::Name(parent.to_owned());
     let plain = parent.trim_matches('/');
+    if plain.is_empty() && !parent.is_empty() {
+        return Ok(Vec::new());
+    }
     if let Some(slice) = plain.strip_suffix(".slice").filter(|slice| !slice.contains('/')) {
         if slice == "-" {
             return Ok(Vec::new());
@@ -255,6 +436,21 @@ fn enable_controllers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// As [`enable_controllers`] in a folder of somebody else, whose processes stay where they are: where there are some,
+/// containers below have no limits of their own, and the kernel's "busy" says so.
+fn enable_controllers_beside(folder: &Path) -> Result<()> {
+    let there = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+    let path = folder.join("cgroup.subtree_control");
+    let on = fs::read_to_string(&path).unwrap_or_default();
+    let has = |text: &str, controller: &str| text.split_whitespace().any(|own| own == controller);
+    for controller in UNIFIED_CONTROLLERS {
+        if has(&there, controller) && !has(&on, controller) {
+            write_file(&path, &format!("+{controller}")).map_err(file_error("configure", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Moves the processes of a folder to a leaf below it.
 fn evacuate(folder: &Path) -> Result<()> {
     let leaf = folder.join(OWN_LEAF);
@@ -285,6 +481,7 @@ mod tests {
         assert_eq!(parent_path("/corten").unwrap(), ["corten"]);
         assert_eq!(parent_path("a-b-c.slice").unwrap(), ["a.slice", "a-b.slice", "a-b-c.slice"]);
         assert_eq!(parent_path("/x/y").unwrap(), ["x", "y"]);
+        assert!(parent_path("/").unwrap().is_empty());
         for bad in ["", "..", "/a/../b", "a--b.slice"] {
             assert!(parent_path(bad).is_err(), "{bad}");
         }

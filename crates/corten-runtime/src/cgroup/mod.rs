@@ -28,8 +28,8 @@ pub use corten_oci::runtime::LinuxResources as Limits;
 pub use corten_sys::host::CgroupMode as Mode;
 pub use group::Cgroup;
 pub use handle::{CgroupHandle, CgroupShape};
-pub use hierarchies::{Hierarchies, Hierarchy};
-pub use manager::{Manager, is_spare};
+pub use hierarchies::{Hierarchies, Hierarchy, unescape};
+pub use manager::{Abilities, Manager, check_parent, is_spare};
 pub use stats::{BlockIo, Stats};
 
 /// A cgroup operation that failed.

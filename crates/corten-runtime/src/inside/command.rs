@@ -16,7 +16,7 @@ use crate::hardening::{Hardening, HardeningStep};
 /// reachable from it for ever (CVE-2024-21626).
 pub(super) fn enter_working_directory(cwd: &str, hardening: &Hardening) -> Result<()> {
     if !cwd.starts_with('/') {
-        return Err(working_directory(invalid(format!("Cwd must be an absolute path, not {cwd:?}"))));
+        return Err(working_directory(invalid("Cwd must be an absolute path")));
     }
     rustix::process::chdir(cwd)
         .at(Stage::Execute, format_args!("chdir to cwd ({cwd:?}) set in config.json failed"))
@@ -69,6 +69,9 @@ fn refused(name: &str, error: &io::Error) -> LaunchError {
     let (kind, text) = match Errno::from_io_error(error) {
         Some(Errno::NOENT) => (LaunchErrorKind::CommandNotFound, format!("stat {name}: {}", reason(error))),
         Some(Errno::NOTDIR) => (LaunchErrorKind::NotExecutable, format!("stat {name}: {}", reason(error))),
+        Some(Errno::ISDIR) => {
+            (LaunchErrorKind::NotExecutable, format!("{}: {}", reason(error), reason(&Errno::ACCESS.into())))
+        }
         _ => (LaunchErrorKind::NotExecutable, reason(error)),
     };
     LaunchError::new(Stage::Execute, kind, format!("exec: {name:?}: {text}"))
@@ -115,7 +118,12 @@ mod tests {
             "exec: \"/no/such\": stat /no/such: no such file or directory",
         );
         check("/etc/passwd", "", LaunchErrorKind::NotExecutable, "exec: \"/etc/passwd\": permission denied");
-        check("/etc", "", LaunchErrorKind::NotExecutable, "exec: \"/etc\": is a directory");
+        check(
+            "/etc",
+            "",
+            LaunchErrorKind::NotExecutable,
+            "exec: \"/etc\": is a directory: permission denied",
+        );
     }
 
     #[test]

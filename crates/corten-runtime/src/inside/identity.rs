@@ -25,7 +25,8 @@ pub(super) fn resolve(root: BorrowedFd<'_>, wanted: &User) -> Result<ResolvedUse
         let kind = match error {
             UserError::UnknownUser(_) => LaunchErrorKind::UnknownUser,
             UserError::UnknownGroup(_) => LaunchErrorKind::UnknownGroup,
-            UserError::Range => LaunchErrorKind::Invalid,
+            // Docker finds it out at the same moment.
+            UserError::Range => LaunchErrorKind::UnknownUser,
         };
         LaunchError::new(Stage::Identity, kind, error.to_string())
     })

@@ -93,6 +93,11 @@ pub enum CompileError {
         /// The word.
         word: String,
     },
+    /// An agent would have to be asked.
+    #[error(
+        "the seccomp profile asks an agent about calls (SCMP_ACT_NOTIFY), and none can be named: use another action"
+    )]
+    Notify,
     /// An argument that calls do not have.
     #[error("a seccomp rule for {call} tests argument {index}; there are 0 to 5")]
     Argument {
@@ -302,6 +307,7 @@ fn action(name: &str, errno: Option<u32>) -> Result<u32> {
         "SCMP_ACT_TRACE" => TRACE | errno,
         "SCMP_ACT_LOG" => LOG,
         "SCMP_ACT_ALLOW" => ALLOW,
+        "SCMP_ACT_NOTIFY" => return Err(CompileError::Notify),
         other => return Err(CompileError::Unknown { what: "action", word: other.to_owned() }),
     })
 }

@@ -10,6 +10,7 @@ use super::compiler::Architecture;
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
     /// What happens to a call that no rule names.
+    #[serde(default)]
     pub default_action: String,
     /// The error number where that is `SCMP_ACT_ERRNO`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -97,6 +97,7 @@ impl Trial {
             kind: Some("bind".into()),
             source: Some(own_program()),
             options: vec!["bind".into(), "ro".into()],
+            ..Mount::default()
         });
         Self {
             spec,
@@ -280,6 +281,7 @@ pub(crate) fn bind(trial: &mut Trial, source: &Path, destination: &str, options:
         kind: Some("bind".into()),
         source: Some(source.display().to_string()),
         options: options.iter().map(|&option| option.to_owned()).collect(),
+        ..Mount::default()
     });
     let tree = mount::clone_tree(source, true).expect("a tree");
     trial.trees.push((trial.spec.mounts.len() - 1, tree.as_fd().try_clone_to_owned().expect("a copy")));

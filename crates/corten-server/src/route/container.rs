@@ -57,7 +57,19 @@ fn as_of(version: ApiVersion, request: &mut CreateRequest) {
     if before(30) {
         host_config.mounts.clear();
     }
+    if before(40) && host_config.ipc_mode.is_empty() {
+        "shareable".clone_into(&mut host_config.ipc_mode);
+    }
+    if before(41) && host_config.cgroupns_mode.is_empty() {
+        "host".clone_into(&mut host_config.cgroupns_mode);
+    }
+    if !before(42) {
+        host_config.kernel_memory = 0;
+    }
     for mount in &mut host_config.mounts {
+        if before(44) && mount.kind == "bind" && mount.read_only {
+            mount.bind_options.get_or_insert_default();
+        }
         if let Some(bind) = &mut mount.bind_options {
             bind.non_recursive &= !before(40);
             bind.create_mountpoint &= !before(42);

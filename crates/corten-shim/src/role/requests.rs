@@ -191,7 +191,8 @@ impl Role {
             process: std::mem::take(&mut request.process),
             stdio,
             cgroup: &self.cgroup,
-            seccomp: if request.privileged { None } else { self.seccomp.as_ref() },
+            // A privileged exec has every capability, and still the container's filter, as with Docker.
+            seccomp: self.seccomp.as_ref(),
             hardening: self.hardening.clone(),
         };
         let seat = self.seat.as_mut().filter(|_| size <= LONGEST_FOR_SEAT);

@@ -14,6 +14,11 @@ pub(super) fn given(host: &HostConfig) -> Result<(Vec<LinuxDevice>, Vec<LinuxDev
     let mut devices = Vec::new();
     let mut rules = Vec::new();
     for mapping in host.devices.iter().flatten() {
+        // All of the host's come anyway; another name for one is still made.
+        let same = mapping.path_in_container.is_empty() || mapping.path_in_container == mapping.path_on_host;
+        if host.privileged && same {
+            continue;
+        }
         let access = if mapping.cgroup_permissions.is_empty() { "rwm" } else { &mapping.cgroup_permissions };
         for device in resolve(mapping)? {
             rules.push(LinuxDeviceCgroup {

@@ -1,11 +1,12 @@
 //! Limits: a host configuration's numbers as the runtime document has them.
 
 use crate::error::{EngineError, Result};
-use corten_api::container::{HostConfig, ThrottleDevice, Ulimit};
+use corten_api::container::{HostConfig, ThrottleDevice, Ulimit, WeightDevice};
 use corten_oci::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, LinuxThrottle, PosixRlimit,
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources, LinuxThrottle, LinuxWeightDevice,
+    PosixRlimit,
 };
-use rustix::fs::{major, minor, stat};
+use rustix::fs::{FileType, major, minor, stat};
 
 /// Length of a period of the CPU scheduler that `NanoCpus` is counted in, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
@@ -74,6 +75,7 @@ pub(crate) fn resources(host: &HostConfig) -> Result<LinuxResources> {
     }
     let block_io = LinuxBlockIo {
         weight: (host.blkio_weight != 0).then_some(host.blkio_weight),
+        weight_device: weights(host.blkio_weight_device.as_deref())?,
         throttle_read_bps_device: throttles(host.blkio_device_read_bps.as_deref())?,
         throttle_write_bps_device: throttles(host.blkio_device_write_bps.as_deref())?,
         throttle_read_iops_device: throttles(host.blkio_device_read_iops.as_deref())?,
@@ -83,7 +85,8 @@ pub(crate) fn resources(host: &HostConfig) -> Result<LinuxResources> {
         devices: Vec::new(),
         memory: (memory != LinuxMemory::default()).then_some(memory),
         cpu: (cpu != LinuxCpu::default()).then_some(cpu),
-        pids: host.pids_limit.filter(|limit| *limit > 0).map(|limit| LinuxPids { limit }),
+        // 0 and less take a limit away.
+        pids: host.pids_limit.map(|limit| LinuxPids { limit: if limit > 0 { limit } else { -1 } }),
         block_io: (block_io != LinuxBlockIo::default()).then_some(block_io),
         unified: std::collections::BTreeMap::new(),
     })
@@ -94,16 +97,33 @@ fn throttles(devices: Option<&[ThrottleDevice]>) -> Result<Vec<LinuxThrottle>> {
         .into_iter()
         .flatten()
         .map(|device| {
-            let about = stat(device.path.as_str()).map_err(|error| {
-                EngineError::invalid(format!("cannot look up the device {}: {error}", device.path))
-            })?;
-            Ok(LinuxThrottle {
-                major: i64::from(major(about.st_rdev)),
-                minor: i64::from(minor(about.st_rdev)),
-                rate: device.rate,
-            })
+            let (major, minor) = number(&device.path)?;
+            Ok(LinuxThrottle { major, minor, rate: device.rate })
         })
         .collect()
+}
+
+fn weights(devices: Option<&[WeightDevice]>) -> Result<Vec<LinuxWeightDevice>> {
+    devices
+        .into_iter()
+        .flatten()
+        .map(|device| {
+            let (major, minor) = number(&device.path)?;
+            Ok(LinuxWeightDevice { major, minor, weight: Some(device.weight), leaf_weight: None })
+        })
+        .collect()
+}
+
+/// The number of a device.
+fn number(path: &str) -> Result<(i64, i64)> {
+    let refuse = |why: &str| Err(EngineError::invalid(format!("stat {path}: {why}")));
+    let Ok(about) = stat(path) else { return refuse("no such file or directory") };
+    match FileType::from_raw_mode(about.st_mode) {
+        FileType::BlockDevice | FileType::CharacterDevice => {
+            Ok((i64::from(major(about.st_rdev)), i64::from(minor(about.st_rdev))))
+        }
+        _ => refuse("not a device node"),
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +145,23 @@ mod tests {
         assert_eq!(resources.memory.as_ref().unwrap().swap, Some(-1));
         assert_eq!(resources.cpu.as_ref().unwrap().quota, Some(50_000));
         assert_eq!(resources.pids.unwrap().limit, 10);
+        let unlimited =
+            super::resources(&HostConfig { pids_limit: Some(0), ..HostConfig::default() }).unwrap();
+        assert_eq!(unlimited.pids.unwrap().limit, -1);
+    }
+
+    #[test]
+    fn devices_are_looked_up() {
+        let host = |path: &str| HostConfig {
+            blkio_weight_device: Some(vec![WeightDevice { path: path.to_owned(), weight: 200 }]),
+            ..HostConfig::default()
+        };
+        let block_io = resources(&host("/dev/null")).unwrap().block_io.unwrap();
+        let device = &block_io.weight_device[0];
+        assert_eq!((device.major, device.minor, device.weight), (1, 3, Some(200)));
+        let error = resources(&host("/dev/no-such")).unwrap_err();
+        assert_eq!(error.to_string(), "stat /dev/no-such: no such file or directory");
+        assert!(resources(&host("/etc/passwd")).is_err());
     }
 
     #[test]

@@ -7,8 +7,10 @@ pub(crate) mod ports;
 pub(crate) mod security;
 pub(crate) mod sysctl;
 
+use crate::container::apparmor;
 use crate::container::files::{self, FILES};
-use crate::container::record::{MountKind, Mounted, Record};
+use crate::container::record::{MountKind, Mounted, ReadOnlyDepth, Record};
+use crate::container::sources::NEIGHBOURS_MEMORY;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use corten_oci::runtime::{LinuxCapabilities, Mount, NamespaceKind, Spec};
@@ -90,14 +92,18 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
             }
         }
     }
-    let (no_new_privileges, _) =
-        security::settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?;
+    let security = security::settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?;
     if host.privileged {
         make_privileged(&mut spec);
         if let Some(linux) = &mut spec.linux {
             let mut all = devices::all();
             all.retain(|device| !linux.devices.iter().any(|given| given.path == device.path));
             linux.devices.append(&mut all);
+        }
+    }
+    if security.writable_cgroups {
+        for mount in spec.mounts.iter_mut().filter(|mount| mount.kind.as_deref() == Some("cgroup")) {
+            mount.options.retain(|option| option != "ro");
         }
     }
     if let Some(process) = &mut spec.process {
@@ -113,7 +119,8 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
                 ..LinuxCapabilities::default()
             });
         }
-        process.no_new_privileges = no_new_privileges;
+        process.no_new_privileges = security.no_new_privileges;
+        process.apparmor_profile = apparmor::prepare(security.apparmor_profile());
         process.oom_score_adj = Some(host.oom_score_adj);
         process.rlimits = limits::rlimits(host.ulimits.as_deref().unwrap_or_default());
         let groups = host.group_add.iter().flatten();
@@ -172,7 +179,14 @@ fn namespaces(spec: &mut Spec, record: &Record, neighbours: &Neighbours) -> Resu
         drop(NamespaceKind::Ipc);
         for mount in &mut spec.mounts {
             if mount.destination == "/dev/shm" {
-                *mount = bind("/dev/shm", Path::new("/dev/shm"), false, "rprivate", true);
+                *mount = bind("/dev/shm", Path::new("/dev/shm"), "rw", "rprivate", true);
+            }
+        }
+    }
+    if host.ipc_mode.starts_with("container:") {
+        for mount in &mut spec.mounts {
+            if mount.destination == "/dev/shm" {
+                *mount = bind("/dev/shm", Path::new(NEIGHBOURS_MEMORY), "rw", "rprivate", false);
             }
         }
     }
@@ -207,51 +221,61 @@ fn namespaces(spec: &mut Spec, record: &Record, neighbours: &Neighbours) -> Resu
 
 /// Adds what the record mounts and the three files, each in the place of a default mount there.
 fn add_mounts(engine: &EngineInner, spec: &mut Spec, record: &Record) {
-    spec.mounts.retain(|mount| !record.mounts.iter().any(|mounted| mounted.destination == mount.destination));
+    let taken = |destination: &str| record.mounts.iter().any(|mounted| mounted.destination == destination);
+    // Who brings a `/dev` brings all of it.
+    let own_dev = taken("/dev");
+    spec.mounts
+        .retain(|mount| !(taken(&mount.destination) || own_dev && mount.destination.starts_with("/dev/")));
+    let access = if record.host_config.readonly_rootfs { "ro" } else { "rw" };
+    let mut own: Vec<Mount> = record.mounts.iter().map(mount).collect();
     for (name, destination) in FILES {
-        if !record.mounts.iter().any(|mounted| mounted.destination == destination) {
+        if !taken(destination) {
             let source = files::path(engine, files::owner(record), name);
-            spec.mounts.push(bind(
-                destination,
-                &source,
-                record.host_config.readonly_rootfs,
-                "rprivate",
-                false,
-            ));
+            own.push(bind(destination, &source, access, "rprivate", false));
         }
     }
-    spec.mounts.extend(record.mounts.iter().map(mount));
+    // One that lies in another comes after it: a volume at `/etc` has the three files in it.
+    own.sort_by_key(|mount| mount.destination.matches('/').count());
+    spec.mounts.extend(own);
 }
 
 fn mount(mounted: &Mounted) -> Mount {
+    let access = match (mounted.read_only, mounted.read_only_depth) {
+        (false, _) => "rw",
+        (true, ReadOnlyDepth::Top) => "ro",
+        (true, ReadOnlyDepth::Tree | ReadOnlyDepth::Forced) => "rro",
+    };
     match &mounted.kind {
         MountKind::Bind { source, .. } => {
-            bind(&mounted.destination, source, mounted.read_only, &mounted.propagation, mounted.recursive)
+            bind(&mounted.destination, source, access, &mounted.propagation, mounted.recursive)
         }
         MountKind::Volume { source, subpath, .. } => {
             let source = if subpath.is_empty() { source.clone() } else { source.join(subpath) };
-            bind(&mounted.destination, &source, mounted.read_only, "rprivate", true)
+            bind(&mounted.destination, &source, access, "rprivate", true)
         }
+        MountKind::Image { name, .. } => bind(&mounted.destination, Path::new(name), "ro", "rprivate", false),
         MountKind::Tmpfs { options } => Mount {
             destination: mounted.destination.clone(),
             kind: Some("tmpfs".to_owned()),
             source: Some("tmpfs".to_owned()),
             options: tmpfs_options(options, mounted.read_only),
+            ..Mount::default()
         },
     }
 }
 
-fn bind(destination: &str, source: &Path, read_only: bool, propagation: &str, recursive: bool) -> Mount {
+fn bind(destination: &str, source: &Path, access: &str, propagation: &str, recursive: bool) -> Mount {
     let mut options = vec![if recursive { "rbind" } else { "bind" }.to_owned()];
     if !propagation.is_empty() {
         options.push(propagation.to_owned());
     }
-    options.push(if read_only { "ro" } else { "rw" }.to_owned());
+    options.push(access.to_owned());
     Mount {
         destination: destination.to_owned(),
         kind: Some("bind".to_owned()),
         source: Some(source.to_string_lossy().into_owned()),
         options,
+        ..Mount::default()
     }
 }
 
