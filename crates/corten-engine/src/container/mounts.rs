@@ -339,20 +339,6 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
     Ok(wanted)
 }
 
-/// Whether a relative path stays below where it begins, by its text alone.
-fn is_local(path: &str) -> bool {
-    let mut depth = 0_i32;
-    !path.starts_with('/')
-        && Path::new(path).components().all(|part| {
-            depth += match part {
-                Component::Normal(_) => 1,
-                Component::ParentDir => -1,
-                _ => 0,
-            };
-            depth >= 0
-        })
-}
-
 /// An option of mount(8) that Docker takes for a tmpfs.
 fn is_tmpfs_option(option: &str) -> bool {
     const FLAGS: [&str; 29] = [
