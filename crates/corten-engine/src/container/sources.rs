@@ -16,7 +16,7 @@ use std::path::Path;
 pub(super) const NEIGHBOURS_MEMORY: &str = "shm";
 
 /// Opens what the document binds. `neighbour` is the first process of the container whose IPC namespace is shared.
-pub(super) fn open(
+pub(super) fn open_mounts(
     engine: &EngineInner,
     record: &Record,
     spec: &Spec,

@@ -201,7 +201,7 @@ fn fork(
     }
     settle_modes(root.as_fd(), &mut spec);
     points.check("start.spec")?;
-    let mount_trees = sources::open(engine, record, &spec, others.neighbours.ipc)?;
+    let mount_trees = sources::open_mounts(engine, record, &spec, others.neighbours.ipc)?;
     points.check("start.mounts")?;
 
     let foreign = crate::runtime::foreign(&engine.settings, record)?;
