@@ -66,6 +66,9 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
     engine.bridge = DefaultBridge {
         name: settings.bridge.clone(),
         address: settings.bridge_address,
+        range: settings.bridge_range,
+        ipv6: settings.ipv6,
+        subnet6: settings.bridge_subnet6,
         mtu: settings.mtu,
         masquerade: settings.masquerade,
         inter_container: settings.inter_container,
@@ -75,6 +78,7 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
         // Two daemons on one machine must not share a cgroup: each sweeps its own.
         engine.cgroup_parent = format!("corten-{}", settings.bridge);
     }
+    engine.address_pools.clone_from(&settings.address_pools);
     engine.program = keeper.program();
     engine.runtimes.clone_from(&settings.runtimes);
     engine.default_runtime.clone_from(&settings.default_runtime);

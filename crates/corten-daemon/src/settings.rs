@@ -2,7 +2,7 @@
 
 use crate::config_file::{self, ConfigFile};
 use corten_engine::RuntimeProgram;
-use corten_network::{AllowedPorts, FirewallMode};
+use corten_network::{AllowedPorts, FirewallMode, Subnet, SubnetPool};
 use corten_std::Paths;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -22,6 +22,12 @@ pub struct Settings {
     pub bridge: String,
     /// The default bridge's address with prefix length, chosen where it is not given.
     pub bridge_address: Option<(Ipv4Addr, u8)>,
+    /// The part of the default bridge's subnet that containers' addresses are drawn from.
+    pub bridge_range: Option<Subnet>,
+    /// Whether the default bridge has IPv6.
+    pub ipv6: bool,
+    /// The default bridge's IPv6 subnet, chosen where it is not given.
+    pub bridge_subnet6: Option<Subnet>,
     /// MTU of the default bridge, in bytes.
     pub mtu: u32,
     /// Address that a published port is bound to when none is named.
@@ -30,6 +36,8 @@ pub struct Settings {
     pub masquerade: bool,
     /// Whether containers of the default bridge reach each other.
     pub inter_container: bool,
+    /// Where subnets of networks that name none are chosen from; empty: Docker's, then small pieces of 10.0.0.0/8.
+    pub address_pools: Vec<SubnetPool>,
     /// Other OCI runtimes by name.
     pub runtimes: BTreeMap<String, RuntimeProgram>,
     /// The runtime of containers that name none.
@@ -87,10 +95,14 @@ impl Default for Settings {
             hosts: Vec::new(),
             bridge: "corten0".to_owned(),
             bridge_address: None,
+            bridge_range: None,
+            ipv6: false,
+            bridge_subnet6: None,
             mtu: 1500,
             default_binding: None,
             masquerade: true,
             inter_container: true,
+            address_pools: Vec::new(),
             runtimes: BTreeMap::new(),
             default_runtime: "runc".to_owned(),
             firewall: FirewallMode::default(),
@@ -117,10 +129,17 @@ Options:
   -p, --pidfile string      File for the process id (default \"EXEC-ROOT/corten.pid\")
   -b, --bridge string       Interface name of the default bridge (default \"corten0\")
       --bip string          Address of the default bridge, as in 172.18.0.1/16
+      --fixed-cidr string   Part of the default bridge's subnet for containers, as in 172.18.5.0/24
+      --ipv6                Give the default bridge IPv6 (default false)
+      --fixed-cidr-v6 string
+                            IPv6 subnet of the default bridge (default: a private one)
       --mtu int             MTU of the default bridge (default 1500)
       --ip ip               Address that ports are published on by default (default 0.0.0.0 and ::)
       --ip-masq             Masquerade what leaves the bridge (default true)
       --icc                 Let containers of the default bridge reach each other (default true)
+      --default-address-pool base=SUBNET,size=BITS
+                            Where the subnets of new networks are cut from (default 172.17.0.0/16
+                            to 172.31.0.0/16, 192.168.0.0/16 by 20, 10.0.0.0/8 by 24 bits)
       --add-runtime NAME=PATH
                             An OCI runtime's program, for --runtime NAME
       --default-runtime string
@@ -175,10 +194,21 @@ impl Settings {
                 "-p" | "--pidfile" => pid_file = Some(absolute(&flag, value(&flag)?)?),
                 "-b" | "--bridge" => settings.bridge = parse_bridge(&flag, value(&flag)?)?,
                 "--bip" => settings.bridge_address = Some(parse_cidr(&flag, &value(&flag)?)?),
+                "--fixed-cidr" => settings.bridge_range = Some(parse_subnet(&flag, &value(&flag)?, true)?),
+                "--fixed-cidr-v6" => {
+                    settings.bridge_subnet6 = Some(parse_subnet(&flag, &value(&flag)?, false)?);
+                }
+                "--ipv6" => settings.ipv6 = parse_bool(&flag, inline.as_deref())?,
                 "--mtu" => settings.mtu = parse_number(&flag, &value(&flag)?)?,
                 "--ip" => settings.default_binding = Some(parse_number(&flag, &value(&flag)?)?),
                 "--ip-masq" => settings.masquerade = parse_bool(&flag, inline.as_deref())?,
                 "--icc" => settings.inter_container = parse_bool(&flag, inline.as_deref())?,
+                "--default-address-pool" => {
+                    let value = value(&flag)?;
+                    let pool = corten_engine::network::parse_pool(&value)
+                        .map_err(|reason| invalid(&flag, &value, reason))?;
+                    settings.address_pools.push(pool);
+                }
                 "--add-runtime" => {
                     let value = value(&flag)?;
                     let (name, path) =
@@ -292,6 +322,15 @@ fn parse_bridge(flag: &str, value: String) -> Result<String, SettingsError> {
     }
 }
 
+fn parse_subnet(flag: &str, value: &str, ipv4: bool) -> Result<Subnet, SettingsError> {
+    let subnet: Subnet = parse_number(flag, value)?;
+    if subnet.is_ipv4() == ipv4 {
+        Ok(subnet)
+    } else {
+        Err(invalid(flag, value, format!("an {} subnet is wanted", if ipv4 { "IPv4" } else { "IPv6" })))
+    }
+}
+
 fn parse_cidr(flag: &str, value: &str) -> Result<(Ipv4Addr, u8), SettingsError> {
     let wrong = || invalid(flag, value, "an address with prefix length is wanted, as in 172.18.0.1/16");
     let (address, prefix) = value.split_once('/').ok_or_else(wrong)?;
@@ -337,6 +376,8 @@ mod tests {
         assert!(!settings.inter_container);
         assert_eq!(settings.log_level, tracing::Level::DEBUG);
         assert_eq!(settings.firewall, FirewallMode::Host);
+        let pools = parse("--default-address-pool base=10.1.0.0/16,size=24 --ipv6").unwrap();
+        assert_eq!((pools.address_pools.len(), pools.ipv6), (1, true));
         let open = parse("--firewall docker --firewall-allow 80/tcp,8000-8100").unwrap();
         assert_eq!((open.firewall, open.allowed_ports.len()), (FirewallMode::Docker, 2));
         assert_eq!(
@@ -352,6 +393,9 @@ mod tests {
             "--mtu x",
             "--firewall maybe",
             "--firewall-allow 0",
+            "--default-address-pool base=10.0.0.0/8",
+            "--fixed-cidr fd00::/64",
+            "--fixed-cidr-v6 10.0.0.0/8",
             "-H",
             "--bip 1.2.3.4",
             "--data-root relative",

@@ -36,6 +36,12 @@ pub struct DefaultBridge {
     pub name: String,
     /// Its address with prefix length; none: chosen once, free of the host's routes.
     pub address: Option<(Ipv4Addr, u8)>,
+    /// The part of its subnet that containers' addresses are drawn from; none: the whole.
+    pub range: Option<Subnet>,
+    /// Whether it has IPv6.
+    pub ipv6: bool,
+    /// Its IPv6 subnet; none: chosen once out of this installation's private range.
+    pub subnet6: Option<Subnet>,
     /// Bytes.
     pub mtu: u32,
     /// Whether what leaves for elsewhere takes the host's address.
@@ -51,6 +57,9 @@ impl Default for DefaultBridge {
         Self {
             name: "corten0".to_owned(),
             address: None,
+            range: None,
+            ipv6: false,
+            subnet6: None,
             mtu: 1500,
             masquerade: true,
             inter_container: true,
@@ -155,7 +164,8 @@ impl Networks {
                 ipam_options: BTreeMap::new(),
             });
             if driver == NetworkDriver::Bridge {
-                let around = surroundings(manager, &map, &pools);
+                let mut around = surroundings(manager, &map, &pools);
+                around.pool6 = SubnetPool::private_ipv6(&record.id);
                 let (made, options) = default_bridge(&around, bridge, &record)?;
                 record.config = Some(made);
                 record.options = options;
@@ -257,6 +267,23 @@ fn default_bridge(
     let mut config = NetworkConfig::bridge(&record.id, "bridge", &wanted.name, subnet);
     if let (Some((address, _)), Some(range)) = (wanted.address, config.ipv4.first_mut()) {
         range.gateway = Some(address.into());
+    }
+    if let Some(part) = wanted.range {
+        if !subnet.contains(part.address()) || part.prefix() < subnet.prefix() {
+            return Err(EngineError::invalid(format!(
+                "the range {part} for containers is not inside the default bridge's subnet {subnet}"
+            )));
+        }
+        config.ipv4.iter_mut().for_each(|range| range.range = Some(part));
+    }
+    if wanted.ipv6 {
+        let saved = record.config.as_ref().and_then(|saved| saved.ipv6.first());
+        let subnet = match (wanted.subnet6, saved) {
+            (Some(asked), _) => asked,
+            (None, Some(saved)) => saved.subnet,
+            (None, None) => around.free_subnet(false)?,
+        };
+        config.ipv6.push(AddressRange::new(subnet));
     }
     config.mtu = wanted.mtu;
     config.masquerade = wanted.masquerade;

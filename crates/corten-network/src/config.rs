@@ -211,12 +211,19 @@ impl NetworkConfig {
     /// by interfaces, nor behind a bridge without an address.
     pub(crate) fn has_gateway(&self, ipv4: bool) -> bool {
         let isolated = self.is_bridge() && self.gateway_mode(ipv4) == GatewayMode::Isolated;
-        !self.internal && !self.is_direct() && !isolated
+        !self.internal && !self.is_direct() && !self.is_lonely() && !isolated
+    }
+
+    /// Whether its parent is an interface that was made for it and leads nowhere.
+    fn is_lonely(&self) -> bool {
+        self.own_parent && !self.interface.contains('.')
     }
 
     /// Whether the default route is the interface, without a next hop.
     pub(crate) fn is_direct(&self) -> bool {
-        !self.internal && matches!(self.driver, Driver::Ipvlan(IpvlanMode::L3 | IpvlanMode::L3s))
+        !self.internal
+            && !self.is_lonely()
+            && matches!(self.driver, Driver::Ipvlan(IpvlanMode::L3 | IpvlanMode::L3s))
     }
 }
 

@@ -137,10 +137,7 @@ pub(super) fn configuration(
             ));
         }
     }
-    for mut range in ranges {
-        if !network.is_bridge() && network.internal {
-            range.gateway = None;
-        }
+    for range in ranges {
         network.ranges_mut(range.subnet.is_ipv4()).push(range);
     }
     Ok(network)
@@ -370,10 +367,6 @@ fn on_parent(
     let mut network = NetworkConfig::without_addresses(id, &request.name, driver, parent);
     network.masquerade = false;
     network.own_parent = !exists;
-    if parent == lonely && !request.internal {
-        // Docker: without a parent there is no way out, whether that was asked for or not.
-        tracing::debug!(network = request.name, "a network without a parent leads nowhere");
-    }
     if !exists && parent != lonely && !parent.contains('.') && !request.internal {
         return Err(EngineError::invalid(format!(
             "invalid subinterface vlan name {parent}, example formatting is eth0.10"

@@ -437,9 +437,7 @@ fn a_parent_of_its_own_leads_nowhere_and_goes() {
     with_world(|world| {
         let manager = world.manager();
         let mut inner = on_parent("b", Driver::Macvlan(MacvlanMode::Bridge), "dm-bbbbbbbbbbb", "10.8.0.0/24");
-        inner.internal = true;
         inner.own_parent = true;
-        inner.ipv4[0].gateway = None;
         manager.ensure_network(&inner).unwrap();
         assert!(manager.has_interface("dm-bbbbbbbbbbb").unwrap());
         let pair = ["one", "two"].map(|name| sandbox_on(&manager, name, on("b")));
