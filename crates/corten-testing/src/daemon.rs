@@ -310,6 +310,8 @@ impl Drop for ScratchDaemon {
             words.extend(&ids);
             self.corten(&words);
         }
+        // Their bridges go with them.
+        self.corten(&["network", "prune", "-f"]);
         self.end();
         // What a test broke on purpose: our own processes only.
         for (pid, _) in self.family() {
