@@ -14,7 +14,7 @@ use crate::failure::{Failure, Result};
 pub(crate) struct ConsoleSocket(OwnedFd);
 
 impl ConsoleSocket {
-    /// Connects before anything is made.
+    /// Connects before anything is made. The socket of `--pidfd-socket` is of the same kind.
     pub(crate) fn connect(path: &str) -> Result<Self> {
         let connect = || -> io::Result<OwnedFd> {
             let socket = rustix::net::socket_with(
@@ -32,7 +32,7 @@ impl ConsoleSocket {
         };
         connect()
             .map(Self)
-            .map_err(|error| Failure::of(format_args!("cannot connect to the console socket {path}"), &error))
+            .map_err(|error| Failure::of(format_args!("cannot connect to the socket {path}"), &error))
     }
 
     /// Sends the watcher's side of a terminal, with its name as the message.
@@ -40,6 +40,15 @@ impl ConsoleSocket {
         socket::send_with_fds(&self.0, b"/dev/ptmx", &[terminal.as_fd()])
             .map(drop)
             .map_err(|error| Failure::of("cannot send the terminal to the console socket", &error))
+    }
+}
+
+impl ConsoleSocket {
+    /// Sends a handle of the process, as runc does.
+    pub(crate) fn send_handle(&self, handle: &OwnedFd) -> Result<()> {
+        socket::send_with_fds(&self.0, b"pidfd", &[handle.as_fd()])
+            .map(drop)
+            .map_err(|error| Failure::of("cannot send the handle to the pidfd socket", &error))
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct Options<'a> {
     pub(crate) detached: bool,
     pub(crate) console: Option<ConsoleSocket>,
     pub(crate) pid_file: Option<&'a str>,
+    pub(crate) handle_socket: Option<ConsoleSocket>,
     pub(crate) preserved_descriptors: u32,
     pub(crate) no_pivot: bool,
     pub(crate) new_keyring: bool,
@@ -43,12 +44,19 @@ impl<'a> Options<'a> {
             gate,
             detached,
             console: console.map(ConsoleSocket::connect).transpose()?,
+            handle_socket: handle_socket(arguments)?,
             pid_file: arguments.value("pid-file").filter(|path| !path.is_empty()),
             preserved_descriptors: preserved_descriptors(arguments.number("preserve-fds")?)?,
             no_pivot: arguments.is_set("no-pivot"),
             new_keyring: !arguments.is_set("no-new-keyring"),
         })
     }
+}
+
+/// `--pidfd-socket`, connected.
+pub(crate) fn handle_socket(arguments: &Arguments) -> Result<Option<ConsoleSocket>> {
+    let path = arguments.value("pidfd-socket").filter(|path| !path.is_empty());
+    path.map(ConsoleSocket::connect).transpose()
 }
 
 /// `--preserve-fds` and the descriptors that a service manager passes on, which must all be open.
@@ -182,6 +190,9 @@ fn make_in(
     let finish = || -> Result<()> {
         if let (true, Some(socket), Some(master)) = (terminal, &options.console, &launched.terminal) {
             socket.send(master)?;
+        }
+        if let Some(socket) = &options.handle_socket {
+            socket.send_handle(&launched.pidfd)?;
         }
         folder.save(&state)?;
         if let Some(file) = options.pid_file {

@@ -75,6 +75,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<i32> {
         return Err(Failure::new("cannot use console socket if runc will not detach or allocate tty"));
     }
     let console = console.map(ConsoleSocket::connect).transpose()?;
+    let handle_socket = start::handle_socket(arguments)?;
     let preserved = start::preserved_descriptors(arguments.number("preserve-fds")?)?;
     let cgroup = match (&state.cgroup, arguments.value("cgroup").filter(|path| !path.is_empty())) {
         (Some(cgroup), None) => cgroup.handle()?,
@@ -94,6 +95,9 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<i32> {
     let finish = |launched: &mut Launched| -> Result<()> {
         if let (Some(socket), Some(master)) = (&console, launched.terminal.take_if(|_| console.is_some())) {
             socket.send(&master)?;
+        }
+        if let Some(socket) = &handle_socket {
+            socket.send_handle(&launched.pidfd)?;
         }
         if let Some(file) = arguments.value("pid-file").filter(|file| !file.is_empty()) {
             start::write_pid(file, launched.pid)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{bundle, is_ours, wait};
+use crate::support::{bundle, is, is_ours, wait};
 
 /// "ociVersion, id, status, pid, bundle" of the state, as they have to be.
 #[test]
@@ -110,6 +110,26 @@ fn the_process_is_told_by_a_file() {
             .success()
     );
     assert_eq!(fs::read_to_string(file).unwrap(), bundle.pid().to_string());
+}
+
+/// `--pidfd-socket`: a handle of the process.
+#[test]
+fn a_handle_is_sent() {
+    if is("crun") {
+        return;
+    }
+    let Some(bundle) = bundle("pidfd", "sleep 100") else { return };
+    let path = bundle.folder().join("s");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    bundle.write();
+    let mut command = bundle.command(&["create", "--pidfd-socket", path.to_str().unwrap(), &bundle.id]);
+    let null = std::process::Stdio::null;
+    assert!(command.stdout(null()).stderr(null()).status().unwrap().success());
+    let (connection, _) = listener.accept().unwrap();
+    let (_, descriptors) = corten_sys::socket::receive_with_fds(&connection, &mut [0; 64]).unwrap();
+    let handle = descriptors.into_iter().next().expect("a handle");
+    corten_sys::process::pidfd_send_signal(std::os::fd::AsFd::as_fd(&handle), 9).unwrap();
+    bundle.wait_for("stopped");
 }
 
 /// "start … MUST generate an error if it is not provided the container ID" of one that exists.
