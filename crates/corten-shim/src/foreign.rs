@@ -244,6 +244,10 @@ impl Foreign {
             Exit::Signal(signal) => format!("{} was killed by signal {signal}", self.name()),
         });
         let kind = kind_of(&message);
+        // Programs in C say so in capitals; who reads these texts looks for Go's.
+        let message = message
+            .replace("No such file or directory", "no such file or directory")
+            .replace("Permission denied", "permission denied");
         let message = match command {
             // The engine puts "exec failed" before it.
             "exec" => message.strip_prefix("exec failed: ").unwrap_or(&message).to_owned(),
