@@ -89,8 +89,9 @@ fn reference(bytes: &[u8]) {
     if let Ok(reference) = Reference::parse(text) {
         let canonical = reference.canonical();
         assert_eq!(Reference::parse(&canonical).as_ref(), Ok(&reference), "{canonical}");
-        // The short name means something else where the path begins like a registry, in Docker too.
-        assert!(Reference::parse(&reference.familiar()).is_ok());
+        // The short name is for people: where the path begins like a registry it means something else or nothing, in
+        // Docker too.
+        let _ = Reference::parse(&reference.familiar());
         assert!(reference.path().split('/').all(|part| !part.is_empty() && part != ".."));
     }
     let _ = Reference::parse_bare(text);
