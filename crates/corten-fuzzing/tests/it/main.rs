@@ -39,6 +39,9 @@ fn every_target_has_a_program_for_the_fuzzer_and_examples() {
         assert!(corten_fuzzing::find(&name).is_some(), "{name} is no target of corten-fuzzing");
     }
     for entry in std::fs::read_dir(fuzz.join("corpus")).unwrap().flatten() {
+        if !entry.path().is_dir() {
+            continue;
+        }
         let name = entry.file_name().to_string_lossy().into_owned();
         assert!(corten_fuzzing::find(&name).is_some(), "examples of no target: {name}");
     }
