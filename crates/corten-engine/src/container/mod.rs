@@ -15,6 +15,7 @@
 
 pub(crate) mod apparmor;
 pub(crate) mod attach;
+pub(crate) mod cdi;
 mod create;
 mod endpoints;
 pub(crate) mod files;

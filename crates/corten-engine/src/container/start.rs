@@ -205,6 +205,9 @@ fn fork(
     points.check("start.mounts")?;
 
     let foreign = crate::runtime::foreign(&engine.settings, record)?;
+    if foreign.is_none() {
+        crate::container::cdi::check_hooks(&spec)?;
+    }
     let limits = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
     let seccomp = engine.seccomp.program(record, &spec)?;
     let mut request = start_request(engine, record, spec, run_dir)?;

@@ -171,13 +171,6 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
     {
         return Err(EngineError::invalid(format!("invalid IPC mode: {}", host.ipc_mode)));
     }
-    if let Some(request) = host.device_requests.iter().flatten().next() {
-        return Err(EngineError::system(format!(
-            "could not select device driver \"{}\" with capabilities: [[{}]]",
-            request.driver,
-            request.capabilities.iter().flatten().flatten().cloned().collect::<Vec<_>>().join(" ")
-        )));
-    }
     super::limits::check(host, false)
 }
 

@@ -63,6 +63,12 @@ fn resolve(mapping: &DeviceMapping) -> Result<Vec<LinuxDevice>> {
     Ok(found)
 }
 
+/// A device of the host under a name inside, or why it is none.
+pub(crate) fn of_host(host: &Path, inside: &Path) -> std::result::Result<LinuxDevice, &'static str> {
+    let about = stat(host).map_err(|_| "no such file or directory")?;
+    device(inside, &about).ok_or("not a device node")
+}
+
 /// Every device of the host, for `--privileged`.
 pub(super) fn all() -> Vec<LinuxDevice> {
     let mut found = Vec::new();

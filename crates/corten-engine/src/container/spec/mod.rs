@@ -137,6 +137,7 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
         }
     }
     namespaces(&mut spec, record, neighbours)?;
+    super::cdi::inject(&mut spec, host, &super::cdi::FOLDERS)?;
     add_mounts(engine, &mut spec, record);
     Ok(spec)
 }
