@@ -84,6 +84,10 @@ impl Volumes {
             .list()
             .map_err(|error| EngineError::because("reading the volumes", error))?;
         let mut map: BTreeMap<String, VolumeRecord> = rows.into_iter().collect();
+        for name in map.keys() {
+            // A row is durable at once, its folder with the first file in it that is synced.
+            file::create_dir_all(paths.volume_data(name))?;
+        }
         for folder in file::list(paths.volumes())? {
             let path = paths.volumes().join(&folder);
             let Some(name) = folder.to_str().filter(|name| !map.contains_key(*name)) else { continue };
@@ -163,10 +167,14 @@ impl Volumes {
             labels: (!labels.is_empty()).then_some(labels),
             options: (!wanted.options.is_empty()).then(|| wanted.options.clone()),
         };
-        file::create_dir_all(&path)?;
-        if let Err(error) = self.store.records(TABLE).put(&name, &record) {
-            file::remove_tree(self.paths.volumes().join(&name))?;
-            return Err(EngineError::because("saving the volume", error));
+        let saved = file::create_dir_all(&path).map_err(EngineError::from).and_then(|()| {
+            let put = self.store.records(TABLE).put(&name, &record);
+            put.map_err(|error| EngineError::because("saving the volume", error))
+        });
+        if let Err(error) = saved {
+            // The first error is the one to tell; an empty folder is swept at the next start.
+            let _ = file::remove_tree(self.paths.volumes().join(&name));
+            return Err(error);
         }
         map.insert(name.clone(), record);
         drop(map);
@@ -209,7 +217,10 @@ impl Volumes {
         drop(map);
         let removed = match renamed {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            renamed => renamed.and_then(|()| file::remove_tree(&going)),
+            // Durably: a folder with files and without a row is made a volume again.
+            renamed => renamed
+                .and_then(|()| file::sync_dir(self.paths.volumes()))
+                .and_then(|()| file::remove_tree(&going)),
         };
         events.publish("volume", "destroy", name, driver_attribute());
         removed.map_err(EngineError::from)

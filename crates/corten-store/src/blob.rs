@@ -352,15 +352,20 @@ impl Read for ChunkReader {
     }
 }
 
-/// Writes bytes as a blob's file below `tmp/`; the caller syncs.
+/// Writes a blob's file below `tmp/`. Nothing is left of one that could not be written.
 pub(crate) fn stage_bytes(path: PathBuf, bytes: &[u8]) -> Result<StagedBlob> {
-    file::write(&path, bytes)?;
-    Ok(StagedBlob { digest: Digest::of(bytes), size: bytes.len() as u64, path })
+    let written = file::write(&path, bytes);
+    staged(path, written.map_err(StoreError::from).map(|()| (Digest::of(bytes), bytes.len() as u64)))
 }
 
-/// Copies a checked file's content into a blob's file below `tmp/`.
+/// Copies a checked file's content into a blob's file below `tmp/`. Nothing is left of one that could not be written.
 pub(crate) fn stage_reader(path: PathBuf, reader: &mut dyn Read) -> Result<StagedBlob> {
-    let mut out = file::create(&path)?;
+    let copied = copy_hashed(&path, reader);
+    staged(path, copied)
+}
+
+fn copy_hashed(path: &Path, reader: &mut dyn Read) -> Result<(Digest, u64)> {
+    let mut out = file::create(path)?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; CHUNK];
     loop {
@@ -370,7 +375,19 @@ pub(crate) fn stage_reader(path: PathBuf, reader: &mut dyn Read) -> Result<Stage
         }
         hasher.update(&buffer[..length]);
         File::write_all(&mut out, &buffer[..length])
-            .map_err(|source| PathError::new("write", &path, source))?;
+            .map_err(|source| PathError::new("write", path, source))?;
     }
-    Ok(StagedBlob { size: hasher.length(), digest: hasher.finish(), path })
+    let size = hasher.length();
+    Ok((hasher.finish(), size))
+}
+
+fn staged(path: PathBuf, written: Result<(Digest, u64)>) -> Result<StagedBlob> {
+    match written {
+        Ok((digest, size)) => Ok(StagedBlob { digest, size, path }),
+        Err(error) => {
+            // The first error is the one to tell; what is still there is swept at the next opening.
+            let _ = file::remove_file(&path);
+            Err(error)
+        }
+    }
 }

@@ -111,18 +111,13 @@ impl Store {
         parents: Vec<PathBuf>,
     ) -> Result<Ingest> {
         let inner = &*self.inner;
-        let folder = inner.reaper.new_folder(&inner.temporary)?;
-        let files = folder.join(FILES);
-        file::create_dir(&files, 0o755)?;
-        let begun = std::fs::symlink_metadata(&files)
-            .and_then(|metadata| metadata.modified())
-            .map_err(|source| PathError::new("look at", &files, source))?;
         let mut head = Vec::with_capacity(6);
         Read::take(&mut *input, 6).read_to_end(&mut head).map_err(StoreError::Read)?;
         let failed = |source| StoreError::Layer { layer: layer.to_owned(), source };
         let compression = corten_layer::sniff(&head).map_err(failed)?;
         let mut input = io::Cursor::new(head).chain(input);
 
+        let folder = inner.reaper.new_folder(&inner.temporary)?;
         let (sender, receiver) = sync_channel(DEPTH);
         let (give_back, recycled) = channel();
         let pieces = Pieces { receiver, give_back, piece: Vec::new(), at: 0 };
@@ -133,10 +128,25 @@ impl Store {
             parents,
             hash: compression != Compression::Plain,
         };
-        let worker = std::thread::Builder::new()
-            .name("store-unpack".to_owned())
-            .spawn(move || job.run(pieces))
-            .map_err(|source| StoreError::System { operation: "start a thread", source })?;
+        let started = (|| -> Result<_> {
+            let files = folder.join(FILES);
+            file::create_dir(&files, 0o755)?;
+            let begun = std::fs::symlink_metadata(&files)
+                .and_then(|metadata| metadata.modified())
+                .map_err(|source| PathError::new("look at", &files, source))?;
+            let worker = std::thread::Builder::new()
+                .name("store-unpack".to_owned())
+                .spawn(move || job.run(pieces))
+                .map_err(|source| StoreError::System { operation: "start a thread", source })?;
+            Ok((begun, worker))
+        })();
+        let (begun, worker) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                inner.reaper.remove(folder)?;
+                return Err(error);
+            }
+        };
 
         let feed = Feed { sender, recycled };
         let blob_path = inner.reaper.new_name(&inner.temporary);

@@ -56,9 +56,12 @@ impl Reaper {
             let thread = std::thread::Builder::new()
                 .name("store-reaper".to_owned())
                 .stack_size(256 * 1024)
-                .spawn(move || receiver.iter().for_each(|path| remove_any(&path)))
-                .map_err(|source| PathError::new("start the thread that removes", &path, source))?;
-            *worker = Some((sender, thread));
+                .spawn(move || receiver.iter().for_each(|path| remove_any(&path)));
+            match thread {
+                Ok(thread) => *worker = Some((sender, thread)),
+                // Want of memory or processes: the caller waits then.
+                Err(_) => remove_any(&path),
+            }
         }
         if let Some((sender, _)) = &*worker {
             let _ = sender.send(path);

@@ -72,9 +72,20 @@ impl ScratchDaemon {
     /// # Panics
     /// Where it does not answer within 20 s; with what it printed.
     pub fn start(name: &str, extra: &[&str]) -> Self {
+        Self::start_on(name, extra, |_| {})
+    }
+
+    /// As [`Self::start`], with the data root made before: `prepare` gets its empty folder, and may mount something on it.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_on(name: &str, extra: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let scratch = Scratch::new(name);
+        let data_root = scratch.path().join("data");
+        std::fs::create_dir(&data_root).expect("a data root");
+        prepare(&data_root);
         let bridge = format!("ct{}x{number}", std::process::id() % 100_000);
         let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
         let keeper = spawn(scratch.path(), &bridge, &extra);
@@ -288,7 +299,8 @@ impl ScratchDaemon {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&self) {
+    /// Ends keeper and daemon in order; [`Self::start_again`] follows. Containers go on.
+    pub fn end(&self) {
         if let Some(pid) = rustix::process::Pid::from_raw(self.keeper().cast_signed()) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
@@ -322,6 +334,8 @@ impl Drop for ScratchDaemon {
         for pinned in std::fs::read_dir(self.exec_root().join("netns")).into_iter().flatten().flatten() {
             let _ = rustix::mount::unmount(pinned.path(), rustix::mount::UnmountFlags::DETACH);
         }
+        // Where something was mounted on it; the scratch folder goes next.
+        let _ = rustix::mount::unmount(self.data_root(), rustix::mount::UnmountFlags::DETACH);
         let _ = Command::new("ip").args(["link", "del", &self.bridge]).stderr(Stdio::null()).status();
         let table = format!("corten-{}", self.bridge);
         let _ = Command::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();

@@ -9,6 +9,7 @@ use crate::container::spec::ports;
 use crate::container::spec::security;
 use crate::container::state::Lifecycle;
 use crate::container::{limits, merge, populate, save, validate};
+use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::name::random_name;
 use crate::undo::Undo;
@@ -111,7 +112,7 @@ impl Engine {
         };
         points.check("create.snapshot")?;
         if let Some(key) = &snapshot {
-            populate::fill_volumes(engine, key, &mounts)?;
+            populate::fill_volumes(engine, key, &mounts, host_config.auto_remove)?;
         }
         let folder = engine.settings.paths.container(&id);
         file::create_dir_all(engine.settings.paths.containers())?;
@@ -132,9 +133,12 @@ impl Engine {
             path,
             arguments,
             hostname,
-            snapshot: snapshot.map(|key| key.as_str().to_owned()),
+            snapshot: snapshot.as_ref().map(|key| key.as_str().to_owned()),
             id,
         };
+        if !record.auto_remove() {
+            sync(engine, snapshot.as_ref())?;
+        }
         save::record(engine, &record)?;
         undo.push("record", {
             let (id, auto_remove) = (record.id.clone(), record.auto_remove());
@@ -267,6 +271,16 @@ impl Engine {
         }
         Ok(all)
     }
+}
+
+/// Makes everything durable that the container's record will name: a record without its writable layer is what a removal
+/// that was broken off leaves.
+fn sync(engine: &EngineInner, snapshot: Option<&SnapshotKey>) -> Result<()> {
+    if let Some(key) = snapshot {
+        let synced = engine.store.snapshots().sync(key);
+        synced.map_err(|error| EngineError::because("making the writable layer durable", error))?;
+    }
+    Ok(file::sync_dir(engine.settings.paths.containers())?)
 }
 
 fn check_rootfs(folder: &str) -> Result<()> {

@@ -11,11 +11,17 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// Fills every volume of a new container that is empty and to be filled.
-pub(super) fn fill_volumes(engine: &EngineInner, snapshot: &SnapshotKey, mounts: &[Mounted]) -> Result<()> {
+/// Fills every volume of a new container that is empty and to be filled. Durably, but for those without a name of a
+/// container that is removed when it ends. A volume that could not be filled is empty again.
+pub(super) fn fill_volumes(
+    engine: &EngineInner,
+    snapshot: &SnapshotKey,
+    mounts: &[Mounted],
+    auto_remove: bool,
+) -> Result<()> {
     let mut root: Option<OwnedFd> = None;
     for mounted in mounts {
-        let MountKind::Volume { name, source, copy: true, .. } = &mounted.kind else { continue };
+        let MountKind::Volume { name, source, copy: true, anonymous, .. } = &mounted.kind else { continue };
         let root = match &mut root {
             Some(root) => root,
             None => root.insert(rootfs::mount_snapshot(engine, snapshot.as_str(), true)?),
@@ -30,9 +36,14 @@ pub(super) fn fill_volumes(engine: &EngineInner, snapshot: &SnapshotKey, mounts:
         if !file::list(source)?.is_empty() {
             continue;
         }
-        fill(&folder, source).map_err(|error| {
-            EngineError::from_error(&format!("filling volume {name} from the image"), error)
-        })?;
+        let durable = !(auto_remove && *anonymous);
+        let filled = fill(&folder, source).and_then(|()| if durable { sync(source) } else { Ok(()) });
+        if let Err(error) = filled {
+            for left in file::list(source)? {
+                file::remove_tree(source.join(left))?;
+            }
+            return Err(EngineError::from_error(&format!("filling volume {name} from the image"), error));
+        }
     }
     // The mount has set the mark that a later one, which is not volatile, would be refused for.
     if root.take().is_some()
@@ -78,4 +89,13 @@ fn fill(folder: &OwnedFd, volume: &Path) -> std::io::Result<()> {
         unpacked.map_err(std::io::Error::other)?;
         packed
     })
+}
+
+/// Writes out what was put into a volume: torn by a power cut it would not be filled again, as it is not empty.
+fn sync(volume: &Path) -> std::io::Result<()> {
+    let folder = std::fs::File::open(volume)?;
+    if std::fs::read_dir(volume)?.next().is_some() {
+        rustix::fs::syncfs(&folder)?;
+    }
+    Ok(())
 }

@@ -281,10 +281,10 @@ impl SnapshotIndex {
     fn read_about(&self, key: &SnapshotKey) -> Result<Option<About>> {
         let path = self.active_folder(key).join(ABOUT);
         let Some(bytes) = file::read_optional(&path)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Document {
-            what: format!("snapshot document `{}`", path.display()),
-            source,
-        })
+        // Torn by a power cut before it was synced, it is as if it had never been there; nothing kept needs it.
+        Ok(serde_json::from_slice(&bytes)
+            .inspect_err(|error| tracing::warn!(%key, %error, "a snapshot's document is torn"))
+            .ok())
     }
 
     /// Every snapshot, in the order of keys.
@@ -314,10 +314,14 @@ impl SnapshotIndex {
         }
         for name in file::list(&self.active)? {
             let Some(key) = name.to_str().and_then(|text| SnapshotKey::new(text).ok()) else { continue };
-            if !state.active.contains_key(&key)
-                && let Some(about) = self.read_about(&key)?
-            {
-                state.active.insert(key, about);
+            if state.active.contains_key(&key) {
+                continue;
+            }
+            match self.read_about(&key)? {
+                Some(about) => {
+                    state.active.insert(key, about);
+                }
+                None => self.reaper.take_away(&self.active_folder(&key), &self.temporary)?,
             }
         }
         state.all_active = true;
@@ -325,8 +329,7 @@ impl SnapshotIndex {
     }
 
     /// Makes an active snapshot's folder: `fill` is given the new folder below `tmp/` (which holds `fs`
-    /// already), then it is renamed into place. Nothing is synced: should a power cut take it, its container
-    /// prepares it again.
+    /// already), then it is renamed into place. Nothing is synced.
     pub(crate) fn make_active(
         &self,
         key: &SnapshotKey,
@@ -380,6 +383,18 @@ impl SnapshotIndex {
             self.reaper.remove(folder)?;
         }
         made
+    }
+
+    /// Makes an active snapshot's folder, and what names it, durable; not the files in it.
+    pub(crate) fn sync_active(&self, key: &SnapshotKey) -> Result<()> {
+        self.active(key)?;
+        let folder = self.active_folder(key);
+        let about = folder.join(ABOUT);
+        file::open(&about)?
+            .sync_all()
+            .map_err(|source| corten_std::PathError::new("sync", &about, source))?;
+        file::sync_dir(&folder)?;
+        Ok(file::sync_dir(&self.active)?)
     }
 
     /// Removes a snapshot of any kind.

@@ -161,11 +161,16 @@ pub struct Usage {
 /// File systems by key. Implementations are shared between threads; operations on different keys do not wait
 /// for each other longer than a table update takes.
 pub trait Snapshots: Send + Sync + fmt::Debug {
-    /// Makes an active snapshot upon a committed parent, or an empty one. The key must be free. No sync.
+    /// Makes an active snapshot upon a committed parent, or an empty one. The key must be free. Nothing is synced: a
+    /// power cut may take it, unless [`Self::sync`] was called.
     fn prepare(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>) -> Result<Snapshot>;
 
     /// Makes a read-only view of a committed parent, or of nothing. The key must be free. No sync.
     fn view(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>) -> Result<Snapshot>;
+
+    /// Makes an active snapshot or view survive a power cut, with what [`Self::prepare`] put into it; what was
+    /// written to it since is synced by whoever wrote it.
+    fn sync(&self, key: &SnapshotKey) -> Result<()>;
 
     /// Turns the active `key` into the committed `name`, durably; `key` is free afterwards. It must not be
     /// mounted. On an error both are as before.

@@ -43,6 +43,10 @@ impl Snapshots for OverlaySnapshots {
         self.make(SnapshotKind::View, key, parent)
     }
 
+    fn sync(&self, key: &SnapshotKey) -> Result<()> {
+        self.index.sync_active(key)
+    }
+
     fn commit(&self, name: &SnapshotKey, key: &SnapshotKey) -> Result<()> {
         commit(&self.index, name, key)
     }

@@ -53,6 +53,8 @@ fn an_active_one_is_written_and_removed(snapshots: &dyn Snapshots, show: Show<'_
     assert_eq!((made.kind, made.parent.clone()), (SnapshotKind::Active, None));
     write(snapshots, show, "a", &mut |root| put(root, "file", "text"));
     assert_eq!(read(snapshots, show, "a", "file").as_deref(), Some("text"));
+    snapshots.sync(&key("a")).expect("sync");
+    assert!(matches!(snapshots.sync(&key("ghost")), Err(StoreError::NoSuchSnapshot(_))));
     assert_eq!(snapshots.stat(&key("a")).expect("stat"), made);
     assert!(snapshots.folder(&key("a")).expect("folder").join("file").exists());
     snapshots.remove(&key("a")).expect("remove");

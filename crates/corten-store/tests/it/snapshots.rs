@@ -20,6 +20,9 @@ impl Snapshots for Owned {
     fn view(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>) -> corten_store::Result<Snapshot> {
         self.store.snapshots().view(key, parent)
     }
+    fn sync(&self, key: &SnapshotKey) -> corten_store::Result<()> {
+        self.store.snapshots().sync(key)
+    }
     fn commit(&self, name: &SnapshotKey, key: &SnapshotKey) -> corten_store::Result<()> {
         self.store.snapshots().commit(name, key)
     }

@@ -16,6 +16,7 @@ mod names;
 mod network;
 mod run;
 mod runtimes;
+mod scarcity;
 mod socket;
 mod volumes;
 
