@@ -36,7 +36,7 @@ pub(crate) fn load() -> Result<()> {
     while begun.elapsed() < TIME {
         match socket.recv(&mut reply) {
             Ok(length) if length > SHORTEST && reply[3].trailing_zeros() >= 4 && reply[7] == 1 => {
-                answers += 1
+                answers += 1;
             }
             Ok(_) => return Err("asking for names: a reply without an answer".to_owned()),
             // Packets may be lost: the window is filled again.
