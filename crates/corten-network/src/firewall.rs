@@ -6,7 +6,7 @@
 //! output (nat)       ┘   (address, protocol, port) or (protocol, port) in a map → container's address and port
 //! forward            into a bridge:   answers, published ports where the host's own rules let others in (policy.rs),
 //!                                     the same without translation, neighbours where they may; the rest is dropped
-//!                    out of a bridge: not from an internal network
+//!                    out of a bridge: not from an internal network, nor into another bridge from there
 //!                    neither:         dropped where it was we who turned forwarding on (see below)
 //! postrouting (nat)  a container that reaches itself, the host's 127.0.0.0/8, neighbours whose answer would not come
 //!                    back this way, and what leaves for elsewhere take the host's address

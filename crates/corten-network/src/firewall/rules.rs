@@ -134,6 +134,12 @@ fn neither_kind(rule: Rule, key: Meta) -> Rule {
 fn inward() -> Vec<Rule> {
     vec![
         Rule::new().connection_state(nft::STATE_ESTABLISHED | nft::STATE_RELATED).verdict(Verdict::Accept),
+        // Neither a published port nor an open network is a way out of an internal one.
+        interface_in(Rule::new(), Meta::InputName, INTERNAL, false)
+            .meta(Meta::InputName, REGISTER)
+            .meta(Meta::OutputName, REGISTER + 4)
+            .in_set(WITHIN, REGISTER, true)
+            .verdict(Verdict::Drop),
         interface_in(Rule::new().destination_changed(), Meta::InputName, BRIDGES, true)
             .verdict(Verdict::Jump("policy")),
         Rule::new().destination_changed().verdict(Verdict::Accept),
