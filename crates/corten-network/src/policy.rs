@@ -93,11 +93,14 @@ struct Table {
     sets: native::Sets,
 }
 
+/// The tables `filter` of IPv4 and IPv6.
+type LegacyTables = [Option<LegacyTable>; 2];
+
 /// The host's input rules of one moment.
 #[derive(Debug, Default)]
 pub(crate) struct HostPolicy {
     tables: Vec<Table>,
-    legacy: [Option<LegacyTable>; 2],
+    pub(crate) legacy: LegacyTables,
     /// By which other hosts come in.
     interfaces: Vec<String>,
 }
@@ -106,8 +109,14 @@ pub(crate) struct HostPolicy {
 const INPUT: usize = 1;
 
 impl HostPolicy {
-    /// Reads what there is; tables of ours are passed over, and what cannot be read.
-    pub(crate) fn read(netfilter: &mut Socket, route: &mut Socket, own: &str) -> Result<Self, NetlinkError> {
+    /// Reads what there is; tables of ours are passed over. A table of iptables-legacy that cannot be read is what it was
+    /// before.
+    pub(crate) fn read(
+        netfilter: &mut Socket,
+        route: &mut Socket,
+        own: &str,
+        legacy: LegacyTables,
+    ) -> Result<Self, NetlinkError> {
         let mut tables: BTreeMap<(u8, String), Vec<(String, bool)>> = BTreeMap::new();
         for chain in nft::base_chains(netfilter)? {
             let ours = chain.table == own || chain.table == "corten" || chain.table.starts_with("corten-");
@@ -120,7 +129,7 @@ impl HostPolicy {
                 hooked.push((chain.name, !chain.drops));
             }
         }
-        let mut policy = Self::default();
+        let mut policy = Self { legacy, ..Self::default() };
         for ((family, name), hooked) in tables {
             let rules = nft::rules(netfilter, family, &name)?;
             let mut sets = native::Sets::new();
@@ -143,14 +152,15 @@ impl HostPolicy {
         Ok(policy)
     }
 
-    /// Reads the tables of iptables-legacy again, which tell nobody when they change; whether there are any.
+    /// Reads the tables of iptables-legacy again, which tell nobody when they change; whether there are any. One that
+    /// cannot be read stays what it was, so that nothing is open because the machine is short of something.
     pub(crate) fn read_legacy(&mut self) -> bool {
-        self.legacy = [false, true].map(|ipv6| {
-            iptables::read_filter(ipv6)
-                .inspect_err(|error| tracing::debug!(%error, "a table of iptables cannot be read"))
-                .ok()
-                .flatten()
-        });
+        for (table, ipv6) in self.legacy.iter_mut().zip([false, true]) {
+            match iptables::read_filter(ipv6) {
+                Ok(read) => *table = read,
+                Err(error) => tracing::warn!(%error, ipv6, "a table of iptables cannot be read"),
+            }
+        }
         self.has_legacy()
     }
 

@@ -46,7 +46,8 @@ impl Shared {
         }
         let host = {
             let mut netfilter = Socket::open(Family::Netfilter)?;
-            HostPolicy::read(&mut netfilter, &mut lock(&self.route), &self.settings.table)?
+            let legacy = lock(&self.policy).host.legacy.clone();
+            HostPolicy::read(&mut netfilter, &mut lock(&self.route), &self.settings.table, legacy)?
         };
         let services = published(state);
         let mut policy = lock(&self.policy);

@@ -330,9 +330,8 @@ impl Reading<'_> {
         let inverted = number(data, 5).is_some_and(|flags| flags & 1 != 0);
         let is_map = data.contains_key(&3);
         let Some(elements) = self.sets.get(&set) else { return self.require(Holds::Perhaps) };
-        let held = self.held(data, 2);
         if !is_map {
-            let holds = self.found(&held, elements);
+            let holds = self.found(data, 2, elements);
             let holds = match (holds, inverted) {
                 (holds, false) => holds,
                 (Holds::No, true) => Holds::always(self.flow.ipv6),
@@ -348,50 +347,71 @@ impl Reading<'_> {
         for (index, element) in elements.iter().enumerate() {
             let Some((code, chain)) = element.verdict.clone() else { continue };
             let pair = &elements[index..(index + 2).min(elements.len())];
-            let holds = self.holds.clone().and(self.found(&held, pair_of(pair)));
+            let holds = self.holds.clone().and(self.found(data, 2, pair_of(pair)));
             self.decide(holds, code, chain);
         }
         // What is not in the map goes on; those that are were decided by what stands before.
     }
 
-    /// Whether what is held is one of these.
-    fn found(&self, held: &Value, elements: &[Element]) -> Holds {
-        let mut region = Region::none();
-        let mut known = false;
+    /// What lies in the registers from the one that an attribute names, field by field, with each field's place in a key
+    /// of this length: fields of a key of several begin at multiples of four bytes, as registers do.
+    fn fields(&self, data: &Data, kind: u16, length: usize) -> Option<Vec<(Value, usize, usize)>> {
+        let first = register(number(data, kind)?);
+        let mut fields = Vec::new();
+        let mut place = 0;
+        while place < length {
+            let held = self.registers.get(&first.checked_add(u32::try_from(place / 4).ok()?)?)?.clone();
+            let size = match &held {
+                Value::Known(bytes) | Value::Source(bytes) => bytes.len(),
+                Value::Unknown => return None,
+            };
+            fields.push((held, place, size));
+            place += size.next_multiple_of(4).max(4);
+        }
+        let last = fields.last().map_or(0, |(_, place, size)| place + size);
+        // One value fills the key; of several the last may be padded.
+        let fits = if fields.len() == 1 { last == length } else { last.next_multiple_of(4) == length };
+        fits.then_some(fields)
+    }
+
+    /// Whether what lies in the registers is one of these.
+    fn found(&self, data: &Data, kind: u16, elements: &[Element]) -> Holds {
+        let Some(length) = elements.first().map(|element| element.key.len()) else { return Holds::No };
+        let Some(fields) = self.fields(data, kind, length) else { return Holds::Perhaps };
+        let mut ranges = Vec::new();
         for (index, element) in elements.iter().enumerate().filter(|(_, element)| !element.end) {
-            let next = elements.get(index + 1).filter(|next| next.end);
-            match held {
-                Value::Known(bytes) => {
-                    if element.key.len() < bytes.len() {
-                        return Holds::Perhaps;
-                    }
-                    let at = |key: &[u8]| key[..bytes.len().min(key.len())].to_vec();
-                    known |= match (&element.last, next) {
-                        (Some(end), _) => at(&element.key) <= *bytes && *bytes <= at(end),
-                        (None, Some(end)) => at(&element.key) <= *bytes && *bytes < at(&end.key),
-                        (None, None) => at(&element.key) == *bytes,
-                    };
-                }
-                Value::Source(mask)
-                    if element.key.len() == mask.len()
-                        && mask.len() == self.address_length()
-                        && mask.iter().all(|byte| *byte == 255) =>
-                {
-                    let first = big(&element.key);
-                    let end = match (&element.last, next) {
-                        (Some(end), _) => big(end),
-                        (None, Some(end)) => big(&end.key).saturating_sub(1),
-                        (None, None) => first,
-                    };
-                    region = region.or(&Region::range(first, end));
-                }
-                _ => return Holds::Perhaps,
+            let behind = elements.get(index + 1).filter(|next| next.end && fields.len() == 1);
+            let (last, is_behind) = match (&element.last, behind) {
+                (Some(last), _) => (last, false),
+                (None, Some(end)) => (&end.key, true),
+                (None, None) => (&element.key, false),
+            };
+            if element.key.len() != length || last.len() != length {
+                return Holds::Perhaps;
             }
+            let mut from = Region::all(self.flow.ipv6);
+            for (held, place, size) in &fields {
+                let (first, last) = (&element.key[*place..place + size], &last[*place..place + size]);
+                match held {
+                    Value::Known(bytes) => {
+                        let bytes = bytes.as_slice();
+                        let below = if is_behind { bytes < last } else { bytes <= last };
+                        if bytes < first || !below {
+                            from = Region::none();
+                        }
+                    }
+                    Value::Source(mask)
+                        if mask.len() == self.address_length() && mask.iter().all(|byte| *byte == 255) =>
+                    {
+                        let last = big(last).saturating_sub(is_behind.into());
+                        from = from.and(&Region::range(big(first), last));
+                    }
+                    _ => return Holds::Perhaps,
+                }
+            }
+            ranges.extend(from.ranges());
         }
-        match held {
-            Value::Source(_) => self.source(region, false),
-            _ => Holds::known(known, self.flow.ipv6),
-        }
+        self.source(Region::of(ranges), false)
     }
 }
 
@@ -473,6 +493,42 @@ mod tests {
         let unknown =
             Rule::new().network(12, 4, REGISTER).in_set("t", REGISTER, false).verdict(Verdict::Accept);
         assert_eq!(judge(unknown.bytes(), &flow(), &sets), []);
+    }
+
+    #[test]
+    fn keys_of_several_fields_hold_by_all_of_them() {
+        let key = |key: &[&[u8]]| Element { key: key.concat(), ..Element::default() };
+        let ports = |port: u16| key(&[&[6, 0, 0, 0], &port.to_be_bytes(), &[0, 0]]);
+        let from = |port: u16| key(&[&port.to_be_bytes(), &[0, 0], &[10, 0, 0, 5]]);
+        let ranged = Element {
+            last: Some([10, 0, 0, 9, 0x1f, 0x99, 0, 0].to_vec()),
+            ..key(&[&[10, 0, 0, 1, 0x1f, 0x90, 0, 0]])
+        };
+        let sets = Sets::from([
+            ("other".to_owned(), vec![ports(22)]),
+            ("ours".to_owned(), vec![ports(22), ports(8080)]),
+            ("from-other".to_owned(), vec![from(8081)]),
+            ("from-ours".to_owned(), vec![from(8080)]),
+            ("ranged".to_owned(), vec![ranged]),
+            ("short".to_owned(), vec![key(&[&[6]])]),
+        ]);
+        let service = || Rule::new().meta(Meta::Transport, REGISTER).transport(2, 2, REGISTER + 1);
+        let port_from = || Rule::new().transport(2, 2, REGISTER).network(12, 4, REGISTER + 1);
+        let from_port = || Rule::new().network(12, 4, REGISTER).transport(2, 2, REGISTER + 1);
+        let accepted = |rule: Rule, set: &str, inverted| {
+            let rule = rule.in_set(set, REGISTER, inverted).verdict(Verdict::Accept);
+            let judged = judge(rule.bytes(), &flow(), &sets);
+            judged.into_iter().fold(Region::none(), |all, judged| all.or(&judged.from))
+        };
+        let all = Region::all(false);
+        assert_eq!(accepted(service(), "other", false), Region::none());
+        assert_eq!(accepted(service(), "other", true), all);
+        assert_eq!(accepted(service(), "ours", false), all);
+        assert_eq!(accepted(port_from(), "from-other", false), Region::none());
+        assert_eq!(accepted(port_from(), "from-ours", false), Region::range(0x0a00_0005, 0x0a00_0005));
+        assert_eq!(accepted(from_port(), "ranged", false), Region::range(0x0a00_0001, 0x0a00_0009));
+        // A key that is shorter than what is held is not told apart.
+        assert_eq!(accepted(from_port(), "short", false), Region::none());
     }
 
     proptest! {

@@ -40,7 +40,11 @@ impl Region {
 
     /// What is in either.
     pub(crate) fn or(&self, other: &Self) -> Self {
-        let mut all: Vec<_> = self.0.iter().chain(&other.0).copied().collect();
+        Self::of(self.0.iter().chain(&other.0).copied().collect())
+    }
+
+    /// What is in any of these ranges, none of which ends before it begins.
+    pub(crate) fn of(mut all: Vec<(u128, u128)>) -> Self {
         all.sort_unstable();
         let mut joined: Vec<(u128, u128)> = Vec::with_capacity(all.len());
         for (first, last) in all {
