@@ -136,8 +136,9 @@ impl Names {
     /// Stops serving a sandbox, and forgets it. When this returns its sockets are closed here.
     pub fn remove(&self, sandbox: &str) {
         drop(lock(&self.prepared).remove(sandbox));
+        // Also of one that could not be served: others may know its names.
+        write(&self.shared.directory).remove(sandbox);
         if lock(&self.served).remove(sandbox) {
-            write(&self.shared.directory).remove(sandbox);
             let (done, wait) = std::sync::mpsc::sync_channel(1);
             self.tell(Command::Stop { sandbox: sandbox.to_owned(), done });
             let _ = wait.recv_timeout(PATIENCE);
