@@ -79,6 +79,15 @@ impl Background {
         }
     }
 
+    /// The threads in the caller's hands; what is given here from now on is not done any more.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            refill: self.refill.take(),
+            sweep: self.sweep.take(),
+            threads: std::mem::take(&mut self.threads),
+        }
+    }
+
     /// Ends both threads, after all work that was given.
     pub(crate) fn stop(&mut self) {
         self.refill = None;

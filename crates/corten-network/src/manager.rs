@@ -353,7 +353,8 @@ impl NetworkManager {
             state.networks.values_mut().for_each(|network| ready.append(&mut network.ready));
             ready
         };
-        let mut background = lock(&self.background);
+        // Not waited for under the lock: whoever has the state may be about to give the threads work, and they need it.
+        let mut background = lock(&self.background).take();
         let (names, paths) = discarded(std::mem::take(&mut ready));
         background.sweep(Sweep::Paths(paths));
         background.sweep(Sweep::Interfaces(names));
@@ -368,7 +369,8 @@ impl NetworkManager {
         state.bare.clear();
         state.networks.clear();
         drop(state);
-        lock(&self.background).stop();
+        let mut background = lock(&self.background).take();
+        background.stop();
     }
 
     /// Removes the rules, the bridges and everything else in the kernel: when the program is uninstalled, and after
