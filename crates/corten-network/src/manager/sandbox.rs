@@ -114,6 +114,7 @@ impl NetworkManager {
         };
         // What the plan's namespace held before, where it is still to be given back.
         let mut held = None;
+        let mut unplanned = None;
         let (ready, plan) = if let Some(index) = network.ready.iter().position(serves) {
             (network.ready.remove(index), None)
         } else {
@@ -134,6 +135,10 @@ impl NetworkManager {
             self.discard(evicted);
             (ready, Some(network.plan(addressing, wanted.mac)))
         };
+        if plan.is_none() && wanted.mac.is_some() {
+            // Free again where the hardware address is refused.
+            unplanned = ready.as_ref().and_then(|ready| Some(ready.cable.as_ref()?.addressing));
+        }
         network.attached += 1;
         network.warm = true;
         drop(state);
@@ -147,8 +152,8 @@ impl NetworkManager {
             }
             if result.is_err() {
                 network.attached -= 1;
-                if let Some(plan) = plan {
-                    network.release(&plan.addressing);
+                if let Some(addressing) = plan.map(|plan| plan.addressing).or(unplanned) {
+                    network.release(&addressing);
                 }
             }
         }
