@@ -145,6 +145,8 @@ pub struct NetworkConfig {
     pub inhibit_ipv4: bool,
     /// The parent interface was made for this network and goes with it.
     pub own_parent: bool,
+    /// The bridge was there before the network, and is left when the network goes.
+    pub found_bridge: bool,
 }
 
 impl NetworkConfig {
@@ -174,6 +176,7 @@ impl NetworkConfig {
             gateway_mode6: GatewayMode::Nat,
             inhibit_ipv4: false,
             own_parent: false,
+            found_bridge: false,
         }
     }
 
@@ -249,6 +252,7 @@ struct Saved {
     gateway_mode6: GatewayMode,
     inhibit_ipv4: bool,
     own_parent: bool,
+    found_bridge: bool,
     /// Before there were several ranges.
     subnet: Option<Subnet>,
     gateway: Option<Ipv4Addr>,
@@ -286,6 +290,7 @@ impl Default for Saved {
             gateway_mode6,
             inhibit_ipv4,
             own_parent,
+            found_bridge,
         } = NetworkConfig::without_addresses("", "", Driver::Bridge, "");
         Self {
             id,
@@ -303,6 +308,7 @@ impl Default for Saved {
             gateway_mode6,
             inhibit_ipv4,
             own_parent,
+            found_bridge,
             subnet: None,
             gateway: None,
             range: None,
@@ -341,6 +347,7 @@ impl From<Saved> for NetworkConfig {
             gateway_mode6: saved.gateway_mode6,
             inhibit_ipv4: saved.inhibit_ipv4,
             own_parent: saved.own_parent,
+            found_bridge: saved.found_bridge,
         }
     }
 }

@@ -280,7 +280,11 @@ impl NetworkManager {
             .map_or(Ok(()), |firewall| lock(firewall).remove(&firewall::network_elements(&network.config)));
         let shared_parent =
             state.networks.values().any(|other| other.config.interface == network.config.interface);
-        let ours = network.config.is_bridge() || (network.config.own_parent && !shared_parent);
+        let ours = if network.config.is_bridge() {
+            !network.config.found_bridge
+        } else {
+            network.config.own_parent && !shared_parent
+        };
         let removed =
             if ours { bridge::remove(&mut lock(&shared.route), &network.config.interface) } else { Ok(()) };
         drop(state);

@@ -111,6 +111,10 @@ pub(super) fn configuration(
         "bridge" => bridge(id, request, options)?,
         _ => on_parent(id, request, word, options, around)?,
     };
+    if network.is_bridge() && options.get("com.docker.network.bridge.name").is_some() {
+        let found = around.manager.has_interface(&network.interface);
+        network.found_bridge = found.map_err(|error| EngineError::because("", error))?;
+    }
     network.internal = request.internal;
     options.with("com.docker.network.driver.mtu", |text| {
         network.mtu = text.parse().ok().filter(|mtu| (68..=65535).contains(mtu))?;

@@ -370,3 +370,43 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
     panic!("never: {what}");
 }
+
+#[test]
+fn a_bridge_that_was_there_before_stays() {
+    with_world(|world| {
+        let manager = world.manager();
+        for (letter, found) in [("b", false), ("c", true)] {
+            let bridge = format!("br-{letter}");
+            if found {
+                ip(&format!("link add {bridge} type bridge"));
+            }
+            let mut config = network(letter, &bridge, "10.8.0.0/24");
+            config.found_bridge = found;
+            manager.ensure_network(&config).unwrap();
+            manager.remove_network(&config.id).unwrap();
+            assert_eq!(manager.has_interface(&bridge).unwrap(), found, "{bridge}");
+        }
+    });
+}
+
+#[test]
+fn a_refused_hardware_address_costs_no_address() {
+    with_world(|world| {
+        let manager = world.manager();
+        manager.ensure_network(&network("b", "br-b", "10.8.0.0/28")).unwrap();
+        for number in 0..20 {
+            let mut place = place("b");
+            if number < 19 {
+                // Of a group, which no interface can have.
+                place.mac = Some("01:00:5e:00:00:01".parse().unwrap());
+            }
+            let made = manager.create_sandbox(&request("c", Attachment::Networks(vec![place])));
+            match made {
+                Err(NetworkError::Kernel { .. }) => assert!(number < 19),
+                Ok(_) => assert_eq!(number, 19),
+                Err(error) => panic!("{number}: {error}"),
+            }
+            manager.settle();
+        }
+    });
+}
