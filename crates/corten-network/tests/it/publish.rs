@@ -132,12 +132,12 @@ fn networks_are_apart_and_internal_ones_closed() {
         let mut open = network("e", "br-e", "10.11.0.0/24");
         open.gateway_mode4 = GatewayMode::NatUnprotected;
         manager.ensure_network(&open).unwrap();
-        let (e, _e) = on_net("e");
-        assert_eq!(ask_from(&a[1].namespace, &address(&e[0]), 80), address(&a[1]));
+        let (opened, _opened) = on_net("e");
+        assert_eq!(ask_from(&a[1].namespace, &address(&opened[0]), 80), address(&a[1]));
         assert_eq!(ask_from(&c[1].namespace, "10.9.0.1", 8090), "TimedOut");
         inside(&c[1].namespace, || ip("route add default via 10.9.0.1"));
         assert_eq!(ask_from(&c[1].namespace, MACHINE, 8090), "TimedOut");
-        assert_eq!(ask_from(&c[1].namespace, &address(&e[0]), 80), "TimedOut");
+        assert_eq!(ask_from(&c[1].namespace, &address(&opened[0]), 80), "TimedOut");
         // Internal: no default route, and no way even with one.
         assert!(!inside(&c[0].namespace, || ip("route")).contains("default"));
         inside(&c[0].namespace, || ip("route add default via 10.9.0.1"));
