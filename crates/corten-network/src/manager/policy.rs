@@ -41,14 +41,21 @@ impl Shared {
 
     /// Reads the host's rules, and judges all published ports anew. What cannot be read leaves everything as it is.
     pub(super) fn refresh_policy(&self, state: &State) -> Result<(), NetlinkError> {
+        self.read_policy()?.map_or(Ok(()), |host| self.judge(host, state))
+    }
+
+    /// Reads the host's rules, where they are kept to. No lock is held meanwhile: there may be very many.
+    fn read_policy(&self) -> Result<Option<HostPolicy>, NetlinkError> {
         if !self.keeps_to_policy() {
-            return Ok(());
+            return Ok(None);
         }
-        let host = {
-            let mut netfilter = Socket::open(Family::Netfilter)?;
-            let legacy = lock(&self.policy).host.legacy.clone();
-            HostPolicy::read(&mut netfilter, &mut lock(&self.route), &self.settings.table, legacy)?
-        };
+        let (mut netfilter, mut route) = (Socket::open(Family::Netfilter)?, Socket::open(Family::Route)?);
+        let legacy = lock(&self.policy).host.legacy.clone();
+        HostPolicy::read(&mut netfilter, &mut route, &self.settings.table, legacy).map(Some)
+    }
+
+    /// Judges all published ports by rules that were just read.
+    fn judge(&self, host: HostPolicy, state: &State) -> Result<(), NetlinkError> {
         let services = published(state);
         let mut policy = lock(&self.policy);
         let closed = policy::closed(&host, &self.settings.allowed_ports, services.iter().copied());
@@ -270,12 +277,15 @@ fn watch(shared: &Weak<Shared>, mut events: Events, end: &OwnedFd, nudge: &Owned
             let _ = told.read(&mut events, own);
         }
         let Told { foreign, gone } = told;
+        // Starts go on meanwhile. What changes after this is told again.
+        let read = if foreign { strong.read_policy() } else { Ok(None) };
         let state = lock(&strong.state);
         if state.closing {
             return;
         }
         let mended = if gone { strong.mend(&state) } else { Ok(()) };
-        let followed = mended.and_then(|()| if foreign { strong.refresh_policy(&state) } else { Ok(()) });
+        let followed =
+            mended.and(read).and_then(|host| host.map_or(Ok(()), |host| strong.judge(host, &state)));
         if let Err(error) = followed {
             tracing::warn!(error = %corten_std::chain(&error), "the host's firewall rules cannot be followed");
         }
