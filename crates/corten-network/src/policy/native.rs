@@ -19,6 +19,13 @@ pub(crate) struct Element {
     pub(crate) verdict: Option<(i32, String)>,
 }
 
+impl Element {
+    /// Whether it stands for every key that is not there; such a one is the last.
+    fn is_catch_all(&self) -> bool {
+        self.key.is_empty()
+    }
+}
+
 /// Sets by name.
 pub(crate) type Sets = HashMap<String, Vec<Element>>;
 
@@ -346,6 +353,9 @@ impl Reading<'_> {
         // A verdict map: each element is a rule of its own.
         for (index, element) in elements.iter().enumerate() {
             let Some((code, chain)) = element.verdict.clone() else { continue };
+            if element.is_catch_all() && self.found(data, 2, &elements[..index]) == Holds::Perhaps {
+                continue;
+            }
             let pair = &elements[index..(index + 2).min(elements.len())];
             let holds = self.holds.clone().and(self.found(data, 2, pair_of(pair)));
             self.decide(holds, code, chain);
@@ -386,6 +396,10 @@ impl Reading<'_> {
                 (None, Some(end)) => (&end.key, true),
                 (None, None) => (&element.key, false),
             };
+            if element.is_catch_all() {
+                ranges.extend(Region::all(self.flow.ipv6).ranges());
+                continue;
+            }
             if element.key.len() != length || last.len() != length {
                 return Holds::Perhaps;
             }

@@ -251,3 +251,51 @@ fn a_table_that_was_removed_is_made_again() {
         }
     });
 }
+
+#[test]
+fn keys_of_several_fields_and_what_stands_for_the_rest_are_understood() {
+    with_world(|world| {
+        let (_manager, _container, _server) = published(world, FirewallMode::Host);
+        inside(&world.far, || ip("route add default via 203.0.113.1"));
+        feed(
+            "nft",
+            &["-f", "-"],
+            "table inet pairs {
+                set services { type inet_proto . inet_service; elements = { tcp . 22, tcp . 8080 } }
+                set sources {
+                    type inet_service . ipv4_addr; flags interval;
+                    elements = { 8000-8090 . 203.0.113.0/24 }
+                }
+                chain input {
+                    type filter hook input priority 0; policy drop;
+                    ct state established,related accept
+                    iif lo accept
+                    meta l4proto . th dport @services accept
+                    tcp dport . ip saddr @sources accept
+                }
+            }",
+        );
+        expect(world, 8081, "TimedOut");
+        expect(world, 8080, LAN_HOST);
+        assert_eq!(ask_from(&world.far, "203.0.113.1", 8081), FAR_HOST);
+        run("nft", "delete table inet pairs");
+        expect(world, 8081, LAN_HOST);
+        let rest = "table inet rest {
+            map who { type ipv4_addr : verdict; flags interval; elements = { 203.0.113.0/24 : accept, * : drop } }
+            chain input {
+                type filter hook input priority 0; policy accept;
+                iif lo accept
+                tcp dport 8080 accept
+                ip saddr vmap @who
+            }
+        }";
+        let file = world.scratch.path().join("rest.nft");
+        std::fs::write(&file, rest).unwrap();
+        // Kernels and programs of before 2021 do not have it.
+        if Command::new("nft").arg("-f").arg(&file).status().unwrap().success() {
+            expect(world, 8081, "TimedOut");
+            expect(world, 8080, LAN_HOST);
+            assert_eq!(ask_from(&world.far, "203.0.113.1", 8081), FAR_HOST);
+        }
+    });
+}

@@ -21,7 +21,7 @@ pub struct ListedRule {
 /// An element of a set or map as it lies in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedElement {
-    /// The key, or the first of a range.
+    /// The key, or the first of a range; empty for what stands for every other key.
     pub key: Vec<u8>,
     /// The last key, where the element has both ends.
     pub last: Option<Vec<u8>>,
@@ -66,7 +66,7 @@ pub fn sets(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<String>,
     Ok(names)
 }
 
-/// Lists the elements of any table's set, in the order of their keys.
+/// Lists the elements of any table's set, in the order of their keys; what stands for every other key is the last.
 pub fn listed_elements(
     socket: &mut Socket,
     family: u8,
@@ -83,7 +83,10 @@ pub fn listed_elements(
         Err(error) if error.is_missing() => Ok(Vec::new()),
         Err(error) => Err(error),
         Ok(_) => {
-            elements.sort_by(|left, right| left.key.cmp(&right.key).then(right.end.cmp(&left.end)));
+            elements.sort_by(|left, right| {
+                let keys = left.key.is_empty().cmp(&right.key.is_empty()).then(left.key.cmp(&right.key));
+                keys.then(right.end.cmp(&left.end))
+            });
             Ok(elements)
         }
     }
@@ -124,9 +127,9 @@ fn read_elements(attributes: &Attributes<'_>, elements: &mut Vec<ListedElement>)
             let code = i32::from_be_bytes(inner.get(1)?.payload.try_into().ok()?);
             Some((code, inner.get(2).and_then(|chain| chain.text()).unwrap_or_default().to_owned()))
         });
-        if flags & CATCH_ALL == 0
-            && let Some(key) = bytes(1)
-        {
+        if flags & CATCH_ALL != 0 {
+            elements.push(ListedElement { key: Vec::new(), last: None, end: false, verdict });
+        } else if let Some(key) = bytes(1) {
             elements.push(ListedElement { key, last: bytes(10), end: flags & END != 0, verdict });
         }
     }
