@@ -8,8 +8,12 @@ use crate::error::{EngineError, Result};
 use corten_network::{HostEntry, ResolvConf, ResolvSettings, resolv_conf_source};
 use corten_std::file;
 use std::fmt::Write;
+use std::io::Read;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// A `hosts` that is longer was written by the container, and is left to it.
+const LONGEST_HOSTS: u64 = 1 << 20;
 
 /// The host's own settings.
 const ETC: &str = "/etc/resolv.conf";
@@ -70,7 +74,7 @@ pub(super) fn change_own(
     new: &[String],
 ) -> Result<()> {
     let path = path(engine, &record.id, "hosts");
-    let Some(bytes) = file::read_optional(&path)? else { return Ok(()) };
+    let Some(bytes) = read_hosts(&path) else { return Ok(()) };
     let text = String::from_utf8_lossy(&bytes);
     let names = corten_network::own_names(&record.hostname, &record.config.domainname);
     let line = |address: &String| format!("{address}\t{names}");
@@ -84,6 +88,18 @@ pub(super) fn change_own(
         file::write(&path, changed)?;
     }
     Ok(())
+}
+
+/// A container's `hosts` as it is now. None where it is not there, or so long that reading it would only serve whoever
+/// wrote it: the container can write to it as much as it likes.
+pub(super) fn read_hosts(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(LONGEST_HOSTS + 1).read_to_end(&mut bytes).ok()?;
+    if bytes.len() as u64 > LONGEST_HOSTS {
+        tracing::warn!(path = %path.display(), "a container's hosts file is too long to be kept up to date");
+        return None;
+    }
+    Some(bytes)
 }
 
 fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
@@ -159,6 +175,18 @@ pub(super) fn parse_extra_host(entry: &str) -> Result<(&str, Option<IpAddr>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hosts_file_is_read_up_to_a_length() {
+        let scratch = corten_testing::Scratch::new("hosts");
+        let path = scratch.path().join("hosts");
+        assert_eq!(read_hosts(&path), None);
+        std::fs::write(&path, "127.0.0.1\tlocalhost\n").unwrap();
+        assert_eq!(read_hosts(&path).as_deref(), Some(&b"127.0.0.1\tlocalhost\n"[..]));
+        // Sparse: it costs nobody anything to write it.
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read_hosts(&path), None);
+    }
 
     #[test]
     fn extra_hosts() {

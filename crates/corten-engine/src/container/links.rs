@@ -275,7 +275,7 @@ pub(super) fn tell_parents(engine: &EngineInner, record: &Record, address: &str)
             continue;
         }
         let path = files::path(engine, &view.record.id, "hosts");
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let Some(Ok(text)) = files::read_hosts(&path).map(String::from_utf8) else { continue };
         let changed = follow(&text, &aliases, address);
         if changed != text
             && let Err(error) = file::write(&path, &changed)
