@@ -15,7 +15,7 @@
 
 use crate::blob::StagedBlob;
 use crate::database::Change;
-use crate::image::{ImageIndex, ImageRow, TagRow};
+use crate::image::{ImageIndex, ImageRow, PlatformRow, TagRow};
 use crate::snapshots::Staged;
 use crate::store::Store;
 use crate::{Result, StoreError};
@@ -31,6 +31,8 @@ pub(crate) struct Batch {
     pub(crate) layers: Vec<Staged>,
     pub(crate) blobs: Vec<StagedBlob>,
     pub(crate) images: Vec<(Digest, ImageRow)>,
+    /// Further platforms of images that are there already.
+    pub(crate) platforms: Vec<(Digest, PlatformRow)>,
     pub(crate) tags: Vec<(Reference, TagRow)>,
 }
 
@@ -61,6 +63,14 @@ impl Store {
             if !inner.images.contains(&row.image) && !batch.images.iter().any(|(id, _)| *id == row.image) {
                 return Err(StoreError::NoSuchImage(row.image.to_string()));
             }
+        }
+        for (id, platform) in std::mem::take(&mut batch.platforms) {
+            // The row as it is now: it may have got another platform meanwhile, or be gone.
+            let row = inner.images.row(&id).ok_or_else(|| StoreError::NoSuchImage(id.to_string()))?;
+            let mut changed = ImageRow::clone(&row);
+            changed.platforms.retain(|one| one.manifest.digest != platform.manifest.digest);
+            changed.platforms.push(platform);
+            batch.images.push((id, changed));
         }
         let mut changes: Vec<Change> = Vec::new();
         let mut seen = HashSet::new();

@@ -9,6 +9,6 @@ mod resolve;
 
 pub(crate) use index::{ImageIndex, ImageRow, TagRow};
 pub use model::{Image, ImageUser, LoadEvent, Loaded, NewImage, Removed};
-pub(crate) use platform::is_wanted;
 pub use platform::{ManifestKind, ManifestSummary};
+pub(crate) use platform::{PlatformRow, is_wanted};
 pub use resolve::Images;

@@ -3,7 +3,7 @@
 //! An image is loaded with all that it brings; only the platform that suits this machine best is unpacked. Another one
 //! is unpacked when it is first wanted.
 
-use super::{Image, ImageRow, Images};
+use super::{Image, Images};
 use crate::archive::{Assembler, give_up};
 use crate::commit::Batch;
 use crate::snapshots::SnapshotKey;
@@ -223,10 +223,7 @@ impl Store {
             unpacked_size: made.unpacked_size,
         };
         // The names stay as they are, and so does everything else of the row.
-        let mut changed = ImageRow::clone(&row);
-        changed.platforms.retain(|one| one.manifest.digest != platform.manifest.digest);
-        changed.platforms.push(platform.clone());
-        self.commit(Batch { images: vec![(*id, changed)], ..batch })?;
+        self.commit(Batch { platforms: vec![(*id, platform.clone())], ..batch })?;
         drop(pins);
         Ok(platform)
     }
