@@ -479,6 +479,20 @@ mod tests {
     }
 
     #[test]
+    fn one_at_a_time_fills_a_volume() {
+        let scratch = corten_testing::Scratch::new("filled-volumes");
+        let paths = Paths::new(scratch.path().join("data"), scratch.path().join("run"));
+        let store = Store::open(&paths, StoreOptions::default()).unwrap();
+        let volumes = Volumes::open(&paths, &store).unwrap();
+        let (lock, same, other) = (volumes.fill_lock("a"), volumes.fill_lock("a"), volumes.fill_lock("b"));
+        let held = lock.lock().unwrap();
+        assert!(same.try_lock().is_err());
+        assert!(other.try_lock().is_ok());
+        drop(held);
+        assert!(same.try_lock().is_ok());
+    }
+
+    #[test]
     fn a_volume_with_options_is_mounted_while_it_is_used() {
         if !corten_testing::need_root() {
             return;

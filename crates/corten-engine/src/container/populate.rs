@@ -1,5 +1,6 @@
 //! Filling volumes from the image: an empty volume gets what the image has at its place, once.
 
+use crate::container::handle::Handle;
 use crate::container::record::{MountKind, Mounted};
 use crate::container::rootfs;
 use crate::engine::EngineInner;
@@ -10,6 +11,7 @@ use corten_store::SnapshotKey;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Arc, PoisonError};
 
 /// Fills every volume of a new container that is empty and to be filled. Durably, but for those without a name of a
 /// container that is removed when it ends. A volume that could not be filled is empty again.
@@ -32,6 +34,8 @@ pub(super) fn fill_volumes(
         else {
             continue;
         };
+        let lock = engine.volumes.fill_lock(name);
+        let _filling = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let _in_use = engine.volumes.use_for(name, &format!("fill-{snapshot}"))?;
         if !file::list(source)?.is_empty() {
             continue;
@@ -39,6 +43,12 @@ pub(super) fn fill_volumes(
         let durable = !(auto_remove && *anonymous);
         let filled = fill(&folder, source).and_then(|()| if durable { sync(source) } else { Ok(()) });
         if let Err(error) = filled {
+            let is_anothers =
+                |container: &Arc<Handle>| container.view().record.volumes().any(|one| one == name);
+            if engine.containers.all().iter().any(is_anothers) {
+                // What is there may be of a container that has the volume already.
+                return Err(EngineError::from_error(&format!("filling volume {name} from the image"), error));
+            }
             for left in file::list(source)? {
                 file::remove_tree(source.join(left))?;
             }

@@ -12,7 +12,7 @@ use crate::error::{EngineError, Result};
 use corten_sys::classic_mount;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// By volume, who.
 type Holders = HashMap<String, HashSet<String>>;
@@ -23,6 +23,8 @@ pub(super) struct Uses {
     pub(super) claims: Mutex<Holders>,
     /// One lock per volume with a mount: a server that does not answer holds up nobody else.
     mounts: Mutex<HashMap<String, Arc<Mutex<HashSet<String>>>>>,
+    /// Held while a volume is filled from an image.
+    fills: Mutex<HashMap<String, Weak<Mutex<()>>>>,
 }
 
 /// Holds a claim, and gives it back.
@@ -71,6 +73,18 @@ impl Volumes {
     pub(super) fn is_claimed(&self, name: &str, except: Option<&str>) -> bool {
         let claims = self.uses.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.get(name).is_some_and(|holders| holders.iter().any(|holder| Some(holder.as_str()) != except))
+    }
+
+    /// The lock of whoever fills a volume: two containers that are made at once must not both find it empty.
+    pub(crate) fn fill_lock(&self, name: &str) -> Arc<Mutex<()>> {
+        let mut fills = self.uses.fills.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = fills.get(name).and_then(Weak::upgrade) {
+            return lock;
+        }
+        fills.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::new(Mutex::new(()));
+        fills.insert(name.to_owned(), Arc::downgrade(&lock));
+        lock
     }
 
     /// Has the volume's content in place for `user`, until [`Self::end_use`]. A volume that is a plain folder, or that is
