@@ -133,11 +133,11 @@ impl Engine {
             path,
             arguments,
             hostname,
-            snapshot: snapshot.as_ref().map(|key| key.as_str().to_owned()),
+            snapshot: snapshot.map(|key| key.as_str().to_owned()),
             id,
         };
         if !record.auto_remove() {
-            sync(engine, snapshot.as_ref())?;
+            sync(engine, &record)?;
         }
         save::record(engine, &record)?;
         undo.push("record", {
@@ -274,11 +274,12 @@ impl Engine {
 }
 
 /// Makes everything durable that the container's record will name: a record without its writable layer is what a removal
-/// that was broken off leaves.
-fn sync(engine: &EngineInner, snapshot: Option<&SnapshotKey>) -> Result<()> {
-    if let Some(key) = snapshot {
-        let synced = engine.store.snapshots().sync(key);
-        synced.map_err(|error| EngineError::because("making the writable layer durable", error))?;
+/// that was broken off leaves, and without a view of an image it would not start any more.
+fn sync(engine: &EngineInner, record: &Record) -> Result<()> {
+    for key in record.snapshot.as_deref().into_iter().chain(record.image_views()) {
+        SnapshotKey::new(key)
+            .and_then(|key| engine.store.snapshots().sync(&key))
+            .map_err(|error| EngineError::because("making the writable layer durable", error))?;
     }
     Ok(file::sync_dir(engine.settings.paths.containers())?)
 }
