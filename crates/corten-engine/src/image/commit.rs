@@ -52,9 +52,13 @@ impl Engine {
         change::apply(&mut config, &options.changes)?;
         fill(&mut config, &defaults_of(&view.record.config));
 
-        let freeze = options.pause && view.phase() == Phase::Running;
-        if freeze {
-            self.pause(&handle.id).await?;
+        let mut freeze = options.pause && view.phase() == Phase::Running;
+        if freeze && let Err(error) = self.pause(&handle.id).await {
+            // It has ended meanwhile, or somebody else has frozen it: what was asked for is so already.
+            if handle.view().phase() == Phase::Running {
+                return Err(error);
+            }
+            freeze = false;
         }
         let engine = self.clone();
         let committed = blocking(move || engine.make_image(&view, &defaults_of(&config), &options)).await;
