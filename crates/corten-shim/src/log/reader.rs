@@ -77,6 +77,21 @@ impl Place {
     }
 }
 
+/// Tells the end of the numbered files from the gap that a rotation moves through them, the highest number first: each
+/// file is renamed into the gap above it.
+#[derive(Debug, Default)]
+struct Gaps {
+    last: Option<u32>,
+}
+
+impl Gaps {
+    /// Takes a number without a file, and says whether there are none beyond. The file being written may be missing too.
+    fn is_end(&mut self, number: u32) -> bool {
+        let before = self.last.replace(number);
+        number > 1 && before == Some(number - 1)
+    }
+}
+
 impl LogReader {
     /// Opens a log with its rotated files. One that does not exist (yet) is empty.
     ///
@@ -86,12 +101,13 @@ impl LogReader {
         let path = path.into();
         let mut files: VecDeque<Place> = VecDeque::new();
         // The newest first: a rotation meanwhile shows a file twice (skipped), never none.
+        let mut gaps = Gaps::default();
         for number in 0.. {
             match Place::open(&rotated(&path, number))? {
                 Some(place) if files.iter().any(|other| other.inode == place.inode) => {}
                 Some(place) => files.push_front(place),
-                None if number == 0 => {}
-                None => break,
+                None if gaps.is_end(number) => break,
+                None => {}
             }
         }
         let mut reader = Self { path, options, files, buffer: Vec::new(), used: 0, ended: false };
@@ -279,11 +295,12 @@ impl LogReader {
     /// The oldest file that is there.
     fn oldest_file(&self) -> Result<Option<Place>, PathError> {
         let mut oldest = None;
+        let mut gaps = Gaps::default();
         for number in 0.. {
             match Place::open(&rotated(&self.path, number))? {
                 Some(place) => oldest = Some(place),
-                None if number == 0 => {}
-                None => break,
+                None if gaps.is_end(number) => break,
+                None => {}
             }
         }
         Ok(oldest)
@@ -291,12 +308,13 @@ impl LogReader {
 
     /// Under which number a file is found; 0 is the one being written.
     fn number_of(&self, inode: u64) -> Result<Option<u32>, PathError> {
+        let mut gaps = Gaps::default();
         for number in 0.. {
             let path = rotated(&self.path, number);
             match std::fs::metadata(&path) {
                 Ok(metadata) if metadata.ino() == inode => return Ok(Some(number)),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound && number == 0 => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && !gaps.is_end(number) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => break,
                 Err(error) => return Err(PathError::new("look at", path, error)),
             }
@@ -391,6 +409,24 @@ mod tests {
         }
         crate::log::remove(&path).unwrap();
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_rotation_half_way_hides_no_file() {
+        let scratch = corten_testing::Scratch::new("log");
+        let path = scratch.path().join("x.log");
+        let line = |number: u32| {
+            format!("{{\"log\":\"{number}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00Z\"}}\n")
+        };
+        // Numbers 3 and 2 have moved on already, 1 and 0 are to follow.
+        for (number, place) in [(0, 0), (1, 1), (2, 3), (3, 4)] {
+            std::fs::write(rotated(&path, place), line(number)).unwrap();
+        }
+        let mut reader = LogReader::open(&path, ReadOptions::default()).unwrap();
+        assert_eq!(read_all(&mut reader), ["3\n", "2\n", "1\n", "0\n"]);
+        let oldest = rotated(&path, 4);
+        assert_eq!(reader.number_of(std::fs::metadata(&oldest).unwrap().ino()).unwrap(), Some(4));
+        assert_eq!(reader.oldest_file().unwrap().unwrap().inode, std::fs::metadata(&oldest).unwrap().ino());
     }
 
     #[test]
