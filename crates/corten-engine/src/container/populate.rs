@@ -14,7 +14,8 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 /// Fills every volume of a new container that is empty and to be filled. Durably, but for those without a name of a
-/// container that is removed when it ends. A volume that could not be filled is empty again.
+/// container that is removed when it ends. A volume that could not be filled is empty again,
+/// unless another container has it.
 pub(super) fn fill_volumes(
     engine: &EngineInner,
     snapshot: &SnapshotKey,
