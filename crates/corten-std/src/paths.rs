@@ -6,7 +6,7 @@
 //! ├── state.redb                            images, containers, volumes, networks
 //! ├── blobs/sha256/DIGEST                   content
 //! ├── snapshots/…                           layer folders and writable layers
-//! ├── tmp/…                                 swept when the store opens
+//! ├── tmp/…, new/NUMBER/…                   swept when the store opens
 //! ├── containers/ID/                        state.json, ID-json.log, hosts, hostname, resolv.conf
 //! └── volumes/NAME/_data
 //! EXEC_ROOT (/run/corten)                   survives kills, not a reboot
@@ -63,6 +63,11 @@ impl Paths {
     /// The folder of what is being written; on the same file system as blobs and snapshots.
     pub fn temporary(&self) -> PathBuf {
         self.data_root.join("tmp")
+    }
+
+    /// Folders for new folders to be made in, on file systems where it matters where that is; else not there.
+    pub fn birthplaces(&self) -> PathBuf {
+        self.data_root.join("new")
     }
 
     /// The folder of all containers' durable files.

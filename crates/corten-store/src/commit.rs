@@ -56,7 +56,7 @@ impl Store {
         let inner = &*self.inner;
         if !batch.layers.is_empty() || !batch.blobs.is_empty() {
             // Outside of the lock: this may take long.
-            sync_file_system(&inner.temporary)?;
+            sync_file_system(inner.reaper.temporary())?;
         }
         let _change = self.changing();
         for (_, row) in &batch.tags {

@@ -117,7 +117,7 @@ impl Store {
         let compression = corten_layer::sniff(&head).map_err(failed)?;
         let mut input = io::Cursor::new(head).chain(input);
 
-        let folder = inner.reaper.new_folder(&inner.temporary)?;
+        let folder = inner.reaper.new_folder()?;
         let (sender, receiver) = sync_channel(DEPTH);
         let (give_back, recycled) = channel();
         let pieces = Pieces { receiver, give_back, piece: Vec::new(), at: 0 };
@@ -149,7 +149,7 @@ impl Store {
         };
 
         let feed = Feed { sender, recycled };
-        let blob_path = inner.reaper.new_name(&inner.temporary);
+        let blob_path = inner.reaper.new_name();
         let fed = if compression == Compression::Plain {
             let mut hasher = Hasher::new();
             let fed = feed.run(&mut input, |piece| hasher.update(piece)).map_err(StoreError::Read);

@@ -8,14 +8,15 @@
 //! ├── snapshots/
 //! │   ├── committed/NUMBER/      a layer: `fs` its files, `record` what makes its tar again byte for byte
 //! │   └── active/KEY/            a container's or step's: `fs` what it writes, `work`, `about.json`
-//! └── tmp/                       what is being written; swept when the store opens
+//! ├── new/NUMBER/                folders that are being made, where the file system wants them spread (`nursery.rs`)
+//! └── tmp/                       what is being written; swept, like `new/`, when the store opens
 //! ```
 //!
 //! **Words.** A *blob* is bytes under their digest. A *snapshot* is a file system by key: *committed* (never
 //! changes, can be a parent), *active* (being written) or a *view* (read only). An *image* is a manifest or an
 //! index and all it leads to; its ID is that document's digest. A *record* is one of the engine's documents.
 //!
-//! **Order of writes.** Data before metadata: everything is written below `tmp/`, one `syncfs` makes it
+//! **Order of writes.** Data before metadata: everything is written below `tmp/` or `new/`, one `syncfs` makes it
 //! durable, renames put it into place, one database commit makes it exist. What lies in a place without a row
 //! does not exist and is swept; a row without its data cannot come to be (see `commit.rs` for the argument).
 //!
@@ -33,6 +34,7 @@ mod garbage;
 mod image;
 mod ingest;
 mod lease;
+mod nursery;
 mod reaper;
 mod record;
 pub mod snapshots;

@@ -3,6 +3,7 @@
 
 use crate::Result;
 use crate::database::lock;
+use crate::nursery::Nursery;
 use corten_std::{PathError, file};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,30 +18,54 @@ pub(crate) struct Reaper {
     /// Differs from those of earlier openings, whose leftovers may be there still.
     generation: u64,
     counter: AtomicU64,
+    nursery: Nursery,
     worker: Mutex<Option<(Sender<PathBuf>, JoinHandle<()>)>>,
 }
 
 impl Reaper {
-    pub(crate) fn new() -> Self {
+    /// One that keeps what it makes and removes below `temporary`, which is there, or `birthplaces`.
+    pub(crate) fn new(temporary: PathBuf, birthplaces: PathBuf) -> Self {
         let generation = corten_std::Timestamp::now().unix_nanos() as u64;
-        Self { generation, counter: AtomicU64::new(0), worker: Mutex::new(None) }
+        Self {
+            generation,
+            counter: AtomicU64::new(0),
+            nursery: Nursery::open(temporary, birthplaces),
+            worker: Mutex::new(None),
+        }
     }
 
-    /// A name below `temporary` that nobody has used.
-    pub(crate) fn new_name(&self, temporary: &Path) -> PathBuf {
-        temporary.join(format!("{:x}-{}", self.generation, self.counter.fetch_add(1, Ordering::Relaxed)))
+    /// Where everything lies that is being made or removed: `tmp/`.
+    pub(crate) fn temporary(&self) -> &Path {
+        self.nursery.temporary()
     }
 
-    /// A new, empty folder below `temporary`, for this user alone.
-    pub(crate) fn new_folder(&self, temporary: &Path) -> Result<PathBuf> {
-        let folder = self.new_name(temporary);
+    /// Removes what an earlier opening left.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for path in self.nursery.leftovers()? {
+            self.remove(path)?;
+        }
+        Ok(())
+    }
+
+    /// A name below `tmp/` that nobody has used.
+    pub(crate) fn new_name(&self) -> PathBuf {
+        self.temporary().join(self.next_name())
+    }
+
+    fn next_name(&self) -> String {
+        format!("{:x}-{}", self.generation, self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A new, empty folder to be filled and renamed into place, for this user alone.
+    pub(crate) fn new_folder(&self) -> Result<PathBuf> {
+        let folder = self.nursery.place()?.join(self.next_name());
         file::create_dir(&folder, 0o700)?;
         Ok(folder)
     }
 
     /// Takes a file or folder out of its place in one step and removes it later. A missing one is fine.
-    pub(crate) fn take_away(&self, path: &Path, temporary: &Path) -> Result<()> {
-        let name = self.new_name(temporary);
+    pub(crate) fn take_away(&self, path: &Path) -> Result<()> {
+        let name = self.new_name();
         match std::fs::rename(path, &name) {
             Ok(()) => self.remove(name),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -7,7 +7,7 @@ use crate::image::{ImageIndex, Images};
 use crate::lease::{Leases, boot_id};
 use crate::reaper::Reaper;
 use crate::record::Records;
-use crate::snapshots::{CopySnapshots, OverlaySnapshots, SnapshotIndex, Snapshots};
+use crate::snapshots::{CopySnapshots, OverlaySnapshots, SnapshotIndex, Snapshots, rename_new};
 use crate::{Result, StoreError};
 use corten_layer::OwnerMapping;
 use corten_std::{PathError, Paths, file};
@@ -15,7 +15,8 @@ use rustix::fs::FlockOperation;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -52,8 +53,6 @@ pub struct Store {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) options: StoreOptions,
-    /// `tmp/`.
-    pub(crate) temporary: PathBuf,
     pub(crate) database: Arc<Database>,
     pub(crate) blobs: Blobs,
     pub(crate) index: Arc<SnapshotIndex>,
@@ -77,10 +76,8 @@ impl Store {
         let lock_file = take_lock(paths)?;
         let temporary = paths.temporary();
         file::create_dir_all(&temporary)?;
-        let reaper = Arc::new(Reaper::new());
-        for name in file::list(&temporary)? {
-            reaper.remove(temporary.join(name))?;
-        }
+        let reaper = Arc::new(Reaper::new(temporary, paths.birthplaces()));
+        reaper.sweep()?;
         let database = Arc::new(Database::open(&paths.database())?);
         let boot = boot_id()?;
         let last_boot: Option<String> = database.get(META, LAST_BOOT)?;
@@ -88,7 +85,6 @@ impl Store {
         let index = Arc::new(SnapshotIndex::open(
             Arc::clone(&database),
             &paths.snapshots(),
-            &temporary,
             Arc::clone(&reaper),
             &boot,
         )?);
@@ -106,7 +102,6 @@ impl Store {
         };
         let inner = Inner {
             options,
-            temporary,
             database,
             blobs,
             index,
@@ -163,6 +158,25 @@ impl Store {
     /// How snapshots and owners are kept.
     pub fn options(&self) -> &StoreOptions {
         &self.inner.options
+    }
+
+    /// Makes an empty folder at `place`, below the data root, where nothing is yet. Costs no sync.
+    ///
+    /// Where the file system makes files the slower the more were removed of late, this is faster than making it there.
+    pub fn make_folder(&self, place: &Path, mode: u32) -> Result<()> {
+        let folder = self.inner.reaper.new_folder()?;
+        let made = std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode))
+            .map_err(|source| PathError::new("set mode", &folder, source))
+            .and_then(|()| rename_new(&folder, place));
+        if made.is_err() {
+            self.inner.reaper.remove(folder)?;
+        }
+        Ok(made?)
+    }
+
+    /// Takes a file or folder below the data root out of its place in one step, and removes it later. A missing one is fine.
+    pub fn discard(&self, place: &Path) -> Result<()> {
+        self.inner.reaper.take_away(place)
     }
 
     /// Waits until everything that was removed is gone from the disk as well.

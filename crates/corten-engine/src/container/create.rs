@@ -116,7 +116,7 @@ impl Engine {
         }
         let folder = engine.settings.paths.container(&id);
         file::create_dir_all(engine.settings.paths.containers())?;
-        file::create_dir(&folder, 0o710)?;
+        engine.store.make_folder(&folder, 0o710).map_err(|error| EngineError::because("", error))?;
         undo.push("folder", move || Ok(file::remove_tree(folder)?));
         points.check("create.folder")?;
 

@@ -280,7 +280,10 @@ fn delete(engine: &EngineInner, record: &Record, volumes: bool) -> Result<()> {
     }
     keep(
         &mut failures,
-        file::remove_tree(engine.settings.paths.container(&record.id)).map_err(EngineError::from),
+        engine
+            .store
+            .discard(&engine.settings.paths.container(&record.id))
+            .map_err(|error| EngineError::because("", error)),
     );
     if volumes {
         for name in record.anonymous_volumes() {

@@ -38,9 +38,15 @@ impl Cgroup {
 
     pub(super) fn rename(&self, to: &Self) -> Result<()> {
         for ((_, from), (_, to)) in self.legacy.iter().zip(&to.legacy) {
-            // What was left over of an earlier container of that name is empty.
-            remove_folder(to).map_err(file_error("remove", to))?;
-            fs::rename(from, to).map_err(file_error("rename", from))?;
+            let renamed = fs::rename(from, to).or_else(|error| match error.kind() {
+                // What was left over of an earlier container of that name is empty.
+                io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {
+                    remove_folder(to)?;
+                    fs::rename(from, to)
+                }
+                _ => Err(error),
+            });
+            renamed.map_err(file_error("rename", from))?;
         }
         match (&self.unified, &to.unified) {
             (Some(from), Some(to)) => {

@@ -458,7 +458,7 @@ impl<'a> Assembler<'a> {
         {
             return Ok(());
         }
-        let path = store.inner.reaper.new_name(&store.inner.temporary);
+        let path = store.inner.reaper.new_name();
         let is_staged = |diff_id: &Digest| {
             self.batch
                 .layers

@@ -178,8 +178,7 @@ impl Loader<'_, '_> {
             self.assembler.items.entry(digest).or_insert(Item::Document(bytes));
             digest
         } else if named.is_some() {
-            let blob =
-                stage_reader(self.store.inner.reaper.new_name(&self.store.inner.temporary), &mut whole)?;
+            let blob = stage_reader(self.store.inner.reaper.new_name(), &mut whole)?;
             let digest = blob.digest;
             self.assembler.items.insert(digest, Item::Blob(blob));
             digest

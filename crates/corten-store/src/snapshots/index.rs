@@ -88,7 +88,6 @@ pub(crate) struct SnapshotIndex {
     database: Arc<Database>,
     committed: PathBuf,
     active: PathBuf,
-    temporary: PathBuf,
     reaper: Arc<Reaper>,
     boot: String,
     state: Mutex<State>,
@@ -107,7 +106,6 @@ impl SnapshotIndex {
     pub(crate) fn open(
         database: Arc<Database>,
         root: &Path,
-        temporary: &Path,
         reaper: Arc<Reaper>,
         boot: &str,
     ) -> Result<Self> {
@@ -137,7 +135,6 @@ impl SnapshotIndex {
             database,
             committed,
             active,
-            temporary: temporary.to_owned(),
             reaper,
             boot: boot.to_owned(),
             state: Mutex::new(state),
@@ -321,7 +318,7 @@ impl SnapshotIndex {
                 Some(about) => {
                     state.active.insert(key, about);
                 }
-                None => self.reaper.take_away(&self.active_folder(&key), &self.temporary)?,
+                None => self.reaper.take_away(&self.active_folder(&key))?,
             }
         }
         state.all_active = true;
@@ -368,7 +365,7 @@ impl SnapshotIndex {
         about: &About,
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
-        let folder = self.reaper.new_folder(&self.temporary)?;
+        let folder = self.reaper.new_folder()?;
         let made = (|| {
             file::create_dir(folder.join(FILES), 0o755)?;
             fill(&folder)?;
@@ -422,7 +419,7 @@ impl SnapshotIndex {
         }
         let about = self.about(&mut state, key)?;
         // Out of sight in one step, then removed at leisure.
-        self.reaper.take_away(&self.active_folder(key), &self.temporary)?;
+        self.reaper.take_away(&self.active_folder(key))?;
         state.active.remove(key);
         let was_last = about.parent.is_some_and(|parent| {
             state.orphans.contains(&parent)
@@ -475,7 +472,7 @@ impl SnapshotIndex {
         }
         self.database.write(changes)?;
         for folder in folders {
-            self.reaper.take_away(&folder, &self.temporary)?;
+            self.reaper.take_away(&folder)?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub mod testsuite;
 pub(crate) mod tree;
 
 pub use copy::CopySnapshots;
-pub(crate) use index::{CommittedRow, FILES, LayerRow, RECORD, SnapshotIndex, Staged};
+pub(crate) use index::{CommittedRow, FILES, LayerRow, RECORD, SnapshotIndex, Staged, rename_new};
 pub use overlay::OverlaySnapshots;
 
 use crate::{Result, StoreError};

@@ -43,3 +43,12 @@ impl Fixture {
         self.store.as_ref().unwrap()
     }
 }
+
+/// What is being written or removed, and when nothing is, what was left over.
+fn unfinished(paths: &corten_std::Paths) -> Vec<std::path::PathBuf> {
+    let list = |folder: std::path::PathBuf| {
+        let names = corten_std::file::list(&folder).unwrap();
+        names.into_iter().map(move |name| folder.join(name))
+    };
+    list(paths.temporary()).chain(list(paths.birthplaces()).flat_map(list)).collect()
+}

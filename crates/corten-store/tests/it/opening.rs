@@ -28,6 +28,7 @@ fn leftovers_are_swept() {
     let paths = fixture.paths();
     fixture.store = None;
     file::create_dir_all(paths.temporary().join("old/folder")).unwrap();
+    file::create_dir_all(paths.birthplaces().join("7/old/folder")).unwrap();
     file::write(paths.blobs().join("sha256").join("0".repeat(64)), "x").unwrap();
     file::write(paths.blobs().join("sha256/other"), "x").unwrap();
     file::create_dir_all(paths.snapshots().join("committed/7/fs")).unwrap();
@@ -41,7 +42,8 @@ fn leftovers_are_swept() {
     .unwrap();
     fixture.reopen();
     fixture.store().finish_removals();
-    for folder in [paths.temporary(), paths.blobs().join("sha256"), paths.snapshots().join("committed")] {
+    assert!(crate::unfinished(&paths).is_empty());
+    for folder in [paths.blobs().join("sha256"), paths.snapshots().join("committed")] {
         assert_eq!(file::list(folder).unwrap(), [""; 0]);
     }
     assert!(fixture.store().snapshots().mounts(&"step".parse().unwrap()).is_ok());

@@ -59,6 +59,9 @@ impl Leftovers {
         ] {
             folders.extend(entries(&folder).map(|path| path.display().to_string()));
         }
+        for birthplace in entries(&daemon.data_root().join("new")) {
+            folders.extend(entries(&birthplace).map(|path| path.display().to_string()));
+        }
         let rules = output("nft", &["list", "table", "inet", &format!("corten-{}", daemon.bridge())]);
         let ports = output("ip", &["-o", "link", "show", "master", daemon.bridge()]);
         let all = daemon.family().into_iter().map(|(_, name)| name);

@@ -76,7 +76,13 @@ pub(crate) struct Scratch {
 impl Scratch {
     pub(crate) fn new(corten: &Path, name: &str) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("corten-bench-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let exec = folder.join("exec");
+        fs::create_dir_all(&exec).map_err(|error| error.to_string())?;
+        // As `/run` is memory wherever systemd runs, and as the other engine has it.
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "corten-bench"]).arg(&exec).status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            return Err(format!("no tmpfs could be mounted at {}", exec.display()));
+        }
         let bridge = format!("ctb{}{}", std::process::id() % 100_000, name.get(..3).unwrap_or(name));
         let bridge = if name.ends_with("500") { format!("{bridge}5") } else { bridge };
         Ok(Self { corten: corten.to_owned(), folder, keeper: None, bridge })
@@ -143,6 +149,7 @@ impl Drop for Scratch {
         let _ = Command::new("ip").args(["link", "del", &self.bridge]).stderr(Stdio::null()).status();
         let table = format!("corten-{}", self.bridge);
         let _ = Command::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();
+        let _ = Command::new("umount").arg("-l").arg(self.folder.join("exec")).status();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
