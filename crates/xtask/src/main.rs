@@ -20,7 +20,7 @@ Options:
   --against ADDRESS    the other engine's socket, as in unix:///run/docker.sock
   --image NAME         an image with `true` and `sleep` that both engines have (default: busybox:latest)
   --archive FILE       image archive that is loaded into Corten's scratch daemon first, and into the other engine
-  --load FILE          archive for the `load` row
+  --load FILE          archive for a `load` row; can be given several times
   --runs N             runs of each command (default 15)
   --rows WORD,…        only rows whose name holds one of the words
   --json FILE          write the figures there too
@@ -31,8 +31,10 @@ fn main() -> ExitCode {
     let outcome = match arguments.next().as_deref() {
         Some("bench") => bench::Settings::parse(arguments).and_then(|settings| bench::run(&settings)),
         Some("fuzz") => fuzz::Settings::parse(arguments).and_then(|settings| fuzz::run(&settings)),
-        // The bench's own other half, inside a container's network.
+        // The bench's own other halves, inside a container's or the engine's network.
         Some("ask-names") => bench::names::load(),
+        Some("serve-port") => bench::ports::serve(),
+        Some("ask-port") => bench::ports::ask(&arguments.collect::<Vec<_>>()),
         _ => {
             print!("{HELP}");
             return ExitCode::from(2);

@@ -185,3 +185,22 @@ pub(crate) fn private_kilobytes(pid: u32) -> Option<f64> {
         text.lines().filter(|line| line.starts_with("Private_Clean") || line.starts_with("Private_Dirty"));
     Some(lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum())
 }
+
+/// What a process has used of the processors so far, in milliseconds (utime and stime of proc_pid_stat(5), 100 a second).
+pub(crate) fn cpu_milliseconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let after = stat.rsplit(") ").next().unwrap_or_default();
+    let ticks = |field: usize| after.split(' ').nth(field).and_then(|text| text.parse::<f64>().ok());
+    match (ticks(11), ticks(12)) {
+        (Some(user), Some(system)) => Ok((user + system) * 10.0),
+        _ => Err(format!("{path}: not understood")),
+    }
+}
+
+/// The first process of that name.
+pub(crate) fn find_process(name: &str) -> Option<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name))
+}

@@ -1,7 +1,7 @@
 //! How many names a container's resolver answers: queries by UDP from inside, a window of them under way at a time.
 
 use super::engine::Engine;
-use super::{Bench, Result, Row, median};
+use super::{Bench, Result};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -60,31 +60,16 @@ impl Bench<'_> {
         if !self.settings.wants(name) {
             return Ok(());
         }
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for (_, engine) in self.both() {
             engine.output(&["network", "create", "bench-names"])?;
             let run = ["run", "-d", "--label", "bench", "--network", "bench-names", "--name"];
             engine.output(&[&run[..], &[NAME, image, "sleep", "3600"]].concat())?;
         }
-        for _ in 0..3 {
-            for (own, engine) in self.both() {
-                let rate = ask_inside(&engine)?;
-                if own { ours.push(rate) } else { theirs.push(rate) }
-            }
-        }
+        self.alternate((name, "/s", true, ">= 5x"), 3, ask_inside)?;
         for (_, engine) in self.both() {
             engine.output(&["rm", "-f", NAME])?;
             engine.output(&["network", "rm", "bench-names"])?;
         }
-        let other = (!theirs.is_empty()).then(|| median(&mut theirs));
-        self.push(Row {
-            name: name.into(),
-            unit: "/s",
-            corten: median(&mut ours),
-            other,
-            rate: true,
-            wanted: ">= 5x",
-        });
         Ok(())
     }
 }
