@@ -12,9 +12,9 @@ use crate::volume::blocking;
 use corten_api::container::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, ThrottlingData,
 };
-use corten_runtime::cgroup;
+use corten_runtime::cgroup::{self, Gauge};
 use corten_std::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -135,23 +135,25 @@ impl Meter {
     }
 
     /// Who is listened to; the end of the thread where it is nobody.
-    fn asked(&self) -> Vec<String> {
+    fn asked(&self) -> HashSet<String> {
         let mut state = self.lock();
         state.asked.retain(|_, sender| sender.receiver_count() > 0);
         state.measuring = !state.asked.is_empty();
         state.asked.keys().cloned().collect()
     }
 
-    /// Gives a sample to those who listen; none: the container is gone.
-    fn tell(&self, id: &str, sample: Option<Stats>) {
+    /// Gives samples by container ID to those who listen; none: the container is gone.
+    fn tell(&self, samples: Vec<(String, Option<Stats>)>) {
         let mut state = self.lock();
-        match sample {
-            Some(sample) => {
-                if let Some(sender) = state.asked.get(id) {
-                    sender.send_replace(Some(Arc::new(sample)));
+        for (id, sample) in samples {
+            match sample {
+                Some(sample) => {
+                    if let Some(sender) = state.asked.get(&id) {
+                        sender.send_replace(Some(Arc::new(sample)));
+                    }
                 }
+                None => drop(state.asked.remove(&id)),
             }
-            None => drop(state.asked.remove(id)),
         }
     }
 }
@@ -159,6 +161,8 @@ impl Meter {
 /// The thread: ends with its last listener, or with the engine.
 fn measure_all(engine: &Weak<EngineInner>) {
     let mut next = Instant::now() + INTERVAL;
+    let mut gauges = HashMap::new();
+    let most_gauges = most_gauges();
     loop {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
         // A machine that was asleep is not measured for every second that it slept.
@@ -169,10 +173,24 @@ fn measure_all(engine: &Weak<EngineInner>) {
             return;
         }
         let machine = Machine::now();
+        gauges.retain(|id, _| asked.contains(id));
+        let mut samples = Vec::with_capacity(asked.len());
         for id in asked {
-            let sample = engine.containers.by_id(&id).filter(|handle| !handle.is_gone());
-            engine.meter.tell(&id, sample.map(|handle| sample_of(&engine, &handle.view(), &machine)));
+            let Some(handle) = engine.containers.by_id(&id).filter(|handle| !handle.is_gone()) else {
+                samples.push((id, None));
+                continue;
+            };
+            let mut gauge = gauges.remove(&id);
+            let sample = sample_of(&engine, &handle.view(), &machine, &mut gauge);
+            if let Some(gauge) = gauge
+                && gauges.len() < most_gauges
+            {
+                gauges.insert(id.clone(), gauge);
+            }
+            samples.push((id, Some(sample)));
         }
+        // All at once: whoever listens to many wakes up once rather than for each.
+        engine.meter.tell(samples);
     }
 }
 
@@ -230,7 +248,7 @@ impl Engine {
 
     async fn sample(&self, handle: &Arc<Handle>) -> Result<Stats> {
         let (engine, handle) = (self.clone(), Arc::clone(handle));
-        blocking(move || Ok(sample_of(&engine.inner, &handle.view(), &Machine::now()))).await
+        blocking(move || Ok(sample_of(&engine.inner, &handle.view(), &Machine::now(), &mut None))).await
     }
 }
 
@@ -265,8 +283,15 @@ fn machine_cpu(text: &str) -> (u64, u32) {
     (ticks.saturating_mul(1_000_000_000 / TICKS), u32::try_from(processors).unwrap_or(u32::MAX))
 }
 
-/// What a container uses now; nothing but its names where it does not run.
-fn sample_of(engine: &EngineInner, view: &View, machine: &Machine) -> Stats {
+/// How many gauges are kept from one sample to the next: a quarter of the descriptors that the daemon may have.
+fn most_gauges() -> usize {
+    let descriptors =
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors / 4).unwrap_or(usize::MAX) / Gauge::FILES
+}
+
+/// What a container uses now; nothing but its names where it does not run. A gauge is made where there is none yet.
+fn sample_of(engine: &EngineInner, view: &View, machine: &Machine, gauge: &mut Option<Gauge>) -> Stats {
     let record = &view.record;
     let zero = || Timestamp::ZERO.to_string();
     let empty = Stats {
@@ -279,12 +304,17 @@ fn sample_of(engine: &EngineInner, view: &View, machine: &Machine) -> Stats {
     if !matches!(view.phase(), Phase::Running | Phase::Paused) {
         return empty;
     }
-    let Ok(used) = engine.cgroups.open(&record.id).and_then(|cgroup| cgroup.stats()) else { return empty };
+    let used = match gauge {
+        Some(gauge) => gauge.read(),
+        None => engine.cgroups.open(&record.id).and_then(|cgroup| gauge.insert(Gauge::new(cgroup)).read()),
+    };
+    let Ok(used) = used else { return empty };
     let networks = match &view.network {
-        Some(_) => {
+        // Without an interface of ours there is nothing to tell, and the file is the dearest of all to read.
+        Some(connected) if connected.endpoints.values().any(|endpoint| !endpoint.mac_address.is_empty()) => {
             network(&std::fs::read_to_string(format!("/proc/{}/net/dev", view.life.pid)).unwrap_or_default())
         }
-        None => BTreeMap::new(),
+        _ => BTreeMap::new(),
     };
     Stats { read: machine.read.clone(), networks, ..stats_of(used, machine, empty) }
 }

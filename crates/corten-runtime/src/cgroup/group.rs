@@ -10,10 +10,11 @@ use corten_sys::{bpf, mount, process};
 use rustix::fs::{Mode as FileMode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use super::gauge::Gauge;
 use super::handle::{CgroupHandle, oom_kills};
 use super::hierarchies::Hierarchy;
 use super::limits::{self, Write};
-use super::stats::{self, Stats};
+use super::stats::Stats;
 use super::{CgroupError, Limits, Result, device, file_error};
 
 /// One container's cgroup. As a document it is where its folders are.
@@ -59,12 +60,14 @@ impl Cgroup {
 
     /// Seats that wait inside: processes of ours that count for version 1, but are not the container's.
     fn seats(&self) -> Vec<i32> {
-        self.legacy
-            .iter()
-            .find(|(hierarchy, _)| hierarchy.has("pids"))
-            .and_then(|(_, folder)| fs::read_to_string(folder.join("cgroup.procs")).ok())
-            .map(|text| text.lines().filter(|pid| is_seat(pid)).filter_map(|pid| pid.parse().ok()).collect())
-            .unwrap_or_default()
+        let listed =
+            self.seat_folder().and_then(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok());
+        seats_of(&listed.unwrap_or_default()).collect()
+    }
+
+    /// Where seats can be: the folder of version 1 that counts processes.
+    pub(super) fn seat_folder(&self) -> Option<&PathBuf> {
+        self.legacy.iter().find(|(hierarchy, _)| hierarchy.has("pids")).map(|(_, folder)| folder)
     }
 
     /// Ends the seats; what is launched through one from now on joins the cgroup by itself.
@@ -116,8 +119,13 @@ impl Cgroup {
         self.legacy.iter().map(|(_, folder)| folder).chain(&self.unified)
     }
 
+    /// Whether version 2 carries the limits and tells the use.
+    pub(super) fn is_unified(&self) -> bool {
+        self.legacy.is_empty()
+    }
+
     /// The folder that carries a controller.
-    fn folder(&self, controller: &str) -> Option<&PathBuf> {
+    pub(super) fn folder(&self, controller: &str) -> Option<&PathBuf> {
         if self.legacy.is_empty() {
             return self.unified.as_ref();
         }
@@ -357,59 +365,9 @@ impl Cgroup {
             .is_ok_and(|text| text.starts_with(frozen) || (legacy.is_some() && text.starts_with("FREEZING")))
     }
 
-    /// What the container uses now.
+    /// What its processes use now. To read it often, keep a [`Gauge`].
     pub fn stats(&self) -> Result<Stats> {
-        if !self.exists() {
-            let path = self.folders().next().cloned().unwrap_or_default();
-            return Err(file_error("read", path)(io::ErrorKind::NotFound.into()));
-        }
-        let read = |controller: &str, file: &str| {
-            self.folder(controller)
-                .and_then(|folder| fs::read_to_string(folder.join(file)).ok())
-                .unwrap_or_default()
-        };
-        let mut found = Stats { pids: stats::number(&read("pids", "pids.current")), ..Stats::default() };
-        let limit = stats::number(&read("pids", "pids.max"));
-        let seats = self.seats().len() as u64;
-        found.pids_limit = if limit == u64::MAX { 0 } else { limit.saturating_sub(seats) };
-        found.pids = found.pids.saturating_sub(seats);
-        found.memory_details = stats::table(&read("memory", "memory.stat"));
-        if self.legacy.is_empty() {
-            found.unified = true;
-            let cpu = stats::table(&read("cpu", "cpu.stat"));
-            let micro = |name: &str| cpu.get(name).copied().unwrap_or(0) * 1000;
-            found.cpu_total = micro("usage_usec");
-            found.cpu_user = micro("user_usec");
-            found.cpu_system = micro("system_usec");
-            found.throttled_time = micro("throttled_usec");
-            found.throttle_periods = cpu.get("nr_periods").copied().unwrap_or(0);
-            found.throttled_periods = cpu.get("nr_throttled").copied().unwrap_or(0);
-            found.memory_usage = stats::number(&read("memory", "memory.current"));
-            found.memory_most = stats::number(&read("memory", "memory.peak"));
-            found.memory_limit = stats::number(&read("memory", "memory.max"));
-            found.memory_failures =
-                stats::table(&read("memory", "memory.events")).get("max").copied().unwrap_or(0);
-            found.block_io = stats::unified_block_io(&read("io", "io.stat"));
-        } else {
-            found.cpu_total = stats::number(&read("cpuacct", "cpuacct.usage"));
-            found.cpu_user = stats::number(&read("cpuacct", "cpuacct.usage_user"));
-            found.cpu_system = stats::number(&read("cpuacct", "cpuacct.usage_sys"));
-            found.cpu_each =
-                read("cpuacct", "cpuacct.usage_percpu").split_ascii_whitespace().map(stats::number).collect();
-            let cpu = stats::table(&read("cpu", "cpu.stat"));
-            found.throttle_periods = cpu.get("nr_periods").copied().unwrap_or(0);
-            found.throttled_periods = cpu.get("nr_throttled").copied().unwrap_or(0);
-            found.throttled_time = cpu.get("throttled_time").copied().unwrap_or(0);
-            found.memory_usage = stats::number(&read("memory", "memory.usage_in_bytes"));
-            found.memory_most = stats::number(&read("memory", "memory.max_usage_in_bytes"));
-            found.memory_limit = stats::number(&read("memory", "memory.limit_in_bytes"));
-            found.memory_failures = stats::number(&read("memory", "memory.failcnt"));
-            found.block_io = stats::legacy_block_io(
-                &read("blkio", "blkio.throttle.io_service_bytes_recursive"),
-                &read("blkio", "blkio.throttle.io_serviced_recursive"),
-            );
-        }
-        Ok(found)
+        Gauge::new(self.clone()).read()
     }
 
     /// The path inside the hierarchy that shows it best, for people: the version 2 folder, or that for
@@ -417,6 +375,11 @@ impl Cgroup {
     pub fn path(&self) -> Option<&Path> {
         self.folder("memory").or(self.unified.as_ref()).map(PathBuf::as_path)
     }
+}
+
+/// The seats of a list of processes, one a line.
+pub(super) fn seats_of(listed: &str) -> impl Iterator<Item = i32> {
+    listed.lines().filter(|pid| is_seat(pid)).filter_map(|pid| pid.parse().ok())
 }
 
 /// Whether a process is a seat: one of this program with the seat's name, in our own pid namespace. A container with

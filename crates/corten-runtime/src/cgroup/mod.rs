@@ -11,6 +11,7 @@
 //! ```
 
 mod device;
+mod gauge;
 mod group;
 mod handle;
 mod hierarchies;
@@ -26,6 +27,7 @@ use corten_std::{Classified, ErrorClass};
 
 pub use corten_oci::runtime::LinuxResources as Limits;
 pub use corten_sys::host::CgroupMode as Mode;
+pub use gauge::Gauge;
 pub use group::Cgroup;
 pub use handle::{CgroupHandle, CgroupShape};
 pub use hierarchies::{Hierarchies, Hierarchy, unescape};
