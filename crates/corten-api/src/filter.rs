@@ -23,6 +23,9 @@ pub enum FilterError {
     /// The key means nothing for this kind of object.
     #[error("invalid filter '{0}'")]
     UnknownKey(String),
+    /// The value is neither true nor false.
+    #[error("invalid value for filter '{0}', must be \"true\" (or \"1\"), or \"false\" (or \"0\")")]
+    NotBoolean(String),
     /// The value means nothing for this key.
     #[error("invalid filter '{key}=[{}]'", .values.join(" "))]
     InvalidValue {

@@ -111,6 +111,8 @@ routes! {
     Get "/containers/{}/archive" ArchiveGet 24 "Files of a container as an archive";
     Put "/containers/{}/archive" ArchivePut 24 "Put an archive's files into a container";
     Post "/containers/{}/exec" ExecCreate 24 "Prepare a further program in a container";
+    Get "/containers/{}/checkpoints" CheckpointList 25 "List of a container's checkpoints";
+    Post "/containers/{}/checkpoints" CheckpointCreate 25 "Save a container's state";
     Delete "/containers/{}" ContainerRemove 24 "Remove a container";
 
     Post "/exec/{}/start" ExecStart 24 "Run a prepared program";
@@ -124,6 +126,7 @@ routes! {
     Post "/images/load" ImageLoad 24 "Take images from an archive";
     Post "/images/prune" ImagePrune 24 "Remove unused images";
     Get "/images/{}/json" ImageInspect 24 "Everything about an image";
+    Get "/images/{}/attestations" ImageAttestations 55 "Statements about how an image was made";
     Get "/images/{}/history" ImageHistory 24 "Steps an image was made by";
     Get "/images/{}/get" ImageSave 24 "An image as an archive";
     Post "/images/{}/push" ImagePush 24 "Send an image to a registry";
@@ -272,7 +275,7 @@ mod tests {
         for route in ROUTES {
             let path = route.pattern.replace("{}", "some");
             assert_eq!(
-                found(route.method, &path).map(|(operation, _)| operation),
+                find(route.method, &path, route.since).map(|found| found.operation),
                 Some(route.operation),
                 "{path}"
             );

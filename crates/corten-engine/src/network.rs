@@ -10,7 +10,7 @@ pub use create::parse_pool;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
-use corten_api::filter::Filters;
+use corten_api::filter::{FilterError, Filters};
 use corten_api::network::{
     CreateRequest, CreateResponse, EndpointResource, Inspect, Ipam, IpamConfig, PruneReport,
 };
@@ -308,7 +308,8 @@ impl Engine {
         filters
             .validate(&["dangling", "driver", "id", "label", "label!", "name", "scope", "type"])
             .map_err(of)?;
-        let dangling = filters.flag("dangling").map_err(of)?;
+        let dangling =
+            filters.flag("dangling").map_err(|_| of(FilterError::NotBoolean("dangling".to_owned())))?;
         for kind in filters.get("type") {
             if !matches!(kind, "custom" | "builtin") {
                 return Err(EngineError::invalid(format!("invalid filter: 'type'='{kind}'")));

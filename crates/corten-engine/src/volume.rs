@@ -138,9 +138,9 @@ impl Volumes {
         holder: Option<&str>,
     ) -> Result<VolumeFound> {
         let name = wanted.name.clone().unwrap_or_default();
-        check_driver(&name, &wanted.driver)?;
         let anonymous = name.is_empty();
         let name = if anonymous { id::random_id() } else { name };
+        check_driver(&name, &wanted.driver)?;
         check_name(&name)?;
         options::check(&name, &wanted.options)?;
         let path = self.paths.volume_data(&name);
@@ -403,9 +403,9 @@ fn driver_attribute() -> BTreeMap<String, String> {
 /// Docker's rule for the names of local volumes.
 fn check_name(name: &str) -> Result<()> {
     if name.len() == 1 {
-        return Err(EngineError::invalid(
-            "volume name is too short, names should be at least two alphanumeric characters",
-        ));
+        return Err(EngineError::invalid(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )));
     }
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());

@@ -37,6 +37,12 @@ impl ApiError {
         Self::new(ErrorClass::NotImplemented, format!("{what} is not built into this engine yet"))
     }
 
+    /// With what was being done in front of the text.
+    pub(crate) fn behind(mut self, doing: &str) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+
     /// What Docker says to a path that it does not know.
     pub(crate) fn page_not_found() -> Self {
         Self::not_found("page not found")

@@ -33,6 +33,8 @@ pub struct AttachOptions {
     pub logs: bool,
     /// What comes from now on.
     pub stream: bool,
+    /// Output is never framed, so that standard output and error are mixed.
+    pub raw: bool,
     /// Keys that detach, `ctrl-p,ctrl-q`; none: those.
     pub detach_keys: Option<String>,
 }
@@ -77,7 +79,7 @@ impl Engine {
             stdin: options.stdin && config.open_stdin,
             stdout: options.stdout,
             stderr: options.stderr,
-            framed: !config.tty,
+            framed: !config.tty && !options.raw,
             detach_keys: config.tty.then_some(keys),
             leftover: Vec::new(),
         };

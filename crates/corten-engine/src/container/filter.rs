@@ -62,7 +62,10 @@ impl ListFilter {
         let invalid =
             |key: &str, value: &str| EngineError::invalid(format!("invalid filter '{key}={value}'"));
         if let Some(value) = filters.get("status").find(|value| !Phase::WORDS.contains(value)) {
-            return Err(invalid("status", value));
+            return Err(EngineError::invalid(format!(
+                "invalid filter 'status={value}': invalid value for state ({value}): must be one of created, running, \
+                 paused, restarting, removing, exited, dead"
+            )));
         }
         if let Some(value) =
             filters.get("health").find(|value| !["none", "starting", "healthy", "unhealthy"].contains(value))
@@ -240,7 +243,11 @@ mod tests {
     #[test]
     fn what_is_refused() {
         for (filters, text) in [
-            (r#"{"status":["nonsense"]}"#, "invalid filter 'status=nonsense'"),
+            (
+                r#"{"status":["nonsense"]}"#,
+                "invalid filter 'status=nonsense': invalid value for state (nonsense): must be one of created, running, \
+                 paused, restarting, removing, exited, dead",
+            ),
             (r#"{"odd":["1"]}"#, "invalid filter 'odd'"),
             (r#"{"before":["nobody"]}"#, "No such container: nobody"),
             (r#"{"exited":["x"]}"#, "invalid filter 'exited=x'"),

@@ -76,7 +76,7 @@ impl Registry {
     /// Docker's look-up: full id, then exact name (with or without `/`), then a prefix of one id only.
     pub(crate) fn find(&self, reference: &str) -> Result<Arc<Handle>> {
         if reference.is_empty() {
-            return Err(EngineError::invalid("container name or ID cannot be empty"));
+            return Err(EngineError::invalid("invalid name or ID supplied: \"\""));
         }
         let maps = self.read();
         if let Some(handle) = maps.by_id.get(reference) {

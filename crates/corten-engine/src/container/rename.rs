@@ -8,10 +8,10 @@ use crate::error::{EngineError, Result};
 impl Engine {
     /// Renames a container. The new name is taken before anything changes; the old one is free afterwards.
     pub async fn rename(&self, reference: &str, name: &str) -> Result<()> {
-        let handle = self.find(reference)?;
         if name.is_empty() {
             return Err(EngineError::invalid("Neither old nor new names may be empty"));
         }
+        let handle = self.find(reference)?;
         let name = validate::name(name)?.to_owned();
         let old = handle.view().record.name.clone();
         if old == name {

@@ -37,14 +37,11 @@ impl Engine {
 
     /// Sends a signal; the default is SIGKILL, which also waits until the program is gone.
     pub async fn kill(&self, reference: &str, signal: &str) -> Result<()> {
-        let handle = self.find(reference)?;
         let number = if signal.is_empty() { signal::KILL } else { signal::parse(signal)? };
+        let handle = self.find(reference)?;
         let mut view = handle.watch();
         if !view.borrow().life.phase.is_running() {
-            return Err(EngineError::conflict(format!(
-                "cannot kill container: {reference}: container {} is not running",
-                handle.id
-            )));
+            return Err(EngineError::conflict(format!("container {} is not running", handle.id)));
         }
         let exits = view.borrow().life.exits;
         let purpose = if number == signal::KILL { Purpose::Stop } else { Purpose::Tell };

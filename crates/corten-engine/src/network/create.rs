@@ -43,8 +43,11 @@ impl Surroundings<'_> {
 pub(super) fn check_name(name: &str) -> Result<()> {
     if super::PREDEFINED.contains(&name) || name == "default" {
         return Err(EngineError::forbidden(format!(
-            "operation is not permitted on predefined {name} network"
+            "operation is not permitted on predefined {name} network "
         )));
+    }
+    if name.trim().is_empty() {
+        return Err(EngineError::invalid("invalid name: name is empty"));
     }
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -82,9 +85,7 @@ pub(super) fn driver(request: &CreateRequest) -> Result<&'static str> {
             request.driver
         ))),
         "overlay" => Err(swarm()),
-        driver => Err(EngineError::not_found(format!(
-            "could not resolve driver {driver} in registry: plugin \"{driver}\" not found"
-        ))),
+        driver => Err(EngineError::not_found(format!("plugin \"{driver}\" not found"))),
     }
 }
 

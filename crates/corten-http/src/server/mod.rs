@@ -9,6 +9,7 @@
 
 pub mod chunk;
 pub mod head;
+pub mod websocket;
 
 mod body;
 mod connection;

@@ -1,11 +1,15 @@
 //! Attach: the connection is taken over and handed to the engine.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 
+use corten_api::version::ApiVersion;
 use corten_engine::Engine;
 use corten_engine::container::{AttachOptions, AttachTicket, ClientSocket};
 use corten_engine::log::LogOptions;
+use corten_http::server::websocket::{self, Payload};
 use corten_http::server::{Hijacked, Response};
+use rustix::fd::OwnedFd;
 
 use super::Result;
 use crate::call::Call;
@@ -25,6 +29,7 @@ pub(crate) async fn attach(engine: &Engine, call: Call) -> Result {
         stderr: query.flag("stderr"),
         logs: query.flag("logs"),
         stream: query.flag("stream"),
+        raw: false,
         detach_keys: (!keys.is_empty()).then(|| keys.to_owned()),
     };
     let ticket = match engine.attach(&call.name, &options) {
@@ -46,6 +51,59 @@ pub(crate) async fn attach(engine: &Engine, call: Call) -> Result {
         }
     };
     Ok(Response::hijack(upgrade, taker).header("Content-Type", kind))
+}
+
+/// The same over WebSocket: frames carry the plain streams, mixed.
+pub(crate) async fn attach_websocket(engine: &Engine, call: Call) -> Result {
+    let query = &call.query;
+    let keys = query.get("detachKeys");
+    let options = AttachOptions {
+        stdin: query.flag("stdin"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        logs: query.flag("logs"),
+        stream: query.flag("stream"),
+        raw: true,
+        detach_keys: (!keys.is_empty()).then(|| keys.to_owned()),
+    };
+    // What is not there is told before the handshake.
+    engine.container_id(&call.name)?;
+    let accepted = websocket::accept(&call.head).map_err(ApiError::invalid)?;
+    let ticket = engine.attach(&call.name, &options)?;
+    let payload = if call.version < ApiVersion::one(28) { Payload::Text } else { Payload::Binary };
+    let (ours, theirs) = UnixStream::pair().map_err(|error| ApiError::invalid(error.to_string()))?;
+    theirs.set_nonblocking(true).map_err(|error| ApiError::invalid(error.to_string()))?;
+    // The engine has the client before the answer's head is sent: no output is missed, none comes too early.
+    let theirs = OwnedFd::from(theirs);
+    let mut waiting = Some((ticket, theirs));
+    if !options.logs
+        && let Some((ticket, socket)) = waiting.take()
+    {
+        ticket.connect(ClientSocket { socket, leftover: Vec::new() }).await?;
+    }
+    let engine = engine.clone();
+    let protocol = call.head.header("sec-websocket-protocol").map(str::to_owned);
+    let taker = async move |hijacked: Hijacked| {
+        // The log may be longer than what a socket holds: it is carried while it is sent.
+        let connecting = async move {
+            let Some((ticket, socket)) = waiting else { return };
+            if send_log(&engine, &ticket, &options, &socket).await.is_ok() {
+                let _ = ticket.connect(ClientSocket { socket, leftover: Vec::new() }).await;
+            }
+        };
+        let (ended, ()) = tokio::join!(websocket::bridge(hijacked, ours, payload), connecting);
+        if let Err(error) = ended {
+            tracing::debug!(%error, "attaching by WebSocket ended");
+        }
+    };
+    let mut response =
+        Response::hijack(Some("websocket".to_owned()), taker).header("Sec-WebSocket-Accept", accepted);
+    if let Some(protocol) = protocol {
+        // Of several the client gets the first, as from Docker.
+        let first = protocol.split(',').next().unwrap_or_default().trim().to_owned();
+        response = response.header("Sec-WebSocket-Protocol", first);
+    }
+    Ok(response)
 }
 
 /// The protocol that the client wants to go on with.

@@ -12,7 +12,7 @@ use corten_engine::container::{
 use corten_engine::log::{LogOptions, LogStream};
 use corten_http::server::Response;
 use corten_http::server::head::Framing;
-use corten_std::Timestamp;
+use corten_std::{ErrorClass, Timestamp};
 
 use super::Result;
 use super::system::point_in_time;
@@ -140,7 +140,8 @@ fn stop_options(call: &Call) -> Result<StopOptions> {
 }
 
 pub(crate) async fn kill(engine: &Engine, call: Call) -> Result {
-    engine.kill(&call.name, call.query.get("signal")).await?;
+    let killed = engine.kill(&call.name, call.query.get("signal")).await;
+    killed.map_err(|error| ApiError::from(error).behind(&format!("cannot kill container: {}", call.name)))?;
     Ok(Response::empty(204))
 }
 
@@ -164,7 +165,18 @@ pub(crate) async fn unpause(engine: &Engine, call: Call) -> Result {
     Ok(Response::empty(204))
 }
 
+/// Checkpoints are an experimental feature of Docker, and off.
+pub(crate) fn no_checkpoints() -> ApiError {
+    ApiError::new(
+        ErrorClass::NotImplemented,
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.",
+    )
+}
+
 pub(crate) async fn remove(engine: &Engine, call: Call) -> Result {
+    if call.name.contains("/checkpoints/") {
+        return Err(no_checkpoints());
+    }
     let options = RemoveOptions {
         force: call.query.flag("force"),
         volumes: call.query.flag("v"),
@@ -184,9 +196,8 @@ pub(crate) async fn resize(engine: &Engine, call: Call) -> Result {
 pub(crate) fn terminal_size(query: &Query) -> Result<(u16, u16)> {
     let side = |name, what| {
         let text = query.get(name);
-        text.parse().map_err(|_| {
-            ApiError::invalid(format!("invalid resize {what} \"{text}\": not a number of cells"))
-        })
+        text.parse()
+            .map_err(|_| ApiError::invalid(format!("invalid resize {what} \"{text}\": invalid syntax")))
     };
     Ok((side("h", "height")?, side("w", "width")?))
 }

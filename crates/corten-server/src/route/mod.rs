@@ -65,6 +65,9 @@ impl Api for Routes {
             Op::ContainerRemove => Box::pin(container::remove(engine, call)),
             Op::ContainerAttach => Box::pin(attach::attach(engine, call)),
             Op::ContainerChanges => Box::pin(archive::changes(engine, call)),
+            Op::CheckpointList | Op::CheckpointCreate => {
+                Box::pin(async move { Err(container::no_checkpoints()) })
+            }
             Op::ContainerExport => Box::pin(archive::export(engine, call)),
             Op::ArchiveStat => Box::pin(archive::stat(engine, call)),
             Op::ArchiveGet => Box::pin(archive::get(engine, call)),
@@ -77,6 +80,7 @@ impl Api for Routes {
 
             Op::ImageList => Box::pin(image::list(engine, call)),
             Op::ImageInspect => Box::pin(image::inspect(engine, call)),
+            Op::ImageAttestations => Box::pin(async move { Err(ApiError::page_not_found()) }),
             Op::ImageHistory => Box::pin(image::history(engine, call)),
             Op::ImageSave | Op::ImageSaveMany => Box::pin(image::save(engine, call)),
             Op::ImageLoad => Box::pin(image::load(engine, call)),
@@ -90,7 +94,7 @@ impl Api for Routes {
             Op::VolumePrune => Box::pin(volume::prune(engine, call)),
             Op::VolumeInspect => Box::pin(volume::inspect(engine, call)),
             Op::VolumeRemove => Box::pin(volume::remove(engine, call)),
-            Op::VolumeUpdate => Box::pin(async move { Err(swarm::not_a_manager()) }),
+            Op::VolumeUpdate => Box::pin(async move { Err(swarm::no_cluster_volumes()) }),
 
             Op::NetworkList | Op::NetworkListSlash => Box::pin(network::list(engine, call)),
             Op::NetworkCreate => Box::pin(network::create(engine, call)),
@@ -100,17 +104,16 @@ impl Api for Routes {
             Op::NetworkDisconnect => Box::pin(network::disconnect(engine, call)),
             Op::NetworkRemove => Box::pin(network::remove(engine, call)),
 
-            Op::BuildPrune => Box::pin(async move { Ok(system::build_prune()) }),
+            Op::BuildPrune => Box::pin(async move { system::build_prune(&call) }),
+            Op::BuildCancel => Box::pin(async move { system::build_cancel(&call) }),
             Op::Auth => Box::pin(async move { Err(ApiError::not_built("logging in to a registry")) }),
             Op::ImageSearch => Box::pin(async move { Err(ApiError::not_built("searching a registry")) }),
             Op::ImagePush => Box::pin(async move { Err(ApiError::not_built("pushing to a registry")) }),
             Op::DistributionInspect => Box::pin(async move { Err(ApiError::not_built("asking a registry")) }),
             Op::Commit => Box::pin(image::commit(engine, call)),
             Op::ContainerStats => Box::pin(stats::stats(engine, call)),
-            Op::ContainerAttachWebSocket => {
-                Box::pin(async move { Err(ApiError::not_built("attaching by WebSocket")) })
-            }
-            Op::Build | Op::BuildCancel | Op::Session | Op::Grpc => {
+            Op::ContainerAttachWebSocket => Box::pin(attach::attach_websocket(engine, call)),
+            Op::Build | Op::Session | Op::Grpc => {
                 Box::pin(async move { Err(ApiError::not_built("building images")) })
             }
 

@@ -13,6 +13,14 @@ pub(crate) fn not_a_manager() -> ApiError {
     )
 }
 
+/// Only volumes of a cluster can be changed.
+pub(crate) fn no_cluster_volumes() -> ApiError {
+    ApiError::new(
+        ErrorClass::Unavailable,
+        "volume update only valid for cluster volumes, but swarm is unavailable",
+    )
+}
+
 pub(crate) fn answer(operation: Operation) -> ApiError {
     match operation {
         Operation::SwarmInit | Operation::SwarmJoin => {

@@ -35,8 +35,30 @@ pub(crate) async fn info(engine: &Engine, call: Call) -> Result {
     Ok(gate::json(200, Operation::Info, call.version, &engine.info().await?))
 }
 
-pub(crate) fn build_prune() -> Response {
-    reply::json(200, &BuildPruneReport::default())
+pub(crate) fn build_prune(call: &Call) -> Result {
+    let known = [
+        "until",
+        "id",
+        "parent",
+        "type",
+        "description",
+        "inuse",
+        "shared",
+        "private",
+        "immutable",
+        "mutable",
+    ];
+    let filters = call.filters()?;
+    filters.validate(&known).map_err(|error| ApiError::of(&error).behind("failed to prune build cache"))?;
+    Ok(reply::json(200, &BuildPruneReport::default()))
+}
+
+/// A build that is not there is cancelled already.
+pub(crate) fn build_cancel(call: &Call) -> Result {
+    if call.query.get("id").is_empty() {
+        return Err(ApiError::invalid("build ID not provided"));
+    }
+    Ok(Response::empty(200))
 }
 
 pub(crate) async fn events(engine: &Engine, call: Call) -> Result {

@@ -3,6 +3,7 @@
 //! They need root and the kernel; where either is missing they say so, and fail under `CI=true`.
 
 mod cve;
+mod description;
 mod endpoints;
 mod errors;
 mod failpoints;
@@ -19,6 +20,7 @@ mod runtimes;
 mod scarcity;
 mod socket;
 mod volumes;
+mod websocket;
 
 use corten_testing::daemon::ScratchDaemon;
 
