@@ -5,8 +5,8 @@ use crate::environment;
 use crate::error::Result;
 use crate::invocation::GlobalOptions;
 use crate::ui::Ui;
-use corten_client::Client;
 use corten_client::target::{self, Wishes};
+use corten_client::{Client, TlsFiles};
 use corten_std::Paths;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -47,6 +47,30 @@ impl Context {
         configuration
     }
 
+    /// The files for TLS, where options or variables ask for it: as named, or those of the certificate folder.
+    fn tls(&self) -> Option<TlsFiles> {
+        let options = &self.options;
+        let verify = options.tlsverify || environment::value(environment::TLS_VERIFY).is_some();
+        let wanted = verify || options.tls || environment::value(environment::TLS).is_some();
+        if !wanted {
+            return None;
+        }
+        let folder =
+            environment::value(environment::CERT_PATH).map_or_else(|| self.folder.clone(), PathBuf::from);
+        // Without a certificate of its own a client may still be let in: only what was named must be there.
+        let own = |named: &Option<String>, name: &str| match named {
+            Some(path) => Some(PathBuf::from(path)),
+            None => Some(folder.join(name)).filter(|path| path.exists()),
+        };
+        let authority = options.tlscacert.as_ref().map_or_else(|| folder.join("ca.pem"), PathBuf::from);
+        Some(TlsFiles {
+            authority: Some(authority),
+            certificate: own(&options.tlscert, "cert.pem"),
+            key: own(&options.tlskey, "key.pem"),
+            verify,
+        })
+    }
+
     /// The client of the daemon that is meant.
     pub(crate) fn client(&mut self) -> Result<Rc<Client>> {
         if let Some(client) = &self.client {
@@ -55,8 +79,6 @@ impl Context {
         let configuration = self.configuration();
         let paths = paths();
         let current = &configuration.current_context;
-        let tls =
-            [environment::TLS, environment::TLS_VERIFY].iter().any(|name| environment::value(name).is_some());
         let wishes = Wishes {
             host: self.options.host.clone(),
             context: self.options.context.clone(),
@@ -64,7 +86,7 @@ impl Context {
             context_variable: environment::value(environment::CONTEXT),
             current_context: (!current.is_empty()).then(|| current.clone()),
             api_version: environment::value(environment::API_VERSION),
-            tls: tls || self.options.tls || self.options.tlsverify,
+            tls: self.tls(),
             configuration: self.folder.clone(),
             paths: paths.clone(),
         };

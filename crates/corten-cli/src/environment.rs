@@ -20,7 +20,9 @@ variables! {
     CONFIGURATION = "DOCKER_CONFIG";
     /// The version of the API to speak instead of the newest both sides know.
     API_VERSION = "DOCKER_API_VERSION";
-    /// Any value: TLS for TCP connections.
+    /// The folder with `ca.pem`, `cert.pem` and `key.pem` for TLS instead of the configuration's.
+    CERT_PATH = "DOCKER_CERT_PATH";
+    /// Any value: TLS for TCP connections, and the daemon's certificate is checked.
     TLS_VERIFY = "DOCKER_TLS_VERIFY";
     /// Any value: TLS for TCP connections.
     TLS = "DOCKER_TLS";

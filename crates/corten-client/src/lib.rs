@@ -26,6 +26,7 @@ pub use archive::PathStat;
 pub use client::{Client, NEWEST_VERSION, Payload, Query, Reply};
 pub use container::{AttachOptions, ListOptions, LogOptions, RemoveOptions, Waiting};
 pub use corten_api::filter::Filters;
+pub use corten_http::tls::TlsFiles;
 pub use error::{ClientError, StartError};
 pub use start::start_daemon;
 pub use target::Target;

@@ -3,6 +3,7 @@
 
 use crate::ClientError;
 use corten_http::client::Endpoint;
+use corten_http::tls::TlsFiles;
 use corten_std::Paths;
 use serde::Deserialize;
 use sha2_name::context_folder;
@@ -23,8 +24,8 @@ pub struct Wishes {
     pub current_context: Option<String>,
     /// `DOCKER_API_VERSION`, where not empty.
     pub api_version: Option<String>,
-    /// Whether a TLS option or variable is given; TLS is not built yet, so that this is refused where it matters.
-    pub tls: bool,
+    /// The files for TLS, where an option or variable asks for it; contexts have their own.
+    pub tls: Option<TlsFiles>,
     /// The folder of the configuration, with `contexts` in it.
     pub configuration: PathBuf,
     /// Where our own daemon lives.
@@ -52,19 +53,15 @@ pub fn resolve(wishes: &Wishes) -> Result<Target, ClientError> {
         ));
     }
     let api_version = wishes.api_version.clone();
-    let direct = |host: &str| -> Result<Target, ClientError> {
-        if wishes.tls {
-            return Err(ClientError::BadTarget(
-                "TLS connections to a daemon are not built yet: use a unix socket or ssh://".to_owned(),
-            ));
-        }
+    let with_tls = |host: &str, tls: Option<TlsFiles>| -> Result<Target, ClientError> {
         Ok(Target {
-            endpoint: parse_host(host)?,
+            endpoint: secured(parse_host(host)?, host, tls),
             own: false,
             context: "default".to_owned(),
             api_version: api_version.clone(),
         })
     };
+    let direct = |host: &str| with_tls(host, wishes.tls.clone());
     let own = || Target {
         endpoint: Endpoint::Unix(wishes.paths.socket()),
         own: true,
@@ -86,9 +83,21 @@ pub fn resolve(wishes: &Wishes) -> Result<Target, ClientError> {
             None => Ok(own()),
         },
         Some(name) => {
-            let host = context_host(&wishes.configuration, name)?;
-            Ok(Target { context: name.to_owned(), ..direct(&host)? })
+            let endpoint = context_endpoint(&wishes.configuration, name)?;
+            let tls = context_tls(&wishes.configuration, name, &endpoint);
+            Ok(Target { context: name.to_owned(), ..with_tls(&endpoint.host, tls)? })
         }
+    }
+}
+
+/// TLS is for TCP only; its port, where none is named, is another one.
+fn secured(endpoint: Endpoint, host: &str, tls: Option<TlsFiles>) -> Endpoint {
+    match (endpoint, tls) {
+        (Endpoint::Tcp(name, port), Some(files)) => {
+            let named = host.trim_end_matches('/').ends_with(&format!(":{port}"));
+            Endpoint::Secure(name, if named { port } else { 2376 }, files)
+        }
+        (endpoint, _) => endpoint,
     }
 }
 
@@ -175,9 +184,26 @@ pub struct ContextEndpoint {
     /// As in `DOCKER_HOST`.
     #[serde(rename = "Host", default)]
     pub host: String,
+    /// The server's certificate is not checked.
+    #[serde(rename = "SkipTLSVerify", default)]
+    pub skip_tls_verify: bool,
 }
 
-fn context_host(configuration: &Path, name: &str) -> Result<String, ClientError> {
+/// The files that the context brings along, where it does.
+fn context_tls(configuration: &Path, name: &str, endpoint: &ContextEndpoint) -> Option<TlsFiles> {
+    let folder = configuration.join("contexts/tls").join(context_folder(name)).join("docker");
+    let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    let files = TlsFiles {
+        authority: file("ca.pem"),
+        certificate: file("cert.pem"),
+        key: file("key.pem"),
+        verify: !endpoint.skip_tls_verify,
+    };
+    let any = files.authority.is_some() || files.certificate.is_some() || endpoint.skip_tls_verify;
+    any.then_some(files)
+}
+
+fn context_endpoint(configuration: &Path, name: &str) -> Result<ContextEndpoint, ClientError> {
     let file = context_file(configuration, name);
     let bytes = std::fs::read(&file).map_err(|_| {
         ClientError::BadTarget(format!(
@@ -185,14 +211,13 @@ fn context_host(configuration: &Path, name: &str) -> Result<String, ClientError>
             file.display()
         ))
     })?;
-    let document: ContextDocument = serde_json::from_slice(&bytes).map_err(|error| {
+    let mut document: ContextDocument = serde_json::from_slice(&bytes).map_err(|error| {
         ClientError::BadTarget(format!("context `{name}`: {} is damaged: {error}", file.display()))
     })?;
     document
         .endpoints
-        .get("docker")
+        .remove("docker")
         .filter(|endpoint| !endpoint.host.is_empty())
-        .map(|endpoint| endpoint.host.clone())
         .ok_or_else(|| ClientError::BadTarget(format!("context `{name}` has no docker endpoint")))
 }
 
@@ -252,7 +277,35 @@ mod tests {
         ] {
             assert_eq!(endpoint(&wishes), expected);
         }
-        assert!(endpoint(&Wishes { context: some("none"), ..base }).contains("context not found"));
+        assert!(endpoint(&Wishes { context: some("none"), ..base.clone() }).contains("context not found"));
+        // TLS: by option for what is named directly, by the context's own files for a context.
+        let by_option = TlsFiles { verify: true, ..TlsFiles::default() };
+        let secure = |wishes: &Wishes| resolve(wishes).unwrap().endpoint;
+        let wishes = Wishes { tls: Some(by_option.clone()), ..base.clone() };
+        assert_eq!(
+            secure(&Wishes { host: some("tcp://1.2.3.4"), ..wishes.clone() }),
+            Endpoint::Secure("1.2.3.4".to_owned(), 2376, by_option.clone())
+        );
+        assert_eq!(
+            secure(&Wishes { host: some("tcp://1.2.3.4:2375"), ..wishes.clone() }),
+            Endpoint::Secure("1.2.3.4".to_owned(), 2375, by_option)
+        );
+        assert_eq!(
+            secure(&Wishes { host: some("unix:///a"), ..wishes.clone() }),
+            Endpoint::Unix("/a".into())
+        );
+        assert_eq!(
+            secure(&Wishes { context: some("far"), ..wishes }),
+            Endpoint::Tcp("10.0.0.1".to_owned(), 99)
+        );
+        let tls = folder.join("contexts/tls").join(context_folder("far")).join("docker");
+        std::fs::create_dir_all(&tls).unwrap();
+        std::fs::write(tls.join("ca.pem"), "").unwrap();
+        let files = TlsFiles { authority: Some(tls.join("ca.pem")), verify: true, ..TlsFiles::default() };
+        assert_eq!(
+            secure(&Wishes { context: some("far"), ..base }),
+            Endpoint::Secure("10.0.0.1".to_owned(), 99, files)
+        );
         std::fs::remove_dir_all(folder).unwrap();
     }
 

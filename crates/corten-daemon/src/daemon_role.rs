@@ -1,8 +1,9 @@
 //! `daemon-main`: opens store, network and engine, and serves the API on the sockets that the keeper holds.
 
-use crate::settings::Settings;
+use crate::settings::{Host, Settings};
 use corten_engine::network::DefaultBridge;
 use corten_engine::{Engine, EngineSettings, Failpoints, ShimSpawner};
+use corten_http::tls::ServerTls;
 use corten_keeper::Keeper;
 use corten_network::{NetworkManager, NetworkSettings};
 use corten_server::{Listener, Server};
@@ -32,10 +33,23 @@ async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
     // Listened to from the start: a signal that comes while the store opens is not lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| told(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| told(&error))?;
+    let tls = settings.tls.wanted().map(|files| ServerTls::load(&files)).transpose();
+    let tls = tls.map_err(|error| format!("TLS: {}", told(&error)))?;
+    for host in &settings.hosts {
+        if let (Host::Tcp(address), None) = (host, &tls) {
+            tracing::warn!("tcp://{address} is open without TLS: whoever reaches it is root on this machine");
+        }
+    }
     let listeners = keeper.listeners().map_err(|error| told(&error))?;
     let listeners = listeners
         .into_iter()
-        .map(|listener| Listener::from_descriptor(listener.descriptor))
+        .map(|listener| {
+            let listener = Listener::from_descriptor(listener.descriptor)?;
+            Ok(match &tls {
+                Some(tls) => listener.secured(tls),
+                None => listener,
+            })
+        })
         .collect::<io::Result<Vec<_>>>()
         .map_err(|error| format!("cannot use the keeper's sockets: {error}"))?;
     let engine = open(&settings, keeper.clone()).await?;

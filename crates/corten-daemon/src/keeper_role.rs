@@ -3,6 +3,7 @@
 //! One thread and little memory: every shim begins as a copy of this process.
 
 use crate::settings::{Host, Settings};
+use corten_http::tls::ServerTls;
 use corten_keeper::{Listener, listen_unix};
 use corten_std::file;
 use std::convert::Infallible;
@@ -23,6 +24,7 @@ pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<Infalli
     if !rustix::process::geteuid().is_root() {
         return Err("root is needed for now: run it with sudo".to_owned());
     }
+    check_tls(settings)?;
     file::create_dir_all(&settings.paths.exec_root).map_err(|error| corten_std::chain(&error))?;
     let listeners = bind(settings)?;
     let keeper = corten_keeper::Settings {
@@ -33,6 +35,26 @@ pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<Infalli
         private_namespace: true,
     };
     corten_keeper::run(keeper).map_err(|error| crate::told(&error))
+}
+
+/// What is wrong with TLS is told before anything is bound; plain TCP has to be asked for.
+fn check_tls(settings: &Settings) -> Result<(), String> {
+    let Some(address) = settings.hosts.iter().find_map(|host| match host {
+        Host::Tcp(address) => Some(address),
+        _ => None,
+    }) else {
+        return Ok(());
+    };
+    match settings.tls.wanted() {
+        Some(files) => {
+            ServerTls::load(&files).map(drop).map_err(|error| format!("TLS: {}", corten_std::chain(&error)))
+        }
+        None if settings.tls.is_refused() => Ok(()),
+        None => Err(format!(
+            "tcp://{address} without TLS gives root on this machine to whoever reaches it: add --tlsverify with \
+             --tlscacert, --tlscert and --tlskey, or --tls=false if this is meant"
+        )),
+    }
 }
 
 fn bind(settings: &Settings) -> Result<Vec<Listener>, String> {

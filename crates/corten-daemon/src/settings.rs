@@ -2,12 +2,13 @@
 
 use crate::config_file::{self, ConfigFile};
 use corten_engine::RuntimeProgram;
+use corten_http::tls::TlsFiles;
 use corten_network::{AllowedPorts, FirewallMode, Subnet, SubnetPool};
 use corten_std::Paths;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything a daemon is told at its start. Both roles, keeper and daemon, parse the same arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Settings {
     pub firewall: FirewallMode,
     /// Published ports that are open whatever the host's rules say.
     pub allowed_ports: Vec<AllowedPorts>,
+    /// How TCP sockets are secured.
+    pub tls: TlsChoice,
     /// Group that owns the socket; `docker` or the number given.
     pub group: Option<u32>,
     /// Least severe level that is logged.
@@ -54,12 +57,47 @@ pub struct Settings {
     pub failpoints: BTreeSet<String>,
 }
 
+/// What was said about TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsChoice {
+    /// `--tls`; none: nothing was said.
+    pub on: Option<bool>,
+    /// `--tlsverify`: clients need a certificate; none: nothing was said.
+    pub verify: Option<bool>,
+    /// `--tlscacert`, `--tlscert`, `--tlskey`
+    pub files: TlsFiles,
+}
+
+impl TlsChoice {
+    /// The files to use; none where TCP sockets are plain.
+    pub fn wanted(&self) -> Option<TlsFiles> {
+        let verify = self.verify == Some(true);
+        if !verify && self.on != Some(true) {
+            return None;
+        }
+        let or = |named: &Option<PathBuf>, name: &str| {
+            Some(named.clone().unwrap_or_else(|| Path::new("/etc/corten/tls").join(name)))
+        };
+        Some(TlsFiles {
+            authority: or(&self.files.authority, "ca.pem"),
+            certificate: or(&self.files.certificate, "cert.pem"),
+            key: or(&self.files.key, "key.pem"),
+            verify,
+        })
+    }
+
+    /// Whether plain TCP was asked for in so many words.
+    pub fn is_refused(&self) -> bool {
+        self.on == Some(false) || self.verify == Some(false)
+    }
+}
+
 /// One `-H`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     /// `unix://PATH`
     Unix(PathBuf),
-    /// `tcp://ADDRESS:PORT`, without TLS
+    /// `tcp://ADDRESS:PORT`
     Tcp(std::net::SocketAddr),
     /// `fd://`: sockets passed by systemd
     Passed,
@@ -107,6 +145,7 @@ impl Default for Settings {
             default_runtime: "runc".to_owned(),
             firewall: FirewallMode::default(),
             allowed_ports: Vec::new(),
+            tls: TlsChoice::default(),
             group: None,
             log_level: tracing::Level::INFO,
             failpoints: BTreeSet::new(),
@@ -149,6 +188,13 @@ Options:
       --firewall string     Who decides which published ports other hosts reach: host (its input
                             rules), docker (all are open) or none (no rules are made) (default \"host\")
       --firewall-allow list Published ports that are open whatever the host's rules say, as 8080/tcp
+      --tls                 Use TLS on TCP sockets; implied by --tlsverify. A TCP socket without TLS gives
+                            root on this machine to whoever reaches it: it is refused unless
+                            --tls=false says that this is meant
+      --tlsverify           Use TLS and let only clients with a certificate from the authority in
+      --tlscacert string    Certificate of the authority (default \"/etc/corten/tls/ca.pem\")
+      --tlscert string      Certificate of the daemon (default \"/etc/corten/tls/cert.pem\")
+      --tlskey string       Key of that certificate (default \"/etc/corten/tls/key.pem\")
   -G, --group int           Numeric group that may use the unix socket
   -D, --debug               Log debug messages
   -l, --log-level string    debug, info, warn or error (default \"info\")
@@ -226,6 +272,11 @@ impl Settings {
                         settings.allowed_ports.push(parse_number(&flag, ports)?);
                     }
                 }
+                "--tls" => settings.tls.on = Some(parse_bool(&flag, inline.as_deref())?),
+                "--tlsverify" => settings.tls.verify = Some(parse_bool(&flag, inline.as_deref())?),
+                "--tlscacert" => settings.tls.files.authority = Some(absolute(&flag, value(&flag)?)?),
+                "--tlscert" => settings.tls.files.certificate = Some(absolute(&flag, value(&flag)?)?),
+                "--tlskey" => settings.tls.files.key = Some(absolute(&flag, value(&flag)?)?),
                 "-G" | "--group" => settings.group = Some(parse_number(&flag, &value(&flag)?)?),
                 "-D" | "--debug" => {
                     if parse_bool(&flag, inline.as_deref())? {

@@ -1,6 +1,7 @@
 //! Where a server is, and the socket to it.
 
-use super::HttpError;
+use super::{HttpError, secure};
+use crate::tls::TlsFiles;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -16,6 +17,8 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// Plain TCP: host (address or name from /etc/hosts) and port.
     Tcp(String, u16),
+    /// TCP with TLS: host, port, and the files to prove and check with.
+    Secure(String, u16, TlsFiles),
     /// A program that carries the connection over its standard streams, as `ssh HOST docker system dial-stdio`.
     Program(Vec<String>),
 }
@@ -26,13 +29,21 @@ impl Endpoint {
         let wrap = |source| HttpError::Connect { endpoint: self.to_string(), source };
         match self {
             Self::Unix(path) => UnixStream::connect(path).map(Stream::Unix).map_err(wrap),
-            Self::Tcp(host, port) => {
+            Self::Tcp(host, port) | Self::Secure(host, port, _) => {
                 let address =
                     address_of(host).ok_or_else(|| HttpError::UnknownHost { host: host.clone() })?;
                 let stream = TcpStream::connect(SocketAddr::new(address, *port)).map_err(wrap)?;
                 // Frames of a terminal session are small and must not wait for each other.
                 let _ = stream.set_nodelay(true);
-                Ok(Stream::Tcp(stream))
+                match self {
+                    Self::Secure(_, _, files) => {
+                        let config = crate::tls::client(files)?;
+                        secure::carry(stream, host, config)
+                            .map(Stream::Unix)
+                            .map_err(|source| HttpError::Handshake { endpoint: self.to_string(), source })
+                    }
+                    _ => Ok(Stream::Tcp(stream)),
+                }
             }
             Self::Program(words) => through_program(words).map(Stream::Unix).map_err(wrap),
         }
@@ -41,7 +52,7 @@ impl Endpoint {
     /// What goes into the `Host` header.
     pub(super) fn host(&self) -> String {
         match self {
-            Self::Tcp(host, port) => format!("{host}:{port}"),
+            Self::Tcp(host, port) | Self::Secure(host, port, _) => format!("{host}:{port}"),
             // What the Go client sends for sockets that have no host.
             Self::Unix(_) | Self::Program(_) => "api.moby.localhost".to_owned(),
         }
@@ -52,8 +63,10 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(formatter, "unix://{}", path.display()),
-            Self::Tcp(host, port) if host.contains(':') => write!(formatter, "tcp://[{host}]:{port}"),
-            Self::Tcp(host, port) => write!(formatter, "tcp://{host}:{port}"),
+            Self::Tcp(host, port) | Self::Secure(host, port, _) if host.contains(':') => {
+                write!(formatter, "tcp://[{host}]:{port}")
+            }
+            Self::Tcp(host, port) | Self::Secure(host, port, _) => write!(formatter, "tcp://{host}:{port}"),
             Self::Program(words) => write!(formatter, "`{}`", words.join(" ")),
         }
     }

@@ -7,11 +7,13 @@
 mod body;
 mod connection;
 mod endpoint;
+mod secure;
 
 pub use body::{Answer, Head};
 pub use connection::{Body, Connection, Request};
 pub use endpoint::{Endpoint, Stream};
 
+use crate::tls::TlsError;
 use corten_std::{Classified, ErrorClass};
 use std::io;
 
@@ -21,6 +23,17 @@ pub enum HttpError {
     /// Nobody listens, the socket is missing, permission is denied; the cause tells which.
     #[error("cannot connect to {endpoint}")]
     Connect {
+        /// Where to, as a URL.
+        endpoint: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Both sides did not agree, or one did not trust the other.
+    #[error("cannot make a TLS connection to {endpoint}")]
+    Handshake {
         /// Where to, as a URL.
         endpoint: String,
         /// Why not.
@@ -87,7 +100,7 @@ impl Classified for HttpError {
                 ErrorClass::Forbidden
             }
             Self::Connect { .. } | Self::Closed => ErrorClass::Unavailable,
-            Self::UnknownHost { .. } => ErrorClass::InvalidParameter,
+            Self::UnknownHost { .. } | Self::Tls(_) => ErrorClass::InvalidParameter,
             _ => ErrorClass::System,
         }
     }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::AddressFamily;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
+use super::secure;
 use super::stream::Stream;
 use super::{Handler, connection};
+use crate::tls::ServerTls;
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -21,9 +24,20 @@ pub enum Listener {
     Unix(std::os::unix::net::UnixListener),
     /// On an address and port.
     Tcp(std::net::TcpListener),
+    /// On an address and port, with TLS.
+    Secure(std::net::TcpListener, ServerTls),
 }
 
 impl Listener {
+    /// With TLS where it is a TCP socket.
+    #[must_use]
+    pub fn secured(self, tls: &ServerTls) -> Self {
+        match self {
+            Self::Tcp(listener) => Self::Secure(listener, tls.clone()),
+            other => other,
+        }
+    }
+
     /// From a descriptor that somebody else opened; of which kind is asked of the kernel.
     pub fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
         match rustix::net::getsockname(&descriptor)?.address_family() {
@@ -75,6 +89,13 @@ pub async fn serve(
 enum Acceptor {
     Unix(UnixListener),
     Tcp(TcpListener),
+    Secure(TcpListener, TlsAcceptor),
+}
+
+/// A connection that was accepted; a handshake is its own task's business.
+enum Accepted {
+    Plain(Stream),
+    Secure(TcpStream, TlsAcceptor),
 }
 
 impl Acceptor {
@@ -88,16 +109,25 @@ impl Acceptor {
                 listener.set_nonblocking(true)?;
                 Self::Tcp(TcpListener::from_std(listener)?)
             }
+            Listener::Secure(listener, tls) => {
+                listener.set_nonblocking(true)?;
+                Self::Secure(TcpListener::from_std(listener)?, TlsAcceptor::from(tls.0))
+            }
         })
     }
 
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => Ok(Accepted::Plain(Stream::Unix(listener.accept().await?.0))),
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok(Accepted::Plain(Stream::Tcp(stream)))
+            }
+            Self::Secure(listener, acceptor) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Secure(stream, acceptor.clone()))
             }
         }
     }
@@ -115,10 +145,17 @@ impl Acceptor {
                 _ = watching.wait_for(|stopping| *stopping) => return,
             };
             match accepted {
-                Ok(stream) => {
+                Ok(accepted) => {
                     let (handler, watching, alive) = (Arc::clone(&handler), watching.clone(), alive.clone());
                     tokio::spawn(async move {
-                        connection::run(stream, handler, settings, watching).await;
+                        let stream = match accepted {
+                            Accepted::Plain(stream) => Ok(stream),
+                            Accepted::Secure(stream, acceptor) => secure::carry(stream, acceptor).await,
+                        };
+                        match stream {
+                            Ok(stream) => connection::run(stream, handler, settings, watching).await,
+                            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+                        }
                         drop(alive);
                     });
                 }

@@ -16,6 +16,7 @@ mod connection;
 mod date;
 mod listen;
 mod response;
+mod secure;
 mod stream;
 
 use std::future::Future;
