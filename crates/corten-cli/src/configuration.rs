@@ -23,6 +23,9 @@ pub(crate) struct Configuration {
     pub(crate) prune_filters: Vec<String>,
     /// Proxy settings by daemon, `default` for all.
     pub(crate) proxies: BTreeMap<String, Proxies>,
+    /// More folders with plugins.
+    #[serde(rename = "cliPluginsExtraDirs")]
+    pub(crate) plugin_folders: Vec<String>,
     /// Formats of lists, by key: `psFormat`, `imagesFormat` and so on.
     #[serde(flatten)]
     formats: BTreeMap<String, serde_json::Value>,

@@ -33,6 +33,11 @@ impl Context {
         Self { ui: Ui::new(), program, options, folder, configuration: None, client: None }
     }
 
+    /// The folder of the configuration.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
     /// The configuration; a damaged file is warned about once and taken as empty.
     pub(crate) fn configuration(&mut self) -> Rc<Configuration> {
         if let Some(configuration) = &self.configuration {

@@ -7,9 +7,11 @@
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use crate::help;
+use crate::nearest::nearest;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
+use std::fmt::Write as _;
 
 /// How many arguments, flags not counted.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +99,7 @@ impl Words<'_> {
                 }
                 let Some(argument) = declared.get_arguments().find(|argument| has_long(argument, name))
                 else {
-                    return Err(self.flag_error(&format!("unknown flag: --{name}")));
+                    return Err(self.unknown_flag(declared, name));
                 };
                 let name = argument.get_long().unwrap_or(name);
                 let value = match value {
@@ -181,6 +183,17 @@ impl Words<'_> {
             typed = self.typed,
             usage = self.entry.usage,
         )))
+    }
+
+    fn unknown_flag(&self, declared: &Command, name: &str) -> CliError {
+        let shown = declared.get_arguments().filter(|argument| !argument.is_hide_set());
+        let mut error = self.flag_error(&format!("unknown flag: --{name}"));
+        if let Some(meant) = nearest(name, shown.filter_map(Arg::get_long))
+            && let CliError::Said { text, .. } = &mut error
+        {
+            let _ = write!(text, "\nhint: did you mean `--{meant}`?");
+        }
+        error
     }
 
     /// A flag that cannot be understood: said with the usage, exit code 125.

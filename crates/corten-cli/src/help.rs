@@ -4,6 +4,7 @@ use crate::command::{ENTRIES, GROUPS};
 use crate::entry::{Entry, is_switch};
 use crate::error::CliError;
 use clap::{Arg, ArgAction, Command};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Lines are broken at this column where the terminal is not known.
@@ -51,20 +52,38 @@ pub(crate) fn of_group(program: &str, group: &str) -> Option<String> {
     ))
 }
 
-/// The help of the program.
-pub(crate) fn of_program(program: &str) -> String {
+/// The names of a group's commands that are shown.
+pub(crate) fn names_of_group(group: &str) -> Vec<String> {
+    let shown = ENTRIES.iter().filter(|entry| !(entry.command)().is_hide_set());
+    shown.filter_map(|entry| Some(entry.name.strip_prefix(group)?.strip_prefix(' ')?.to_owned())).collect()
+}
+
+/// The names of the commands that stand alone.
+pub(crate) fn names_of_program() -> Vec<String> {
+    let names = ENTRIES.iter().filter_map(short);
+    names.chain(std::iter::once("daemon".to_owned())).collect()
+}
+
+/// The commands that stand alone, with their texts.
+pub(crate) fn shown_commands() -> Vec<(String, String)> {
+    ENTRIES.iter().filter_map(|entry| Some((short(entry)?, about_of(entry)))).collect()
+}
+
+/// A command's name without a group.
+fn short(entry: &Entry) -> Option<String> {
+    std::iter::once(&entry.name)
+        .chain(entry.aliases)
+        .find(|name| !name.contains(' '))
+        .map(|name| (*name).to_owned())
+}
+
+/// The help of the program, with the plugins' names and texts.
+pub(crate) fn of_program(program: &str, plugins: &BTreeMap<String, String>) -> String {
     const COMMON: &[&str] = &[
         "run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version",
         "info",
     ];
-    let short = |entry: &Entry| -> Option<String> {
-        std::iter::once(&entry.name)
-            .chain(entry.aliases)
-            .find(|name| !name.contains(' '))
-            .map(|name| (*name).to_owned())
-    };
-    let mut rows: Vec<(String, String)> =
-        ENTRIES.iter().filter_map(|entry| Some((short(entry)?, about_of(entry)))).collect();
+    let mut rows = shown_commands();
     if program == "corten" {
         rows.push((
             "daemon".to_owned(),
@@ -75,8 +94,10 @@ pub(crate) fn of_program(program: &str) -> String {
     let common: Vec<_> =
         COMMON.iter().filter_map(|name| rows.iter().find(|(other, _)| other == name).cloned()).collect();
     rows.retain(|(name, _)| !COMMON.contains(&name.as_str()));
-    let groups: Vec<_> =
+    let mut groups: Vec<_> =
         GROUPS.iter().map(|(name, about)| ((*name).to_owned(), (*about).to_owned())).collect();
+    groups.extend(plugins.iter().map(|(name, about)| (format!("{name}*"), about.clone())));
+    groups.sort();
     let global = flags(&<crate::invocation::GlobalOptions as clap::CommandFactory>::command(), Some(WIDTH));
     format!(
         "Usage:  {program} [OPTIONS] COMMAND\n\nA container platform in one program\n\n\
@@ -88,7 +109,8 @@ pub(crate) fn of_program(program: &str) -> String {
     )
 }
 
-fn about_of(entry: &Entry) -> String {
+/// A command's text.
+pub(crate) fn about_of(entry: &Entry) -> String {
     (entry.command)().get_about().map(ToString::to_string).unwrap_or_default()
 }
 

@@ -1,10 +1,13 @@
 //! From the words of the process to one command of the table.
 
 use crate::command::{ENTRIES, GROUPS};
+use crate::completion;
 use crate::context::Context;
 use crate::entry::{Entry, Words};
 use crate::error::CliError;
 use crate::help::{self, HELP};
+use crate::nearest::nearest;
+use crate::plugin;
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::Path;
@@ -69,14 +72,15 @@ pub(crate) struct GlobalOptions {
 /// Runs one command; gives the exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     let mut words = arguments.into_iter();
-    let program = words
+    let called = words
         .next()
         .as_deref()
         .and_then(|path| Path::new(path).file_name()?.to_str().map(str::to_owned))
-        .filter(|name| name == "docker")
-        .unwrap_or_else(|| "corten".to_owned());
-    let words: Vec<OsString> = words.collect();
+        .unwrap_or_default();
+    let program = if called == "docker" { "docker" } else { "corten" }.to_owned();
+    let mut words: Vec<OsString> = words.collect();
     let count = global_words(&words);
+    plugin::without_own_name(&called, &mut words, count);
     let (before, after) = words.split_at(count);
     let options =
         if before.is_empty() { Ok(GlobalOptions::default()) } else { global_options(&program, before) };
@@ -84,7 +88,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
         Ok(options) => {
             let version = options.version;
             let mut context = Context::new(program, options);
-            let result = if version { print_version(&mut context) } else { dispatch(&mut context, after) };
+            let result =
+                if version { print_version(&mut context) } else { dispatch(&mut context, &words, after) };
             (context, result)
         }
         Err(error) => (Context::new(program, GlobalOptions::default()), Err(error)),
@@ -144,7 +149,11 @@ fn global_options(program: &str, words: &[OsString]) -> Result<GlobalOptions, Cl
     };
     let words = Words { entry: &GLOBAL, typed: program.to_owned(), rest: words.to_vec() };
     words.parse().map_err(|error| match error {
-        CliError::Said { code: HELP, .. } => CliError::Said { text: help::of_program(program), code: HELP },
+        CliError::Said { code: HELP, .. } => {
+            let mut context = Context::new(program.to_owned(), GlobalOptions::default());
+            let plugins = plugin::list(&mut context);
+            CliError::Said { text: help::of_program(program, &plugins), code: HELP }
+        }
         other => other,
     })
 }
@@ -155,17 +164,35 @@ fn print_version(context: &mut Context) -> Result<u8, CliError> {
     Ok(0)
 }
 
-fn dispatch(context: &mut Context, words: &[OsString]) -> Result<u8, CliError> {
+/// Runs the command that `words` begin with; `all` is the whole command line.
+fn dispatch(context: &mut Context, all: &[OsString], words: &[OsString]) -> Result<u8, CliError> {
     let program = context.program.clone();
     let text = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
     let first = text(0);
     if first.is_empty() {
         // Nobody asked for the help: it is not data.
-        context.ui.note(help::of_program(&program));
+        let plugins = plugin::list(context);
+        context.ui.note(help::of_program(&program, &plugins));
         return Ok(0);
     }
     if first == "help" {
-        return dispatch_help(context, &words[1..]);
+        return dispatch_help(context, all, &words[1..]);
+    }
+    if first == completion::NAME {
+        let words: Vec<String> = words[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let before: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let globals = global_words(&before[..before.len().saturating_sub(1)]);
+        // Candidates come from the daemon that the line itself means.
+        if let Ok(options) = global_options(&program, &before[..globals]) {
+            let mut meant = Context::new(program, options);
+            completion::run(&mut meant, &words, globals)?;
+            return meant.ui.flush().map(|()| 0);
+        }
+        return completion::run(context, &words, globals);
+    }
+    if first == plugin::METADATA {
+        context.ui.line(plugin::own_metadata())?;
+        return Ok(0);
     }
     if let Some(entry) = find(first) {
         let words = Words { entry, typed: format!("{program} {first}"), rest: words[1..].to_vec() };
@@ -186,26 +213,38 @@ fn dispatch(context: &mut Context, words: &[OsString]) -> Result<u8, CliError> {
             let words = Words { entry, typed: format!("{program} {name}"), rest: words[2..].to_vec() };
             return (entry.run)(context, words);
         }
+        let known = help::names_of_group(first);
+        let meant = nearest(second, known.iter().map(String::as_str));
+        let meant = meant.map(|meant| format!("\nhint: did you mean `{program} {first} {meant}`?"));
         return Err(CliError::said(format!(
-            "{program}: unknown command: {program} {name}\n\nUsage:  {program} {first}\n\nRun '{program} {first} --help' for more information"
+            "{program}: unknown command: {program} {name}\n\nUsage:  {program} {first}\n\nRun '{program} {first} --help' for more information{}",
+            meant.unwrap_or_default()
         )));
     }
+    plugin::run(context, first, all)?;
     if UNBUILT.contains(&first) {
         return Err(CliError::said(format!("{program}: '{first}' is not built yet")));
     }
+    let meant = nearest(
+        first,
+        help::names_of_program().iter().map(String::as_str).chain(GROUPS.iter().map(|(name, _)| *name)),
+    )
+    .map(|meant| format!("\nhint: did you mean `{program} {meant}`?"));
     Err(CliError::said(format!(
-        "{program}: unknown command: {program} {first}\n\nRun '{program} --help' for more information"
+        "{program}: unknown command: {program} {first}\n\nRun '{program} --help' for more information{}",
+        meant.unwrap_or_default()
     )))
 }
 
 /// `help COMMAND…`.
-fn dispatch_help(context: &mut Context, words: &[OsString]) -> Result<u8, CliError> {
+fn dispatch_help(context: &mut Context, all: &[OsString], words: &[OsString]) -> Result<u8, CliError> {
     if words.is_empty() {
-        return Err(CliError::Said { text: help::of_program(&context.program), code: HELP });
+        let plugins = plugin::list(context);
+        return Err(CliError::Said { text: help::of_program(&context.program, &plugins), code: HELP });
     }
     let mut words = words.to_vec();
     words.push("--help".into());
-    dispatch(context, &words)
+    dispatch(context, all, &words)
 }
 
 fn find(name: &str) -> Option<&'static Entry> {

@@ -8,6 +8,7 @@
 //! No thread is started and no daemon is asked for what is not needed: a command should cost a millisecond or two.
 
 mod command;
+mod completion;
 mod configuration;
 mod context;
 mod entry;
@@ -19,6 +20,8 @@ mod help;
 mod id_file;
 mod invocation;
 mod landing;
+mod nearest;
+mod plugin;
 mod reference;
 mod session;
 mod tar;

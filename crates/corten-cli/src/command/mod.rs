@@ -2,6 +2,7 @@
 //! `container/run.rs`.
 
 mod archive;
+pub(crate) mod completion;
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod inspect;
@@ -27,6 +28,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
 
 /// Every command.
 pub(crate) static ENTRIES: &[Entry] = &[
+    completion::ENTRY,
     container::attach::ENTRY,
     container::commit::ENTRY,
     container::cp::ENTRY,

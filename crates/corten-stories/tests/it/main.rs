@@ -18,6 +18,7 @@ mod network;
 mod run;
 mod runtimes;
 mod scarcity;
+mod shells;
 mod socket;
 mod volumes;
 mod websocket;
