@@ -257,7 +257,7 @@ fn settled(handle: &Handle) -> Result<Arc<View>> {
 
 /// The root of a running container. The number may have gone to another process meanwhile, so the process must be in the
 /// container's cgroup; everything is asked through one open folder of `/proc`, which answers for that process only.
-fn process_root(pid: i32, id: &str) -> Option<OwnedFd> {
+pub(crate) fn process_root(pid: i32, id: &str) -> Option<OwnedFd> {
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let process = rustix::fs::open(format!("/proc/{pid}"), folder, Mode::empty()).ok()?;
     let cgroup =

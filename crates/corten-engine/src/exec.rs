@@ -3,15 +3,16 @@
 //! An exec is made, then started once, and can be asked about for some minutes after its end. It belongs to this module
 //! rather than to the container's owner: several may run at a time, and none changes the container.
 
+mod process;
+
+use self::process::{check_user, process};
 use crate::Engine;
-use crate::container::handle::{Handle, Request, View};
+use crate::container::handle::{Handle, Request};
 use crate::container::record::Record;
-use crate::container::spec::{environment, replace_variables};
 use crate::container::{ClientSocket, Phase};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use corten_api::exec::{CreateRequest, CreateResponse, Inspect, ProcessConfig, StartRequest};
-use corten_oci::runtime::{LinuxCapabilities, Process, User};
 use corten_runtime::LaunchErrorKind;
 use corten_shim::client::{ExecFailure, ShimError};
 use corten_shim::protocol::{AttachRequest, ConsoleSize, ExecRequest};
@@ -233,6 +234,10 @@ impl Engine {
             config.env.iter().flatten().find(|entry| entry.is_empty() || entry.starts_with('='))
         {
             return Err(EngineError::invalid(format!("invalid environment variable: {entry}")));
+        }
+        if !config.user.is_empty() {
+            let (view, user) = (handle.view(), config.user.clone());
+            crate::volume::blocking(move || check_user(&view, user)).await?;
         }
         let id = id::random_id();
         self.tell_exec(&handle.view().record, "exec_create", &command.join(" "), &id);
@@ -528,64 +533,4 @@ async fn resize(handle: &Handle, exec: Option<&str>, height: u16, width: u16) ->
     shim.resize(exec, ConsoleSize { height, width })
         .await
         .map_err(|error| EngineError::because("resizing the terminal", error))
-}
-
-/// What runs: the container's environment, folder and user where the request says nothing.
-fn process(view: &View, config: &CreateRequest, console_size: Option<[u32; 2]>, links: &[String]) -> Process {
-    let record = &view.record;
-    let host = &record.host_config;
-    let mut env = environment(record, links);
-    env.retain(|entry| {
-        !entry.starts_with("TERM=") || record.config.env.iter().flatten().any(|given| given == entry)
-    });
-    if config.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
-        env.push("TERM=xterm".to_owned());
-    }
-    replace_variables(&mut env, config.env.as_deref().unwrap_or_default());
-    let or = |mine: &str, default: &str| if mine.is_empty() { default.to_owned() } else { mine.to_owned() };
-    let user = or(&config.user, &record.config.user);
-    let capabilities = if config.privileged || host.privileged {
-        corten_sys::capability::of_kernel().names().collect()
-    } else {
-        crate::container::spec::capabilities(
-            host.cap_add.as_deref().unwrap_or_default(),
-            host.cap_drop.as_deref().unwrap_or_default(),
-        )
-    };
-    // It was read when the container was made.
-    let security = crate::container::spec::security::settle(
-        host.security_opt.as_deref().unwrap_or_default(),
-        host.privileged,
-    )
-    .unwrap_or_default();
-    let apparmor = security.apparmor_profile().filter(|_| !config.privileged);
-    let mut groups = User { username: Some(user), ..User::default() };
-    for group in host.group_add.iter().flatten() {
-        match group.parse::<u32>() {
-            Ok(number) => groups.additional_gids.push(number),
-            Err(_) => groups.additional_group_names.push(group.clone()),
-        }
-    }
-    Process {
-        terminal: config.tty,
-        console_size: console_size.filter(|size| *size != [0, 0]).map(|[height, width]| {
-            corten_oci::runtime::ConsoleSize { height: height as u16, width: width as u16 }
-        }),
-        user: groups,
-        args: config.cmd.clone().unwrap_or_default(),
-        env,
-        cwd: or(&or(&config.working_dir, &record.config.working_dir), "/"),
-        capabilities: Some(LinuxCapabilities {
-            bounding: capabilities.clone(),
-            effective: capabilities.clone(),
-            permitted: capabilities,
-            ..LinuxCapabilities::default()
-        }),
-        rlimits: crate::container::spec::limits::rlimits(host.ulimits.as_deref().unwrap_or_default()),
-        no_new_privileges: security.no_new_privileges,
-        apparmor_profile: crate::container::apparmor::prepare(apparmor),
-        oom_score_adj: Some(host.oom_score_adj),
-        selinux_label: None,
-        ..Process::default()
-    }
 }

@@ -5,7 +5,17 @@
 //! be listed, a name must be; the first entry that fits wins; groups in which the user is listed count unless
 //! a group was given.
 
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+
 use corten_oci::runtime::User;
+use corten_sys::descriptor;
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::error::LaunchErrorKind;
+
+/// A container's user files are not read beyond this.
+const LONGEST_FILE: u64 = 16 << 20;
 
 /// Largest id that Docker takes.
 const LARGEST_ID: u32 = (1 << 31) - 1;
@@ -35,6 +45,51 @@ pub enum UserError {
     /// A number that is no id.
     #[error("uids and gids must be in range 0-{LARGEST_ID}")]
     Range,
+    /// The file is there, and reading it failed.
+    #[error("read {path}: {reason}")]
+    Unreadable {
+        /// The file, as the container sees it.
+        path: &'static str,
+        /// What the kernel says.
+        reason: String,
+    },
+}
+
+impl UserError {
+    /// What a launch that fails for it is called.
+    pub fn launch_kind(&self) -> LaunchErrorKind {
+        match self {
+            // Docker finds a number out of range at the same moment as a name that is not listed.
+            Self::UnknownUser(_) | Self::Range => LaunchErrorKind::UnknownUser,
+            Self::UnknownGroup(_) => LaunchErrorKind::UnknownGroup,
+            Self::Unreadable { .. } => LaunchErrorKind::System,
+        }
+    }
+}
+
+/// Resolves what was asked for against the files below `root`, which is never left. A file that is missing or no plain
+/// file lists nobody.
+pub fn resolve_in(root: BorrowedFd<'_>, wanted: &User) -> Result<ResolvedUser, UserError> {
+    let passwd = read(root, "/etc/passwd")?;
+    let needs_groups = wanted.username.is_some() || !wanted.additional_group_names.is_empty();
+    let group = if needs_groups { read(root, "/etc/group")? } else { Vec::new() };
+    resolve(wanted, &passwd, &group)
+}
+
+fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<Vec<u8>, UserError> {
+    // Non-blocking: it may be a pipe that nobody writes to.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let Ok(file) = descriptor::open_in_root(root, path.as_ref(), flags, Mode::empty()) else {
+        return Ok(Vec::new());
+    };
+    let content = || -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) == FileType::RegularFile {
+            std::fs::File::from(file).take(LONGEST_FILE).read_to_end(&mut content)?;
+        }
+        Ok(content)
+    };
+    content().map_err(|error| UserError::Unreadable { path, reason: error.to_string() })
 }
 
 /// Resolves what was asked for against the contents of the two files. Lines that make no sense are passed

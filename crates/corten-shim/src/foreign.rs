@@ -17,7 +17,6 @@ use crate::protocol::{ExecRequest, Failure, FailureCode, ForeignRuntime, StartRe
 use crate::start::{HostView, LaunchParts, launch_failure};
 use corten_oci::runtime::{Mount, NamespaceKind, Process, Root};
 use corten_runtime::cgroup::CgroupHandle;
-use corten_runtime::user::UserError;
 use corten_runtime::{ChildStdio, LaunchError, LaunchErrorKind, Launched, Stage};
 use corten_std::file;
 use corten_sys::process::{self, Exit, Fork, Namespaces, StringVector};
@@ -26,16 +25,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::ffi::CString;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// How long one call of the program may take, in seconds; then it is killed, and the call has failed.
 const PATIENCE: i64 = 120;
-
-/// Files of an image are not read beyond this, in bytes.
-const LONGEST_FILE: u64 = 16 << 20;
 
 const BUNDLE: &str = "bundle";
 const STATE: &str = "runtime";
@@ -414,13 +410,8 @@ fn document(request: &StartRequest, parts: &LaunchParts, bundle: &Path) -> Resul
 /// Names of users and groups become numbers, by the container's own files.
 fn resolve_user(root: &OwnedFd, process: &mut Process) -> Result<(), Failure> {
     let wanted = std::mem::take(&mut process.user);
-    let (passwd, group) = (read(root, "/etc/passwd"), read(root, "/etc/group"));
-    let user = corten_runtime::user::resolve(&wanted, &passwd, &group).map_err(|error| {
-        let kind = match error {
-            UserError::UnknownUser(_) => LaunchErrorKind::UnknownUser,
-            UserError::UnknownGroup(_) => LaunchErrorKind::UnknownGroup,
-            UserError::Range => LaunchErrorKind::Invalid,
-        };
+    let user = corten_runtime::user::resolve_in(root.as_fd(), &wanted).map_err(|error| {
+        let kind = error.launch_kind();
         launch_failure(&LaunchError { kind, message: error.to_string(), stage: Stage::Identity })
     })?;
     process.user = corten_oci::runtime::User {
@@ -434,20 +425,6 @@ fn resolve_user(root: &OwnedFd, process: &mut Process) -> Result<(), Failure> {
         process.env.push(format!("HOME={}", user.home));
     }
     Ok(())
-}
-
-/// A file of the image; empty where it is missing or no plain file.
-fn read(root: &OwnedFd, path: &str) -> Vec<u8> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut content = Vec::new();
-    if let Ok(file) = descriptor::open_in_root(root.as_fd(), path.as_ref(), flags, Mode::empty())
-        && rustix::fs::fstat(&file).is_ok_and(|stat| {
-            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
-        })
-    {
-        let _ = std::fs::File::from(file).take(LONGEST_FILE).read_to_end(&mut content);
-    }
-    content
 }
 
 /// Waits for a child no longer than [`PATIENCE`]; `None` where it was killed for that.

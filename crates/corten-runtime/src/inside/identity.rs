@@ -1,51 +1,21 @@
 //! Who the process is and what it may do: user, groups, limits, capabilities.
 
-use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use corten_oci::runtime::{LinuxCapabilities, Process, User};
 use corten_sys::capability::{self, Capabilities};
-use corten_sys::{descriptor, process};
+use corten_sys::process;
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 
 use super::{Result, invalid};
-use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
+use crate::error::{Context, LaunchError, Stage};
 use crate::hardening::{Hardening, HardeningStep};
-use crate::user::{self, ResolvedUser, UserError};
-
-/// An image's user files are not read beyond this.
-const LONGEST_FILE: u64 = 16 << 20;
+use crate::user::{self, ResolvedUser};
 
 /// Finds out who the process is to be, by the container's own files.
 pub(super) fn resolve(root: BorrowedFd<'_>, wanted: &User) -> Result<ResolvedUser> {
-    let passwd = read(root, "/etc/passwd")?;
-    let needs_groups = wanted.username.is_some() || !wanted.additional_group_names.is_empty();
-    let group = if needs_groups { read(root, "/etc/group")? } else { Vec::new() };
-    user::resolve(wanted, &passwd, &group).map_err(|error| {
-        let kind = match error {
-            UserError::UnknownUser(_) => LaunchErrorKind::UnknownUser,
-            UserError::UnknownGroup(_) => LaunchErrorKind::UnknownGroup,
-            // Docker finds it out at the same moment.
-            UserError::Range => LaunchErrorKind::UnknownUser,
-        };
-        LaunchError::new(Stage::Identity, kind, error.to_string())
-    })
-}
-
-/// A file of the image; empty where it is missing or no plain file.
-fn read(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
-    // Non-blocking: it may be a pipe that nobody writes to.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let Ok(file) = descriptor::open_in_root(root, path.as_ref(), flags, Mode::empty()) else {
-        return Ok(Vec::new());
-    };
-    let context = format!("read {path}");
-    if super::target::file_type(file.as_fd()).at(Stage::Identity, &context)? != FileType::RegularFile {
-        return Ok(Vec::new());
-    }
-    let mut content = Vec::new();
-    std::fs::File::from(file).take(LONGEST_FILE).read_to_end(&mut content).at(Stage::Identity, &context)?;
-    Ok(content)
+    user::resolve_in(root, wanted)
+        .map_err(|error| LaunchError::new(Stage::Identity, error.launch_kind(), error.to_string()))
 }
 
 /// How likely the kernel chooses the process when memory is out. Written while the caller's `/proc` is in

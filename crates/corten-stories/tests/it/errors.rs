@@ -22,6 +22,17 @@ fn mistakes_are_told_in_one_line() {
         (&["run", "--rm", "--network", "nowhere", "busybox", "true"], 125, "network nowhere not found"),
         (&["run", "--rm", "-m", "1k", "busybox", "true"], 125, "Minimum memory limit allowed is 6MB"),
         (&["exec", "nobody", "true"], 1, "No such container: nobody"),
+        (
+            &["exec", "-u", "ghost", "taken", "true"],
+            1,
+            "unable to find user ghost: no matching entries in passwd file",
+        ),
+        (
+            &["exec", "-d", "-u", "0:ghosts", "taken", "true"],
+            1,
+            "unable to find group ghosts: no matching entries in group file",
+        ),
+        (&["exec", "-u", "99999999999", "taken", "true"], 1, "uids and gids must be in range 0-2147483647"),
         (&["rm", "taken"], 1, "container is running"),
         (&["volume", "rm", "nothing"], 1, "no such volume"),
         (&["network", "rm", "bridge"], 1, "pre-defined network"),
