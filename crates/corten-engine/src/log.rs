@@ -2,6 +2,8 @@
 //!
 //! The shim writes it (`corten_shim::log`), also while this daemon is dead; here it is only read.
 
+pub(crate) mod driver;
+
 use crate::container::handle::View;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -55,7 +57,11 @@ impl Engine {
         let container = self.inner.containers.find(reference)?;
         let view = container.watch();
         let record = Arc::clone(&view.borrow().record);
-        if record.host_config.log_config.driver == "none" {
+        let log_config = &record.host_config.log_config;
+        let disabled = log_config.config.as_ref().and_then(|options| options.get("cache-disabled"));
+        let disabled = driver::NAMES.contains(&log_config.driver.as_str())
+            && disabled.is_some_and(|value| matches!(value.as_str(), "true" | "1"));
+        if log_config.driver == "none" || disabled {
             return Err(EngineError::not_implemented("configured logging driver does not support reading"));
         }
         let path = self.inner.settings.paths.container_log(&record.id);

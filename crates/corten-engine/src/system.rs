@@ -1,10 +1,11 @@
 //! What the engine tells of itself and of its host.
 
+use crate::container::ListOptions;
 use crate::container::state::Phase;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::volume::{blocking, tree_size};
-use corten_api::container::{Summary, SummaryHostConfig};
+use corten_api::filter::Filters;
 use corten_api::image;
 use corten_api::system::{
     AddressPool, Commit, Component, DiskUsage, FirewallInfo, Info, PluginsInfo, RegistryConfig, SwarmInfo,
@@ -12,7 +13,6 @@ use corten_api::system::{
 };
 use corten_api::volume::UsageData;
 use corten_std::{Timestamp, file};
-use corten_store::SnapshotKey;
 use std::collections::BTreeMap;
 
 /// The engine version that clients read to guess features: Docker's, whose behaviour this is. Our own stands in the
@@ -89,7 +89,9 @@ impl Engine {
                 volume: vec!["local".to_owned()],
                 network: ["bridge", "host", "null"].map(str::to_owned).to_vec(),
                 authorization: None,
-                log: ["json-file", "none"].map(str::to_owned).to_vec(),
+                log: ["fluentd", "gelf", "journald", "json-file", "local", "syslog"]
+                    .map(str::to_owned)
+                    .to_vec(),
             },
             memory_limit: true,
             swap_limit: true,
@@ -168,8 +170,10 @@ impl Engine {
 
     /// `GET /system/df`.
     pub async fn disk_usage(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
+        let options = ListOptions { all: true, limit: 0, size: true, filters: Filters::new() };
+        let containers = if parts.containers { Some(self.list(options).await?) } else { None };
         let engine = self.clone();
-        blocking(move || engine.measure(parts)).await
+        blocking(move || Ok(DiskUsage { containers, ..engine.measure(parts)? })).await
     }
 
     fn measure(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
@@ -194,30 +198,6 @@ impl Engine {
                 }
             });
             usage.images = Some(rows.collect());
-        }
-        if parts.containers {
-            let rows = containers.iter().map(|view| {
-                let key = view.record.snapshot.as_deref();
-                let size = key.and_then(|key| SnapshotKey::new(key).ok());
-                let size = size
-                    .map_or(0, |key| self.inner.store.snapshots().usage(&key).map_or(0, |usage| usage.size));
-                Summary {
-                    id: view.record.id.clone(),
-                    names: vec![format!("/{}", view.record.name)],
-                    image: view.record.config.image.clone(),
-                    image_id: view.record.image.clone(),
-                    created: view.record.created.unix_seconds(),
-                    size_rw: size as i64,
-                    labels: view.record.config.labels.clone(),
-                    state: view.life.phase.as_str().to_owned(),
-                    host_config: SummaryHostConfig {
-                        network_mode: view.record.host_config.network_mode.clone(),
-                        ..SummaryHostConfig::default()
-                    },
-                    ..Summary::default()
-                }
-            });
-            usage.containers = Some(rows.collect());
         }
         if parts.volumes {
             let used = self.used_volumes();

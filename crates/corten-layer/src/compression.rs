@@ -1,6 +1,6 @@
 //! Finds out how a stream is compressed by its first bytes, and opens it.
 
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 
 use crate::LayerError;
 
@@ -60,6 +60,32 @@ pub fn decompress<'a>(stream: impl Read + Send + 'a) -> Result<Box<dyn Read + Se
         }
         Compression::Xz => Box::new(lzma_rust2::XzReader::new(BufReader::with_capacity(BUFFER, whole), true)),
     })
+}
+
+/// What stands around deflated bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrapping {
+    /// As in files of that name.
+    Gzip,
+    /// As in network protocols.
+    Zlib,
+}
+
+/// Deflates a short message; `level` 0 to 9, none: the library's usual one.
+pub fn deflate(message: &[u8], wrapping: Wrapping, level: Option<u32>) -> Vec<u8> {
+    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+    let deflated = match wrapping {
+        Wrapping::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(message).and_then(|()| encoder.finish())
+        }
+        Wrapping::Zlib => {
+            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
+            encoder.write_all(message).and_then(|()| encoder.finish())
+        }
+    };
+    // Writing to memory does not fail.
+    deflated.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod create;
 mod endpoints;
 pub(crate) mod files;
 pub mod filter;
+mod forward;
 pub(crate) mod handle;
 mod health;
 mod inspect;

@@ -132,6 +132,8 @@ impl Owner {
         }
         self.life.phase = Phase::Removing;
         self.publish();
+        // The log goes with the container: what is not sent by then is lost.
+        self.forwarding.finish().await;
         self.waiting_clients.clear();
         let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
         let removed = blocking(move || {

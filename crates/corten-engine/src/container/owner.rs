@@ -2,6 +2,7 @@
 //! else one after the other, and hears what the shim tells. It lives from create (or the daemon's start) to removal.
 
 use crate::Engine;
+use crate::container::forward::Forwarding;
 use crate::container::handle::{Handle, NetworkView, Purpose, Request, View};
 use crate::container::record::Record;
 use crate::container::state::{Lifecycle, Phase};
@@ -36,6 +37,8 @@ pub(super) struct Owner {
     /// This run was told to be out of memory.
     pub(super) oom_told: bool,
     pub(super) health: Option<Arc<Health>>,
+    /// What sends its log elsewhere, where its driver does.
+    pub(super) forwarding: Forwarding,
     publisher: watch::Sender<Arc<View>>,
     requests: mpsc::UnboundedReceiver<Request>,
 }
@@ -83,6 +86,7 @@ impl Owner {
             restarting_by_user: false,
             oom_told: false,
             health: None,
+            forwarding: Forwarding::default(),
             publisher,
             requests,
         };
@@ -107,6 +111,11 @@ impl Owner {
                 return;
             }
         }
+    }
+
+    /// What it looks like, now and later.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.publisher.subscribe()
     }
 
     /// Shows everybody how things stand.

@@ -158,6 +158,7 @@ impl Engine {
                     starts.push(handle);
                 }
                 owner.publish();
+                owner.resume_forwarding();
             }
             FoundState::Live(connection) => {
                 let (shim, events, status) = *connection;
@@ -174,12 +175,14 @@ impl Engine {
                 owner.running = Some(Running { shim, events, network });
                 owner.watch_health();
                 owner.publish_and_save();
+                owner.resume_forwarding();
             }
             FoundState::Ended(exit) => {
                 self.inner.execs.adopt_ended(&self.inner, &owner.record.id);
                 if !owner.life.phase.has_process() {
                     owner.life.started(0, exit.at, false);
                 }
+                owner.resume_forwarding();
                 if owner.finish(exit, &network).await == super::owner::Flow::End {
                     return;
                 }
@@ -195,6 +198,7 @@ impl Engine {
                     tracing::warn!(container = owner.record.id, %error, "something of a container's start could not be removed");
                 }
                 owner.publish_and_save();
+                owner.resume_forwarding();
             }
         }
         tokio::spawn(owner.run());

@@ -21,7 +21,7 @@ use corten_oci::runtime::{NamespaceKind, Spec};
 use corten_runtime::LaunchErrorKind;
 use corten_shim::client::{self, Events, Shim, ShimError, StartDescriptors};
 use corten_shim::protocol::{AttachRequest, StartRequest};
-use corten_std::file;
+use corten_std::{Timestamp, file};
 use corten_sys::mount;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,6 +57,8 @@ impl Owner {
     #[tracing::instrument(name = "start", level = "debug", skip_all)]
     pub(super) async fn start(&mut self, by_user: bool) -> Result<()> {
         let others = self.others()?;
+        let log_driver = self.open_log_driver().await?;
+        let before = Timestamp::now();
         let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
         let clients = std::mem::take(&mut self.waiting_clients);
         let Forked { shim, events, network } =
@@ -91,6 +93,9 @@ impl Owner {
         self.running = Some(Running { shim, events, network });
         self.watch_health();
         self.publish_and_save();
+        if let Some(driver) = log_driver {
+            self.forward_log(driver, before);
+        }
         self.tell("start", []);
         Ok(())
     }
@@ -284,7 +289,7 @@ fn start_request(
     let log = logging::settings(
         &record.host_config.log_config,
         engine.settings.paths.container_log(&record.id),
-        logging::attributes(record),
+        logging::attributes(record)?,
     )?;
     Ok(StartRequest {
         version: corten_shim::protocol::VERSION,

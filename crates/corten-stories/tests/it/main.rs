@@ -15,6 +15,7 @@ mod lifecycle;
 mod making;
 mod names;
 mod network;
+mod receivers;
 mod run;
 mod runtimes;
 mod scarcity;

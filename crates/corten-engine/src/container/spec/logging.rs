@@ -2,6 +2,7 @@
 
 use crate::container::record::Record;
 use crate::error::{EngineError, Result};
+use crate::log::driver;
 use corten_api::container::LogConfig;
 use corten_shim::protocol::LogSettings;
 use corten_std::size;
@@ -27,14 +28,28 @@ pub(crate) fn settings(
     match log.driver.as_str() {
         "" | "default" | "json-file" | "local" => {}
         "none" => "none".clone_into(&mut settings.format),
+        // What is sent elsewhere is kept too; the other options are the driver's.
+        driver if driver::NAMES.contains(&driver) => {
+            driver::Driver::new(log)?;
+        }
         other => {
             return Err(EngineError::invalid(format!("logger: no log driver named '{other}' is registered"))
-                .with_hint("the log drivers are json-file, local and none"));
+                .with_hint(
+                    "the log drivers are fluentd, gelf, journald, json-file, local, none and syslog",
+                ));
         }
     }
+    let sent = driver::NAMES.contains(&log.driver.as_str());
     for (name, value) in log.config.iter().flatten() {
+        // The file of a log that is sent elsewhere has options of its own.
+        let name = match name.as_str() {
+            name if !sent => name,
+            "cache-max-size" => "max-size",
+            "cache-max-file" => "max-file",
+            _ => continue,
+        };
         let wrong = || EngineError::invalid(format!("invalid value for log opt '{name}': {value}"));
-        match name.as_str() {
+        match name {
             "max-size" if value == "-1" => settings.max_size = None,
             "max-size" => {
                 let bytes = size::parse_bytes(value).and_then(|bytes| u64::try_from(bytes).ok());
@@ -56,31 +71,15 @@ pub(crate) fn settings(
     Ok(settings)
 }
 
-/// The labels and variables that `labels` and `env` name.
-pub(crate) fn attributes(record: &Record) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let Some(options) = &record.host_config.log_config.config else { return found };
-    let names = |option: &str| {
-        options
-            .get(option)
-            .map(|list| list.split(',').map(str::to_owned).collect::<Vec<_>>())
-            .unwrap_or_default()
-    };
-    for name in names("labels") {
-        if let Some(value) = record.config.labels.get(&name) {
-            found.insert(name, value.clone());
-        }
+/// The labels and variables that go into each line of the file, and the tag where one is given.
+pub(crate) fn attributes(record: &Record) -> Result<BTreeMap<String, String>> {
+    let Some(options) = &record.host_config.log_config.config else { return Ok(BTreeMap::new()) };
+    let subject = driver::subject(record)?;
+    let mut found = subject.extra;
+    if options.contains_key("tag") {
+        found.insert("tag".to_owned(), subject.tag);
     }
-    for name in names("env") {
-        let variables = record.config.env.iter().flatten().filter_map(|entry| entry.split_once('='));
-        if let Some((_, value)) = variables.rev().find(|(key, _)| *key == name) {
-            found.insert(name, value.to_owned());
-        }
-    }
-    if let Some(tag) = options.get("tag") {
-        found.insert("tag".to_owned(), tag.clone());
-    }
-    found
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -98,7 +97,10 @@ mod tests {
         let found = settings(&log("json-file", &[("max-size", "10m"), ("max-file", "3")])).unwrap();
         assert_eq!((found.max_size, found.max_file), (Some(10 * 1024 * 1024), 3));
         assert_eq!(settings(&log("none", &[])).unwrap().format, "none");
-        assert!(check(&log("syslog", &[])).is_err());
+        assert!(check(&log("splunk", &[])).is_err());
+        let sent =
+            settings(&log("syslog", &[("cache-max-size", "1m"), ("syslog-facility", "local0")])).unwrap();
+        assert_eq!((sent.format.as_str(), sent.max_size), ("json-file", Some(1024 * 1024)));
         assert_eq!(
             check(&log("json-file", &[("odd", "1")])).unwrap_err().to_string(),
             "unknown log opt 'odd' for json-file log driver"
@@ -111,11 +113,12 @@ mod tests {
         let mut record = crate::container::record::tests_support::record("aa", "a");
         record.config.labels.insert("app".to_owned(), "web".to_owned());
         record.config.env = Some(vec!["MODE=test".to_owned(), "OTHER=x".to_owned()]);
-        record.host_config.log_config = log("json-file", &[("labels", "app"), ("env", "MODE")]);
-        let found = attributes(&record);
+        record.host_config.log_config =
+            log("json-file", &[("labels", "app"), ("env-regex", "^MO"), ("tag", "{{.Name}}!")]);
+        let found = attributes(&record).unwrap();
         assert_eq!(
             found.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(),
-            ["MODE=test", "app=web"]
+            ["MODE=test", "app=web", "tag=a!"]
         );
     }
 }
