@@ -1,7 +1,8 @@
 //! `config.json`: what of it the command line uses. Keys that are not known are left alone.
 
+use crate::error::{CliError, Result};
 use corten_std::file;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -95,4 +96,26 @@ impl Configuration {
         })
         .collect()
     }
+}
+
+/// Changes the file: what is not touched stays as it is, also what this program does not know. A link is followed.
+pub(crate) fn change(
+    folder: &Path,
+    edit: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+) -> Result<()> {
+    let path = folder.join("config.json");
+    let path = std::fs::canonicalize(&path).unwrap_or(path);
+    let mut document = match file::read_optional(&path)? {
+        None => serde_json::Map::new(),
+        // Nothing is written over a file that was not understood.
+        Some(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|error| CliError::said(format!("{} cannot be changed: {error}", path.display())))?,
+    };
+    edit(&mut document);
+    file::create_dir_all_with_mode(folder, 0o700)?;
+    let mut text = Vec::new();
+    let layout = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, layout);
+    document.serialize(&mut writer).map_err(|error| CliError::said(error.to_string()))?;
+    Ok(file::write_atomic(&path, &text, file::Durability::Disk)?)
 }

@@ -76,15 +76,11 @@ impl Context {
         })
     }
 
-    /// The client of the daemon that is meant.
-    pub(crate) fn client(&mut self) -> Result<Rc<Client>> {
-        if let Some(client) = &self.client {
-            return Ok(Rc::clone(client));
-        }
+    /// All that has a say about which daemon is meant.
+    fn wishes(&mut self) -> Wishes {
         let configuration = self.configuration();
-        let paths = paths();
         let current = &configuration.current_context;
-        let wishes = Wishes {
+        Wishes {
             host: self.options.host.clone(),
             context: self.options.context.clone(),
             host_variable: environment::value(environment::HOST),
@@ -93,15 +89,41 @@ impl Context {
             api_version: environment::value(environment::API_VERSION),
             tls: self.tls(),
             configuration: self.folder.clone(),
-            paths: paths.clone(),
+            paths: paths(),
+        }
+    }
+
+    /// The name of the context that is meant, whether or not it is there.
+    pub(crate) fn current_context(&mut self) -> String {
+        let wishes = self.wishes();
+        let named = match (wishes.host, wishes.context, wishes.host_variable) {
+            (None, Some(context), _) => Some(context),
+            (None, None, None) => wishes.context_variable.or(wishes.current_context),
+            _ => None,
         };
+        named.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned())
+    }
+
+    /// The address that the context `default` stands for.
+    pub(crate) fn default_host(&mut self) -> Result<String> {
+        let wishes = Wishes { context: None, context_variable: None, current_context: None, ..self.wishes() };
+        Ok(target::resolve(&wishes)?.endpoint.to_string())
+    }
+
+    /// The client of the daemon that is meant.
+    pub(crate) fn client(&mut self) -> Result<Rc<Client>> {
+        if let Some(client) = &self.client {
+            return Ok(Rc::clone(client));
+        }
+        let configuration = self.configuration();
+        let wishes = self.wishes();
         let target = target::resolve(&wishes)?;
         let headers =
             configuration.http_headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let own = target.own;
         let mut client = Client::new(target, headers);
         if own {
-            client = client.starting("/proc/self/exe".into(), paths, || {
+            client = client.starting("/proc/self/exe".into(), paths(), || {
                 Ui::new().note("No daemon is running here yet: starting one");
             });
         }

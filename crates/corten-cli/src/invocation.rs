@@ -19,7 +19,6 @@ const UNBUILT: &[&str] = &[
     "checkpoint",
     "compose",
     "config",
-    "context",
     "manifest",
     "node",
     "plugin",

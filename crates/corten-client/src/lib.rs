@@ -12,6 +12,7 @@
 mod archive;
 mod client;
 mod container;
+pub mod contexts;
 mod error;
 mod exec;
 mod image;

@@ -6,7 +6,7 @@ use corten_http::client::Endpoint;
 use corten_http::tls::TlsFiles;
 use corten_std::Paths;
 use serde::Deserialize;
-use sha2_name::context_folder;
+pub(crate) use sha2_name::context_folder;
 use std::path::{Path, PathBuf};
 
 /// Everything that has a say, in the order in which it is asked.
@@ -225,7 +225,7 @@ fn context_endpoint(configuration: &Path, name: &str) -> Result<ContextEndpoint,
 mod sha2_name {
     use sha2::{Digest, Sha256};
 
-    pub(super) fn context_folder(name: &str) -> String {
+    pub(crate) fn context_folder(name: &str) -> String {
         corten_std::id::hex(&Sha256::digest(name))
     }
 }

@@ -57,7 +57,9 @@ pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8], durability: Durability) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let path = path.as_ref();
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    // A bare name has an empty parent, which is no folder's name.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let folder = above.unwrap_or_else(|| Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let temporary = folder.join(format!(".{name}.{}.{number}.tmp", std::process::id()));

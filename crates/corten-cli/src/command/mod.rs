@@ -4,6 +4,7 @@
 mod archive;
 pub(crate) mod completion;
 pub(crate) mod container;
+pub(crate) mod context;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod network;
@@ -20,6 +21,7 @@ use std::cmp::Ordering;
 /// Groups and what they are about.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
+    ("context", "Manage contexts"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
     ("system", "Manage Docker"),
@@ -54,6 +56,15 @@ pub(crate) static ENTRIES: &[Entry] = &[
     container::unpause::ENTRY,
     container::update::ENTRY,
     container::wait::ENTRY,
+    context::create::ENTRY,
+    context::export::ENTRY,
+    context::import::ENTRY,
+    context::inspect::ENTRY,
+    context::ls::ENTRY,
+    context::rm::ENTRY,
+    context::show::ENTRY,
+    context::update::ENTRY,
+    context::r#use::ENTRY,
     image::history::ENTRY,
     image::import::ENTRY,
     image::inspect::ENTRY,

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Version,
     /// An event.
     Event,
+    /// A context.
+    Context,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Self::Info => "system.dockerInfo",
             Self::Version => "system.versionInfo",
             Self::Event => "events.Message",
+            Self::Context => "context.Inspect",
         }
     }
 }
@@ -73,6 +76,7 @@ fn read() -> HashMap<&'static str, Vec<Field>> {
 }
 
 const STRUCTS: &str = "
+context.Inspect Name:s Metadata:a Endpoints:a TLSMaterial:a Storage:a
 container.InspectResponse ID=Id:s Created:s Path:s Args:[]s State:*container.State Image:s ResolvConfPath:s HostnamePath:s HostsPath:s LogPath:s Name:s RestartCount:n Driver:s Platform:s ImageManifestDescriptor:*v1.Descriptor MountLabel:s ProcessLabel:s AppArmorProfile:s ExecIDs:[]s HostConfig:*container.HostConfig GraphDriver:storage.DriverData SizeRw:*n SizeRootFs:*n Mounts:[]container.MountPoint Config:*container.Config NetworkSettings:*container.NetworkSettings
 container.State Status:s Running:b Paused:b Restarting:b OOMKilled:b Dead:b Pid:n ExitCode:n Error:s StartedAt:s FinishedAt:s Health:*container.Health
 container.Health Status:s FailingStreak:n Log:[]*container.HealthcheckResult
@@ -140,6 +144,7 @@ mod tests {
             Kind::Info,
             Kind::Version,
             Kind::Event,
+            Kind::Context,
         ] {
             assert!(fields(kind.type_name()).is_some(), "{kind:?}");
         }

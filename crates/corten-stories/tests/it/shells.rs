@@ -1,6 +1,7 @@
 //! What a shell and other programs add to the command line: completion and plugins.
 
 use crate::daemon;
+use corten_testing::daemon::Said;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -46,6 +47,45 @@ fn bash_is_told_what_could_come_next() {
         assert_eq!(offered(&path, &script.display().to_string(), &host, line), wanted, "{line}");
     }
     daemon.ok(&["rm", "-f", "alpha", "beta"]);
+}
+
+#[test]
+fn a_context_is_made_used_carried_and_removed() {
+    let Some(daemon) = daemon("contexts") else { return };
+    let folder = daemon.folder().join("configuration");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("config.json"), r#"{"credsStore":"pass","unknown":[1]}"#).unwrap();
+    let configuration = folder.display().to_string();
+    let run = |words: &[&str]| {
+        let mut command = daemon.command(&[&["--config", &configuration], words].concat());
+        Said::from(command.env_remove("DOCKER_HOST").output().expect("the program starts"))
+    };
+    let host = format!("host=unix://{}", daemon.socket().display());
+    assert_eq!(
+        run(&["context", "create", "here", "--description", "this one", "--docker", &host]).out,
+        "here\n"
+    );
+    let again = run(&["context", "create", "here"]);
+    assert_eq!((again.code, again.err.as_str()), (1, "context \"here\" already exists\n"));
+    assert_eq!(run(&["context", "use", "here"]).out, "here\n");
+    assert_eq!(run(&["context", "show"]).out, "here\n");
+    let saved = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    assert!(saved.contains("\"credsStore\": \"pass\"") && saved.contains("\"unknown\""), "{saved}");
+    assert_eq!(run(&["version", "-f", "{{.Client.Context}}"]).out, "here\n");
+    let archive = daemon.folder().join("here.tar").display().to_string();
+    assert_eq!(run(&["context", "export", "here", &archive]).code, 0);
+    assert_eq!(run(&["context", "import", "there", &archive]).out, "there\n");
+    let list = run(&["context", "ls", "--format", "{{.Name}} {{.Current}} {{.Description}}"]).out;
+    let wanted =
+        "default false Current DOCKER_HOST based configuration\nhere true this one\nthere false this one\n";
+    assert_eq!(list, wanted);
+    let in_use = run(&["context", "rm", "here"]);
+    assert!(in_use.code == 1 && in_use.err.contains("is in use"), "{}", in_use.err);
+    assert_eq!(run(&["context", "rm", "-f", "here", "there"]).code, 0);
+    assert_eq!(run(&["context", "show"]).out, "default\n");
+    std::fs::write(daemon.folder().join("bad.tar"), b"no archive at all").unwrap();
+    let bad = run(&["context", "import", "bad", &daemon.folder().join("bad.tar").display().to_string()]);
+    assert!(bad.code == 1 && bad.err.contains("not one of a context"), "{}", bad.err);
 }
 
 #[test]
