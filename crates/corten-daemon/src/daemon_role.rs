@@ -6,6 +6,7 @@ use corten_engine::{Engine, EngineSettings, Failpoints, ShimSpawner};
 use corten_http::tls::ServerTls;
 use corten_keeper::Keeper;
 use corten_network::{NetworkManager, NetworkSettings};
+use corten_plugin::Plugins;
 use corten_server::{Listener, Server};
 use corten_store::{Store, StoreOptions};
 use std::io;
@@ -96,6 +97,7 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
     engine.program = keeper.program();
     engine.runtimes.clone_from(&settings.runtimes);
     engine.default_runtime.clone_from(&settings.default_runtime);
+    engine.plugins = Arc::new(Plugins::default());
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
     engine.failpoints = Failpoints::parse(&failpoints.join(","));
     let reserved =

@@ -70,6 +70,8 @@ pub struct EngineSettings {
     pub runtimes: BTreeMap<String, crate::runtime::RuntimeProgram>,
     /// The runtime of containers that name none.
     pub default_runtime: String,
+    /// Who calls plugins.
+    pub plugins: Arc<dyn crate::plugin::PluginCaller>,
     /// Steps that fail on purpose; empty outside tests.
     pub failpoints: Failpoints,
 }
@@ -93,6 +95,7 @@ impl EngineSettings {
             labels: Vec::new(),
             runtimes: BTreeMap::new(),
             default_runtime: "runc".to_owned(),
+            plugins: Arc::new(crate::plugin::NoPlugins),
             failpoints: Failpoints::default(),
         }
     }
@@ -124,7 +127,8 @@ impl Engine {
                 .map_err(|error| EngineError::because("preparing the cgroups", error))?;
             let networks =
                 crate::network::Networks::open(&store, &network, &settings.bridge, &settings.address_pools)?;
-            let volumes = crate::volume::Volumes::open(&settings.paths, &store)?;
+            let volumes = crate::volume::Volumes::open(&settings.paths, &store)?
+                .with_plugins(Arc::clone(&settings.plugins));
             Ok(EngineInner {
                 settings,
                 store,

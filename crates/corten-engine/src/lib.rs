@@ -20,6 +20,7 @@ pub mod image;
 pub mod log;
 pub mod name;
 pub mod network;
+pub mod plugin;
 mod runtime;
 pub mod system;
 mod undo;

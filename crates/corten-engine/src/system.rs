@@ -86,7 +86,7 @@ impl Engine {
             driver: "overlayfs".to_owned(),
             driver_status: vec![["driver-type".to_owned(), "io.corten.snapshots.overlay".to_owned()]],
             plugins: PluginsInfo {
-                volume: vec!["local".to_owned()],
+                volume: self.inner.volumes.drivers(),
                 network: ["bridge", "host", "null"].map(str::to_owned).to_vec(),
                 authorization: None,
                 log: ["fluentd", "gelf", "journald", "json-file", "local", "syslog"]

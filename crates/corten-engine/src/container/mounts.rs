@@ -110,6 +110,14 @@ pub(crate) fn wanted(
         all.entry(destination.clone()).or_insert_with(|| anonymous(destination));
     }
     let mut list: Vec<Wanted> = all.into_values().collect();
+    // `--volume-driver` is for volumes that name no driver themselves.
+    for wanted in &mut list {
+        if let Source::Volume { driver, .. } = &mut wanted.source
+            && driver.is_empty()
+        {
+            driver.clone_from(&host.volume_driver);
+        }
+    }
     list.sort_by_key(|wanted| wanted.destination.matches('/').count());
     Ok(list)
 }
@@ -124,7 +132,7 @@ fn anonymous(destination: String) -> Wanted {
         read_only_depth: ReadOnlyDepth::Tree,
         source: Source::Volume {
             name: None,
-            driver: "local".to_owned(),
+            driver: String::new(),
             options: BTreeMap::new(),
             labels: BTreeMap::new(),
             subpath: String::new(),
@@ -185,7 +193,7 @@ fn parse_bind(text: &str) -> Result<Wanted> {
             read_only_depth: ReadOnlyDepth::Tree,
             source: Source::Volume {
                 name: name.map(str::to_owned),
-                driver: "local".to_owned(),
+                driver: String::new(),
                 options: BTreeMap::new(),
                 labels: BTreeMap::new(),
                 subpath: String::new(),
@@ -285,7 +293,7 @@ fn parse_mount(mount: &Mount, exists: &dyn Fn(&Path) -> bool) -> Result<Wanted> 
             "z".clone_into(&mut wanted.mode);
             wanted.source = Source::Volume {
                 name: (!mount.source.is_empty()).then(|| mount.source.clone()),
-                driver: if driver.name.is_empty() { "local".to_owned() } else { driver.name },
+                driver: driver.name,
                 options: driver.options,
                 labels: options.labels,
                 subpath: options.subpath,

@@ -138,12 +138,6 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
         ));
     }
-    if !host.volume_driver.is_empty() && host.volume_driver != "local" {
-        let driver = &host.volume_driver;
-        return Err(EngineError::not_found(format!(
-            "error looking up volume plugin {driver}: plugin \"{driver}\" not found"
-        )));
-    }
     if !matches!(host.userns_mode.as_str(), "" | "host") {
         return Err(EngineError::invalid(format!("invalid user namespace mode: {}", host.userns_mode)));
     }

@@ -45,6 +45,11 @@ pub(super) fn check(name: &str, options: &BTreeMap<String, String>) -> Result<()
 }
 
 impl MountOptions {
+    /// A folder of the host, with what is mounted below it.
+    pub(super) fn bind(folder: &str) -> Self {
+        Self { kind: "none".to_owned(), device: folder.to_owned(), options: "rbind".to_owned() }
+    }
+
     /// What a volume with these options mounts; none where it is a plain folder.
     pub(super) fn of(options: Option<&BTreeMap<String, String>>) -> Option<Self> {
         let options = options?;

@@ -5,9 +5,9 @@
 //! containers by their id, and operations by a name of their own; both kinds go with the daemon, and what runs is
 //! told again when the next one finds it.
 
-use super::Volumes;
 use super::options::MountOptions;
 use super::resolve;
+use super::{VolumeRecord, Volumes};
 use crate::error::{EngineError, Result};
 use corten_sys::classic_mount;
 use std::collections::{HashMap, HashSet};
@@ -58,6 +58,23 @@ impl Drop for Use<'_> {
     }
 }
 
+/// Where a volume's content comes from, where it is not the folder itself.
+pub(super) enum Content {
+    /// A mount that its options describe.
+    Options(MountOptions),
+    /// The plugin of that name has it.
+    Plugin(String),
+}
+
+impl Content {
+    pub(super) fn of(record: &VolumeRecord) -> Option<Self> {
+        if record.driver == "local" {
+            return MountOptions::of(record.options.as_ref()).map(Self::Options);
+        }
+        Some(Self::Plugin(record.driver.clone()))
+    }
+}
+
 impl Volumes {
     /// From here on what `holder` obtains is claimed, until the value is dropped.
     pub(crate) fn claims(&self, holder: &str) -> Claims<'_> {
@@ -90,7 +107,7 @@ impl Volumes {
     /// Has the volume's content in place for `user`, until [`Self::end_use`]. A volume that is a plain folder, or that is
     /// not known, always is. Blocking, and as slow as a server that it comes from.
     pub(crate) fn begin_use(&self, name: &str, user: &str) -> Result<()> {
-        let Some(options) = self.mount_options(name) else { return Ok(()) };
+        let Some(content) = self.content(name) else { return Ok(()) };
         let entry = {
             let mut mounts = self.uses.mounts.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(mounts.entry(name.to_owned()).or_default())
@@ -99,7 +116,7 @@ impl Volumes {
         let path = self.paths.volume_data(name);
         // An earlier daemon's mount may be there still.
         if !is_mounted(&path)? {
-            options.mount(&path, &resolve::address_of).map_err(|error| {
+            self.put_in_place(name, &content, &path).map_err(|error| {
                 let class = error.class();
                 EngineError::because(&format!("error while mounting volume '{}'", path.display()), error)
                     .with_class(class)
@@ -107,6 +124,20 @@ impl Volumes {
         }
         users.insert(user.to_owned());
         Ok(())
+    }
+
+    fn put_in_place(&self, name: &str, content: &Content, path: &Path) -> Result<()> {
+        let driver = match content {
+            Content::Options(options) => return options.mount(path, &resolve::address_of),
+            Content::Plugin(driver) => driver,
+        };
+        let Some(plugin) = self.plugin(driver) else { return Ok(()) };
+        let source = plugin.mount(name)?;
+        MountOptions::bind(&source).mount(path, &resolve::address_of).inspect_err(|_| {
+            if let Err(error) = plugin.unmount(name) {
+                tracing::warn!(%error, volume = name, "a plugin cannot take its volume back");
+            }
+        })
     }
 
     /// As [`Self::begin_use`], for as long as the value lives.
@@ -117,7 +148,7 @@ impl Volumes {
 
     /// A container that was found running has its volume in use, mounted as it is.
     pub(crate) fn found_in_use(&self, name: &str, user: &str) {
-        if self.mount_options(name).is_none() {
+        if self.content(name).is_none() {
             return;
         }
         let mut mounts = self.uses.mounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,24 +163,25 @@ impl Volumes {
             mounts.get(name).cloned()
         };
         let Some(entry) = entry else { return Ok(()) };
+        // Asked before the users' lock is taken: a removal takes the two the other way round.
+        let content = self.content(name);
         let mut users = entry.lock().unwrap_or_else(PoisonError::into_inner);
         users.remove(user);
-        if users.is_empty() { self.unmount(name) } else { Ok(()) }
+        if users.is_empty() { self.unmount(name, content) } else { Ok(()) }
     }
 
     /// Unmounts what nobody uses although it is mounted: left by a daemon that died. To be called once all containers are
     /// found.
     pub(crate) fn unmount_unused(&self) {
         for record in self.all() {
-            if MountOptions::of(record.options.as_ref()).is_some()
-                && let Err(error) = self.end_use_of_nobody(&record.name)
-            {
+            let Some(content) = Content::of(&record) else { continue };
+            if let Err(error) = self.end_use_of_nobody(&record.name, Some(content)) {
                 tracing::warn!(%error, volume = record.name, "cannot unmount a volume");
             }
         }
     }
 
-    pub(super) fn end_use_of_nobody(&self, name: &str) -> Result<()> {
+    pub(super) fn end_use_of_nobody(&self, name: &str, content: Option<Content>) -> Result<()> {
         let entry = {
             let mut mounts = self.uses.mounts.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(mounts.entry(name.to_owned()).or_default())
@@ -158,25 +190,31 @@ impl Volumes {
         if !users.is_empty() {
             return Err(EngineError::conflict(format!("remove {name}: volume has active mounts")));
         }
-        self.unmount(name)
+        self.unmount(name, content)
     }
 
     pub(super) fn forget_uses(&self, name: &str) {
         self.uses.mounts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    fn mount_options(&self, name: &str) -> Option<MountOptions> {
-        MountOptions::of(self.lock().get(name)?.options.as_ref())
+    fn content(&self, name: &str) -> Option<Content> {
+        Content::of(self.lock().get(name)?)
     }
 
-    fn unmount(&self, name: &str) -> Result<()> {
+    fn unmount(&self, name: &str, content: Option<Content>) -> Result<()> {
         let path = self.paths.volume_data(name);
         if !is_mounted(&path)? {
             return Ok(());
         }
         classic_mount::unmount(&path).map_err(|error| {
             EngineError::from_error(&format!("unmounting volume '{}'", path.display()), error)
-        })
+        })?;
+        match content {
+            Some(Content::Plugin(driver)) => {
+                self.plugin(&driver).map_or(Ok(()), |plugin| plugin.unmount(name))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod lifecycle;
 mod making;
 mod names;
 mod network;
+mod plugins;
 mod receivers;
 mod run;
 mod runtimes;
