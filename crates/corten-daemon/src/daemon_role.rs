@@ -13,27 +13,47 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Serves until it is told to end.
-pub(crate) fn run(settings: Settings) -> Result<(), String> {
-    tracing_subscriber::fmt()
-        .with_max_level(settings.log_level)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
+pub(crate) fn run(
+    settings: Settings,
+    reread: impl Fn() -> Result<Settings, String> + Send + 'static,
+) -> Result<(), String> {
+    let (level, levels) = reload::Layer::new(LevelFilter::from_level(settings.log_level));
+    tracing_subscriber::registry()
+        .with(level)
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false))
         .init();
+    for warning in &settings.warnings {
+        tracing::warn!("the file of settings: {warning}");
+    }
     let keeper = Keeper::from_environment().map_err(|error| corten_std::chain(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    runtime.block_on(serve(settings, keeper))
+    let reread = move || {
+        let settings = reread()?;
+        levels.reload(LevelFilter::from_level(settings.log_level)).map_err(|error| error.to_string())?;
+        Ok(settings)
+    };
+    runtime.block_on(serve(settings, keeper, reread))
 }
 
-async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
+async fn serve(
+    settings: Settings,
+    keeper: Keeper,
+    reread: impl Fn() -> Result<Settings, String> + Send + 'static,
+) -> Result<(), String> {
     let told = |error: &dyn std::error::Error| corten_std::chain(error);
     // Listened to from the start: a signal that comes while the store opens is not lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| told(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| told(&error))?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(|error| told(&error))?;
     let tls = settings.tls.wanted().map(|files| ServerTls::load(&files)).transpose();
     let tls = tls.map_err(|error| format!("TLS: {}", told(&error)))?;
     for host in &settings.hosts {
@@ -56,6 +76,23 @@ async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
     let engine = open(&settings, keeper.clone()).await?;
     keeper.ready().map_err(|error| told(&error))?;
     tracing::info!(data_root = %settings.paths.data_root.display(), "serving");
+    let reloads = tokio::spawn({
+        let engine = engine.clone();
+        async move {
+            while hang_up.recv().await.is_some() {
+                match reread() {
+                    Ok(settings) => {
+                        for warning in &settings.warnings {
+                            tracing::warn!("the file of settings: {warning}");
+                        }
+                        engine.reload(settings.reloadable);
+                        tracing::info!("the settings were read anew");
+                    }
+                    Err(error) => tracing::error!("the settings stay as they are: {error}"),
+                }
+            }
+        }
+    });
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -63,6 +100,7 @@ async fn serve(settings: Settings, keeper: Keeper) -> Result<(), String> {
         }
     };
     let served = Server::new(engine.clone()).serve(listeners, shutdown).await;
+    reloads.abort();
     engine.close().await;
     served.map_err(|error| format!("cannot serve: {error}"))
 }
@@ -95,8 +133,12 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
     }
     engine.address_pools.clone_from(&settings.address_pools);
     engine.program = keeper.program();
-    engine.runtimes.clone_from(&settings.runtimes);
-    engine.default_runtime.clone_from(&settings.default_runtime);
+    engine.defaults.clone_from(&settings.defaults);
+    engine.reloadable.clone_from(&settings.reloadable);
+    engine.dns.clone_from(&settings.dns);
+    engine.dns_search.clone_from(&settings.dns_search);
+    engine.dns_options.clone_from(&settings.dns_options);
+    engine.host_gateway.clone_from(&settings.host_gateway);
     engine.plugins = Arc::new(Plugins::default());
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
     engine.failpoints = Failpoints::parse(&failpoints.join(","));

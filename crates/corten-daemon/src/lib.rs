@@ -3,7 +3,6 @@
 //! Two roles live here, both reading the same arguments: [`run_keeper`] (`corten daemon`) binds the sockets and becomes
 //! the keeper; [`run_daemon`] (`daemon-main`, started by the keeper) opens store, network and engine and serves the API.
 
-mod config_file;
 mod daemon_role;
 mod keeper_role;
 mod settings;
@@ -22,7 +21,7 @@ const EXEC_ROOT: &str = "CORTEN_EXEC_ROOT";
 /// `corten daemon ARGUMENT…`: stays until it is told to end.
 pub fn run_keeper(arguments: &[OsString]) -> ExitCode {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        let _ = std::io::stdout().write_all(settings::HELP.as_bytes());
+        let _ = std::io::stdout().write_all(settings::help().as_bytes());
         return ExitCode::SUCCESS;
     }
     if arguments.iter().any(|argument| argument == "--version" || argument == "-v") {
@@ -40,7 +39,11 @@ pub fn resume_keeper() -> ExitCode {
 
 /// `daemon-main ARGUMENT…`, under a keeper.
 pub fn run_daemon(arguments: &[OsString]) -> ExitCode {
-    finish(read_settings(arguments).and_then(|settings| daemon_role::run(settings).map(|()| 0)))
+    let reread = {
+        let arguments = arguments.to_vec();
+        move || read_settings(&arguments)
+    };
+    finish(read_settings(arguments).and_then(|settings| daemon_role::run(settings, reread).map(|()| 0)))
 }
 
 fn read_settings(arguments: &[OsString]) -> Result<Settings, String> {

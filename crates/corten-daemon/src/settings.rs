@@ -1,17 +1,23 @@
 //! The daemon's settings: as typed (dockerd's flag names), checked before anything is touched.
 
-use crate::config_file::{self, ConfigFile};
-use corten_engine::RuntimeProgram;
+mod file;
+mod flags;
+mod values;
+
+pub(crate) use self::flags::help;
+use self::flags::{Flag, Form};
+use self::values::invalid;
+use corten_engine::{Defaults, Reloadable};
 use corten_http::tls::TlsFiles;
 use corten_network::{AllowedPorts, FirewallMode, Subnet, SubnetPool};
 use corten_std::Paths;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 /// Everything a daemon is told at its start. Both roles, keeper and daemon, parse the same arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where it keeps its things.
     pub paths: Paths,
@@ -39,10 +45,22 @@ pub struct Settings {
     pub inter_container: bool,
     /// Where subnets of networks that name none are chosen from; empty: Docker's, then small pieces of 10.0.0.0/8.
     pub address_pools: Vec<SubnetPool>,
-    /// Other OCI runtimes by name.
-    pub runtimes: BTreeMap<String, RuntimeProgram>,
-    /// The runtime of containers that name none.
-    pub default_runtime: String,
+    /// What requests leave open.
+    pub defaults: Defaults,
+    /// The same, and more, that SIGHUP reads anew.
+    pub reloadable: Reloadable,
+    /// Name servers of containers that name none.
+    pub dns: Vec<String>,
+    /// Search domains of containers that name none.
+    pub dns_search: Vec<String>,
+    /// Resolver options of containers that name none.
+    pub dns_options: Vec<String>,
+    /// What `host-gateway` means; empty: the default bridge's address.
+    pub host_gateway: Vec<IpAddr>,
+    /// The file of settings that was named; none: the default one where it is there.
+    pub config_file: Option<PathBuf>,
+    /// What the file says that is passed over, to be told.
+    pub warnings: Vec<String>,
     /// Whose rules decide which published ports other hosts reach.
     pub firewall: FirewallMode,
     /// Published ports that are open whatever the host's rules say.
@@ -109,6 +127,9 @@ pub enum SettingsError {
     /// No such flag.
     #[error("unknown flag: {0}")]
     Unknown(String),
+    /// Defaults that no container could have.
+    #[error("the defaults for containers cannot be used: {0}")]
+    Defaults(String),
     /// A word that is no flag: the daemon takes none.
     #[error("unexpected argument: {0} (the daemon takes flags only)")]
     Unexpected(String),
@@ -141,8 +162,14 @@ impl Default for Settings {
             masquerade: true,
             inter_container: true,
             address_pools: Vec::new(),
-            runtimes: BTreeMap::new(),
-            default_runtime: "runc".to_owned(),
+            defaults: Defaults::default(),
+            reloadable: Reloadable::default(),
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            host_gateway: Vec::new(),
+            config_file: None,
+            warnings: Vec::new(),
             firewall: FirewallMode::default(),
             allowed_ports: Vec::new(),
             tls: TlsChoice::default(),
@@ -153,259 +180,93 @@ impl Default for Settings {
     }
 }
 
-/// The help text of `corten daemon --help`.
-pub(crate) const HELP: &str = "\
-Usage:  corten daemon [OPTIONS]
-
-Start the daemon under its keeper. Containers go on when it stops.
-
-Options:
-  -H, --host list           Socket to listen on: unix:///path or tcp://ADDRESS:PORT (default
-                            \"unix://EXEC-ROOT/corten.sock\"; with the default folders, and
-                            where nobody else listens, also unix:///var/run/docker.sock)
-      --data-root string    Folder of what must survive a power cut (default \"/var/lib/corten\")
-      --exec-root string    Folder of running state (default \"/run/corten\")
-  -p, --pidfile string      File for the process id (default \"EXEC-ROOT/corten.pid\")
-  -b, --bridge string       Interface name of the default bridge (default \"corten0\")
-      --bip string          Address of the default bridge, as in 172.18.0.1/16
-      --fixed-cidr string   Part of the default bridge's subnet for containers, as in 172.18.5.0/24
-      --ipv6                Give the default bridge IPv6 (default false)
-      --fixed-cidr-v6 string
-                            IPv6 subnet of the default bridge (default: a private one)
-      --mtu int             MTU of the default bridge (default 1500)
-      --ip ip               Address that ports are published on by default (default 0.0.0.0 and ::)
-      --ip-masq             Masquerade what leaves the bridge (default true)
-      --icc                 Let containers of the default bridge reach each other (default true)
-      --default-address-pool base=SUBNET,size=BITS
-                            Where the subnets of new networks are cut from (default 172.17.0.0/16
-                            to 172.31.0.0/16, 192.168.0.0/16 by 20, 10.0.0.0/8 by 24 bits)
-      --add-runtime NAME=PATH
-                            An OCI runtime's program, for --runtime NAME
-      --default-runtime string
-                            Runtime of containers that name none (default \"runc\": our own)
-      --config-file string  File with runtimes and default-runtime, as daemon.json
-                            (default \"/etc/corten/daemon.json\")
-      --firewall string     Who decides which published ports other hosts reach: host (its input
-                            rules), docker (all are open) or none (no rules are made) (default \"host\")
-      --firewall-allow list Published ports that are open whatever the host's rules say, as 8080/tcp
-      --tls                 Use TLS on TCP sockets; implied by --tlsverify. A TCP socket without TLS gives
-                            root on this machine to whoever reaches it: it is refused unless
-                            --tls=false says that this is meant
-      --tlsverify           Use TLS and let only clients with a certificate from the authority in
-      --tlscacert string    Certificate of the authority (default \"/etc/corten/tls/ca.pem\")
-      --tlscert string      Certificate of the daemon (default \"/etc/corten/tls/cert.pem\")
-      --tlskey string       Key of that certificate (default \"/etc/corten/tls/key.pem\")
-  -G, --group int           Numeric group that may use the unix socket
-  -D, --debug               Log debug messages
-  -l, --log-level string    debug, info, warn or error (default \"info\")
-      --failpoint list      Steps that fail on purpose (for tests)
-  -v, --version             Print version information and quit
-
-Several daemons side by side need a --data-root, an --exec-root and a --bridge each.
-";
-
 impl Settings {
-    /// Reads the arguments behind `daemon`; `paths` are the folders where none are named.
+    /// Reads the arguments behind `daemon`, and the file of settings; `paths` are the folders where none are named.
     pub fn parse(paths: Paths, arguments: impl IntoIterator<Item = OsString>) -> Result<Self, SettingsError> {
-        let mut settings = Self { paths, ..Self::default() };
-        let mut pid_file = None;
-        let (mut config_file, mut default_runtime) = (None, None);
+        let mut settings = Self { paths, pid_file: PathBuf::new(), ..Self::default() };
+        let mut given: Vec<(&'static Flag, String)> = Vec::new();
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy().into_owned();
-            let (flag, mut inline) = match text.split_once('=') {
-                Some((flag, value)) if flag.starts_with("--") => (flag.to_owned(), Some(value.to_owned())),
+            let (name, inline) = match text.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
                 _ if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => {
                     (text[..2].to_owned(), Some(text[2..].to_owned()))
                 }
                 _ => (text.clone(), None),
             };
-            let mut value = |flag: &str| -> Result<String, SettingsError> {
-                inline
-                    .take()
-                    .or_else(|| arguments.next().map(|next| next.to_string_lossy().into_owned()))
-                    .ok_or_else(|| SettingsError::Invalid {
-                        flag: flag.to_owned(),
-                        value: String::new(),
-                        reason: "a value is missing".to_owned(),
-                    })
+            let flag = match flags::find(&name) {
+                Some(flag) => flag,
+                None if text.starts_with('-') => return Err(SettingsError::Unknown(text)),
+                None => return Err(SettingsError::Unexpected(text)),
             };
-            match flag.as_str() {
-                "-H" | "--host" => {
-                    let value = value(&flag)?;
-                    settings.hosts.push(parse_host(&flag, &value)?);
-                }
-                "--data-root" | "-g" => settings.paths.data_root = absolute(&flag, value(&flag)?)?,
-                "--exec-root" => settings.paths.exec_root = absolute(&flag, value(&flag)?)?,
-                "-p" | "--pidfile" => pid_file = Some(absolute(&flag, value(&flag)?)?),
-                "-b" | "--bridge" => settings.bridge = parse_bridge(&flag, value(&flag)?)?,
-                "--bip" => settings.bridge_address = Some(parse_cidr(&flag, &value(&flag)?)?),
-                "--fixed-cidr" => settings.bridge_range = Some(parse_subnet(&flag, &value(&flag)?, true)?),
-                "--fixed-cidr-v6" => {
-                    settings.bridge_subnet6 = Some(parse_subnet(&flag, &value(&flag)?, false)?);
-                }
-                "--ipv6" => settings.ipv6 = parse_bool(&flag, inline.as_deref())?,
-                "--mtu" => settings.mtu = parse_number(&flag, &value(&flag)?)?,
-                "--ip" => settings.default_binding = Some(parse_number(&flag, &value(&flag)?)?),
-                "--ip-masq" => settings.masquerade = parse_bool(&flag, inline.as_deref())?,
-                "--icc" => settings.inter_container = parse_bool(&flag, inline.as_deref())?,
-                "--default-address-pool" => {
-                    let value = value(&flag)?;
-                    let pool = corten_engine::network::parse_pool(&value)
-                        .map_err(|reason| invalid(&flag, &value, reason))?;
-                    settings.address_pools.push(pool);
-                }
-                "--add-runtime" => {
-                    let value = value(&flag)?;
-                    let (name, path) =
-                        value.split_once('=').ok_or_else(|| invalid(&flag, &value, "NAME=PATH is wanted"))?;
-                    let program = config_file::runtime(name, path, Vec::new())
-                        .map_err(|reason| invalid(&flag, &value, reason))?;
-                    settings.runtimes.insert(name.to_owned(), program);
-                }
-                "--default-runtime" => default_runtime = Some(value(&flag)?),
-                "--config-file" => config_file = Some(absolute(&flag, value(&flag)?)?),
-                "--firewall" => settings.firewall = parse_firewall(&flag, &value(&flag)?)?,
-                "--firewall-allow" => {
-                    let value = value(&flag)?;
-                    for ports in value.split(',') {
-                        settings.allowed_ports.push(parse_number(&flag, ports)?);
-                    }
-                }
-                "--tls" => settings.tls.on = Some(parse_bool(&flag, inline.as_deref())?),
-                "--tlsverify" => settings.tls.verify = Some(parse_bool(&flag, inline.as_deref())?),
-                "--tlscacert" => settings.tls.files.authority = Some(absolute(&flag, value(&flag)?)?),
-                "--tlscert" => settings.tls.files.certificate = Some(absolute(&flag, value(&flag)?)?),
-                "--tlskey" => settings.tls.files.key = Some(absolute(&flag, value(&flag)?)?),
-                "-G" | "--group" => settings.group = Some(parse_number(&flag, &value(&flag)?)?),
-                "-D" | "--debug" => {
-                    if parse_bool(&flag, inline.as_deref())? {
-                        settings.log_level = tracing::Level::DEBUG;
-                    }
-                }
-                "-l" | "--log-level" => settings.log_level = parse_number(&flag, &value(&flag)?)?,
-                "--failpoint" => settings.failpoints.extend(value(&flag)?.split(',').map(str::to_owned)),
-                _ if !text.starts_with('-') => return Err(SettingsError::Unexpected(text)),
-                _ => return Err(SettingsError::Unknown(text)),
-            }
+            let value = match (inline, flag.form) {
+                (Some(value), _) => value,
+                (None, Form::Switch) => "true".to_owned(),
+                (None, _) => arguments
+                    .next()
+                    .map(|next| next.to_string_lossy().into_owned())
+                    .ok_or_else(|| invalid(&name, "", "a value is missing"))?,
+            };
+            (flag.apply)(&mut settings, flag.name, &value)?;
+            given.push((flag, value));
         }
-        settings.read_file(config_file, default_runtime)?;
-        settings.pid_file = pid_file.unwrap_or_else(|| settings.paths.pid_file());
+        settings.read_file(&given)?;
+        settings.check()?;
+        if settings.pid_file.as_os_str().is_empty() {
+            settings.pid_file = settings.paths.pid_file();
+        }
         Ok(settings)
     }
-}
 
-impl Settings {
-    /// What the file says and no flag does.
-    fn read_file(
-        &mut self,
-        file: Option<PathBuf>,
-        mut default_runtime: Option<String>,
-    ) -> Result<(), SettingsError> {
+    /// What the file says; what is said twice is refused, as Docker does it.
+    fn read_file(&mut self, given: &[(&'static Flag, String)]) -> Result<(), SettingsError> {
         const DEFAULT: &str = "/etc/corten/daemon.json";
-        const FLAG: &str = "--config-file";
-        let file = file.or_else(|| Some(PathBuf::from(DEFAULT)).filter(|path| path.exists()));
-        if let Some(path) = file {
-            let wrong = |reason: String| invalid(FLAG, &path.to_string_lossy(), reason);
-            let mut file = ConfigFile::read(&path).map_err(wrong)?;
-            default_runtime = default_runtime.or(file.default_runtime.take());
-            for (name, program) in file.runtimes().map_err(wrong)? {
-                self.runtimes.entry(name).or_insert(program);
+        let named = self.config_file.clone();
+        let Some(path) = named.or_else(|| Some(PathBuf::from(DEFAULT)).filter(|path| path.exists())) else {
+            return Ok(());
+        };
+        let wrong = |reason: String| invalid("--config-file", &path.to_string_lossy(), reason);
+        let file = file::read(&path).map_err(wrong)?;
+        let mut twice = Vec::new();
+        for (flag, values) in &file.settings {
+            let mut flags = given.iter().filter(|(other, _)| std::ptr::eq(*other, *flag)).peekable();
+            if flags.peek().is_some() {
+                let flags: Vec<&str> = flags.map(|(_, value)| value.as_str()).collect();
+                let (flags, values) = (flags.join(" "), values.join(" "));
+                twice.push(format!("{}: (from flag: {flags}, from file: {values})", flag.key));
             }
         }
-        if let Some(name) = default_runtime {
-            if !corten_engine::is_own_runtime(&name) && !self.runtimes.contains_key(&name) {
-                return Err(invalid(
-                    "--default-runtime",
-                    &name,
-                    "specified default runtime does not exist: add it by --add-runtime",
-                ));
-            }
-            self.default_runtime = name;
+        if !twice.is_empty() {
+            return Err(wrong(format!(
+                "the following directives are specified both as a flag and in the configuration file: {}",
+                twice.join(", ")
+            )));
         }
+        for (flag, values) in file.settings {
+            for value in values {
+                (flag.apply)(self, flag.key, &value).map_err(|error| wrong(error.to_string()))?;
+            }
+        }
+        for (name, program) in file.runtimes {
+            self.reloadable.runtimes.entry(name).or_insert(program);
+        }
+        self.warnings = file.warnings;
         Ok(())
     }
-}
 
-fn invalid(flag: &str, value: &str, reason: impl Into<String>) -> SettingsError {
-    SettingsError::Invalid { flag: flag.to_owned(), value: value.to_owned(), reason: reason.into() }
-}
-
-fn absolute(flag: &str, value: String) -> Result<PathBuf, SettingsError> {
-    let path = PathBuf::from(&value);
-    if path.is_absolute() { Ok(path) } else { Err(invalid(flag, &value, "the path must begin with /")) }
-}
-
-fn parse_number<T: std::str::FromStr>(flag: &str, value: &str) -> Result<T, SettingsError>
-where
-    T::Err: std::fmt::Display,
-{
-    value.parse().map_err(|error: T::Err| invalid(flag, value, error.to_string()))
-}
-
-fn parse_bool(flag: &str, value: Option<&str>) -> Result<bool, SettingsError> {
-    match value {
-        None | Some("true" | "1" | "t") => Ok(true),
-        Some("false" | "0" | "f") => Ok(false),
-        Some(other) => Err(invalid(flag, other, "true or false is wanted")),
+    /// What can only be seen when all is read.
+    fn check(&self) -> Result<(), SettingsError> {
+        let name = &self.reloadable.default_runtime;
+        if !corten_engine::is_own_runtime(name) && !self.reloadable.runtimes.contains_key(name) {
+            return Err(invalid(
+                "--default-runtime",
+                name,
+                "specified default runtime does not exist: add it by --add-runtime",
+            ));
+        }
+        self.defaults.check().map_err(|error| SettingsError::Defaults(corten_std::chain(&error)))
     }
-}
-
-fn parse_firewall(flag: &str, value: &str) -> Result<FirewallMode, SettingsError> {
-    match value {
-        "host" => Ok(FirewallMode::Host),
-        "docker" => Ok(FirewallMode::Docker),
-        "none" => Ok(FirewallMode::None),
-        _ => Err(invalid(flag, value, "host, docker or none is wanted")),
-    }
-}
-
-fn parse_bridge(flag: &str, value: String) -> Result<String, SettingsError> {
-    // IFNAMSIZ is 16 with the zero byte (linux/if.h); `/` and white space are refused by dev_valid_name().
-    let valid = !value.is_empty()
-        && value.len() < 16
-        && !value.contains(['/', ':'])
-        && !value.contains(char::is_whitespace);
-    if valid {
-        Ok(value)
-    } else {
-        Err(invalid(flag, &value, "an interface name has 1 to 15 characters, none of them / or :"))
-    }
-}
-
-fn parse_subnet(flag: &str, value: &str, ipv4: bool) -> Result<Subnet, SettingsError> {
-    let subnet: Subnet = parse_number(flag, value)?;
-    if subnet.is_ipv4() == ipv4 {
-        Ok(subnet)
-    } else {
-        Err(invalid(flag, value, format!("an {} subnet is wanted", if ipv4 { "IPv4" } else { "IPv6" })))
-    }
-}
-
-fn parse_cidr(flag: &str, value: &str) -> Result<(Ipv4Addr, u8), SettingsError> {
-    let wrong = || invalid(flag, value, "an address with prefix length is wanted, as in 172.18.0.1/16");
-    let (address, prefix) = value.split_once('/').ok_or_else(wrong)?;
-    let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-    if !(8..=30).contains(&prefix) {
-        return Err(wrong());
-    }
-    Ok((address.parse().map_err(|_| wrong())?, prefix))
-}
-
-fn parse_host(flag: &str, value: &str) -> Result<Host, SettingsError> {
-    if value.starts_with("fd://") {
-        return Ok(Host::Passed);
-    }
-    if let Some(path) = value.strip_prefix("unix://") {
-        return absolute(flag, path.to_owned()).map(Host::Unix);
-    }
-    if let Some(address) = value.strip_prefix("tcp://") {
-        let address = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
-        return address.parse().map(Host::Tcp).map_err(|_| {
-            invalid(flag, value, "an address and a port are wanted, as in tcp://127.0.0.1:2375")
-        });
-    }
-    Err(invalid(flag, value, "unix:///path or tcp://ADDRESS:PORT is wanted"))
 }
 
 #[cfg(test)]
@@ -450,10 +311,42 @@ mod tests {
             "-H",
             "--bip 1.2.3.4",
             "--data-root relative",
+            "--default-ulimit nofile=2:1",
+            "--default-ipc-mode host",
+            "--default-network-opt bridge",
+            "--log-driver odd",
+            "--label x",
+            "--label a=b --label a=c",
+            "--dns x",
+            "--host-gateway-ip 1.2.3.4 --host-gateway-ip 1.2.3.5",
+            "--seccomp-profile /no/such/file",
+            "--default-runtime nowhere",
             "-b name-that-is-far-too-long",
             "x",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn the_file_says_what_flags_would_and_nothing_twice() {
+        let scratch = corten_testing::Scratch::new("daemon-file");
+        let path = scratch.path().join("daemon.json");
+        let with = |json: &str, flags: &str| {
+            std::fs::write(&path, json).unwrap();
+            parse(&format!("--config-file {} {flags}", path.display()))
+        };
+        let settings = with(
+            r#"{"mtu": 1400, "default-ulimits": {"nofile": {"Hard": 20, "Soft": 10}}, "labels": ["a=b"], "odd": 1}"#,
+            "--default-shm-size 1m",
+        )
+        .unwrap();
+        assert_eq!((settings.mtu, settings.reloadable.shm_size), (1400, 1 << 20));
+        assert_eq!((settings.defaults.ulimits.len(), settings.reloadable.labels.len()), (1, 1));
+        assert_eq!(settings.warnings.len(), 1);
+        let twice = with(r#"{"mtu": 1400}"#, "--mtu 1300").unwrap_err().to_string();
+        assert!(twice.contains("mtu: (from flag: 1300, from file: 1400)"), "{twice}");
+        let wrong = with(r#"{"mtu": "x"}"#, "").unwrap_err().to_string();
+        assert!(wrong.contains("`mtu`") || wrong.contains("mtu"), "{wrong}");
     }
 }

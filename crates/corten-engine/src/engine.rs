@@ -1,6 +1,7 @@
 //! The engine: what every operation works on, and the traits it asks of the layer above.
 
 use crate::container::registry::Registry;
+use crate::defaults::{Defaults, Reloadable};
 use crate::error::{EngineError, Result};
 use crate::event::Events;
 use crate::failpoint::Failpoints;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// How often it is looked whether the cgroups of removed containers are gone, at an orderly end.
 const CLOSE_TRIES: u32 = 50;
@@ -44,32 +45,24 @@ pub struct EngineSettings {
     pub paths: Paths,
     /// The cgroup below which containers get theirs, as a path from the hierarchy's root: `corten`.
     pub cgroup_parent: String,
-    /// The log driver of containers that name none: `json-file`, `local` or `none`.
-    pub log_driver: String,
-    /// Options of that driver.
-    pub log_options: BTreeMap<String, String>,
+    /// What containers and networks get whose request leaves it open.
+    pub defaults: Defaults,
+    /// The same, and more, that can change while the daemon runs.
+    pub reloadable: Reloadable,
     /// Name servers of containers that name none; empty: the host's.
     pub dns: Vec<String>,
     /// Search domains of containers that name none; empty: the host's.
     pub dns_search: Vec<String>,
     /// Resolver options of containers that name none; empty: the host's.
     pub dns_options: Vec<String>,
-    /// What `host-gateway` means in `--add-host`; none: the address of the default bridge.
-    pub host_gateway: Option<IpAddr>,
+    /// What `host-gateway` means in `--add-host`; empty: the address of the default bridge.
+    pub host_gateway: Vec<IpAddr>,
     /// How the default bridge shall be.
     pub bridge: crate::network::DefaultBridge,
     /// Where subnets of networks that name none are chosen from; empty: Docker's, and small pieces of 10.0.0.0/8.
     pub address_pools: Vec<corten_network::SubnetPool>,
     /// The file of our own program, which becomes the first process of containers that want our init.
     pub program: std::path::PathBuf,
-    /// Whether containers get our init as their first process when nothing is said.
-    pub init: bool,
-    /// The daemon's labels, shown by `info`.
-    pub labels: Vec<String>,
-    /// Other OCI runtimes by the name that a container asks for them with.
-    pub runtimes: BTreeMap<String, crate::runtime::RuntimeProgram>,
-    /// The runtime of containers that name none.
-    pub default_runtime: String,
     /// Who calls plugins.
     pub plugins: Arc<dyn crate::plugin::PluginCaller>,
     /// Steps that fail on purpose; empty outside tests.
@@ -82,19 +75,15 @@ impl EngineSettings {
         Self {
             paths,
             cgroup_parent: "corten".to_owned(),
-            log_driver: "json-file".to_owned(),
-            log_options: BTreeMap::new(),
+            defaults: Defaults::default(),
+            reloadable: Reloadable::default(),
             dns: Vec::new(),
             dns_search: Vec::new(),
             dns_options: Vec::new(),
-            host_gateway: None,
+            host_gateway: Vec::new(),
             bridge: crate::network::DefaultBridge::default(),
             address_pools: Vec::new(),
             program: "/proc/self/exe".into(),
-            init: false,
-            labels: Vec::new(),
-            runtimes: BTreeMap::new(),
-            default_runtime: "runc".to_owned(),
             plugins: Arc::new(crate::plugin::NoPlugins),
             failpoints: Failpoints::default(),
         }
@@ -130,6 +119,7 @@ impl Engine {
             let volumes = crate::volume::Volumes::open(&settings.paths, &store)?
                 .with_plugins(Arc::clone(&settings.plugins));
             Ok(EngineInner {
+                reloadable: RwLock::new(Arc::new(settings.reloadable.clone())),
                 settings,
                 store,
                 network,
@@ -154,6 +144,26 @@ impl Engine {
             tokio::spawn(crate::container::spares::keep(Arc::downgrade(&engine.inner)));
         }
         Ok(engine)
+    }
+
+    /// Takes other settings from now on, and tells it as the event `reload` of the daemon.
+    pub fn reload(&self, settings: Reloadable) {
+        let mut attributes = BTreeMap::from([
+            ("default-cgroupns-mode".to_owned(), settings.cgroupns_mode.clone()),
+            ("default-ipc-mode".to_owned(), settings.ipc_mode.clone()),
+            ("default-runtime".to_owned(), settings.default_runtime.clone()),
+            ("default-shm-size".to_owned(), settings.shm_size.to_string()),
+            ("labels".to_owned(), format!("{:?}", settings.labels)),
+        ]);
+        let runtimes: Vec<String> = settings
+            .runtimes
+            .iter()
+            .map(|(name, program)| format!("{name}={}", program.path.display()))
+            .collect();
+        attributes.insert("runtimes".to_owned(), runtimes.join(" "));
+        attributes.insert("name".to_owned(), crate::system::host_name());
+        *self.inner.reloadable.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.inner.events.publish("daemon", "reload", &self.daemon_id(), attributes);
     }
 
     /// Removes what is only kept ready. To be called when nothing is asked any more; containers go on.
@@ -187,6 +197,7 @@ impl std::fmt::Debug for Engine {
 /// What the handles share.
 pub(crate) struct EngineInner {
     pub(crate) settings: EngineSettings,
+    reloadable: RwLock<Arc<Reloadable>>,
     pub(crate) store: Store,
     pub(crate) network: NetworkManager,
     pub(crate) networks: crate::network::Networks,
@@ -205,6 +216,11 @@ pub(crate) struct EngineInner {
 }
 
 impl EngineInner {
+    /// What can change while the daemon runs, as it is now.
+    pub(crate) fn reloadable(&self) -> Arc<Reloadable> {
+        Arc::clone(&self.reloadable.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Which limits this machine can set.
     pub(crate) fn abilities(&self) -> &cgroup::Abilities {
         self.abilities.get_or_init(|| self.cgroups.abilities())

@@ -9,6 +9,7 @@
 
 pub mod archive;
 pub mod container;
+mod defaults;
 mod embedded;
 mod engine;
 mod error;
@@ -26,6 +27,7 @@ pub mod system;
 mod undo;
 pub mod volume;
 
+pub use defaults::{Defaults, Reloadable, SeccompProfile};
 pub use engine::{Engine, EngineSettings, ShimSpawner};
 pub use error::{EngineError, Result};
 pub use failpoint::Failpoints;

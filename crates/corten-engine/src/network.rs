@@ -347,9 +347,11 @@ impl Engine {
         blocking(move || engine.make_network(request)).await
     }
 
-    fn make_network(&self, request: CreateRequest) -> Result<CreateResponse> {
+    fn make_network(&self, mut request: CreateRequest) -> Result<CreateResponse> {
         create::check_name(&request.name)?;
-        let driver = match create::driver(&request)? {
+        let word = create::driver(&request)?;
+        self.inner.settings.defaults.fill_network(word, &mut request.options);
+        let driver = match word {
             "macvlan" => NetworkDriver::Macvlan,
             "ipvlan" => NetworkDriver::Ipvlan,
             _ => NetworkDriver::Bridge,

@@ -2,7 +2,7 @@
 
 use crate::container::record::Record;
 use crate::container::spec::security::{Seccomp, settle};
-use crate::engine::EngineSettings;
+use crate::defaults::Reloadable;
 use crate::error::{EngineError, Result};
 use corten_api::system::Runtime;
 use corten_oci::runtime::Spec;
@@ -31,7 +31,7 @@ pub fn is_own(name: &str) -> bool {
 }
 
 /// The name is of a runtime that there is; none is the default.
-pub(crate) fn check(settings: &EngineSettings, name: &str) -> Result<()> {
+pub(crate) fn check(settings: &Reloadable, name: &str) -> Result<()> {
     if name.is_empty() || is_own(name) || settings.runtimes.contains_key(name) {
         return Ok(());
     }
@@ -39,7 +39,7 @@ pub(crate) fn check(settings: &EngineSettings, name: &str) -> Result<()> {
 }
 
 /// The program that makes the container; none is our own runtime.
-pub(crate) fn foreign(settings: &EngineSettings, record: &Record) -> Result<Option<ForeignRuntime>> {
+pub(crate) fn foreign(settings: &Reloadable, record: &Record) -> Result<Option<ForeignRuntime>> {
     let name = record.host_config.runtime.as_str();
     check(settings, name)?;
     Ok(settings.runtimes.get(name).map(|program| ForeignRuntime {
@@ -49,9 +49,15 @@ pub(crate) fn foreign(settings: &EngineSettings, record: &Record) -> Result<Opti
 }
 
 /// Puts into the document what another runtime reads there and ours has by other ways.
-pub(crate) fn complete(spec: &mut Spec, record: &Record, cgroups_path: Option<PathBuf>) -> Result<()> {
+pub(crate) fn complete(
+    spec: &mut Spec,
+    record: &Record,
+    default: &Seccomp,
+    cgroups_path: Option<PathBuf>,
+) -> Result<()> {
     let host = &record.host_config;
-    let which = settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?.seccomp;
+    let which = settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?;
+    let which = which.seccomp.unwrap_or_else(|| default.clone());
     let capabilities = spec.process.as_ref().and_then(|process| process.capabilities.as_ref());
     let capabilities = capabilities.map(|sets| sets.bounding.clone()).unwrap_or_default();
     let context = ResolveContext::of_this_machine(&capabilities);
@@ -78,7 +84,7 @@ pub(crate) fn host_view() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// All of them, as `info` tells them.
-pub(crate) fn listed(settings: &EngineSettings) -> BTreeMap<String, Runtime> {
+pub(crate) fn listed(settings: &Reloadable) -> BTreeMap<String, Runtime> {
     let own = ("corten".to_owned(), Runtime { path: "corten".to_owned(), ..Runtime::default() });
     let others = settings.runtimes.iter().map(|(name, program)| {
         let path = program.path.display().to_string();
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn only_runtimes_that_are_there_are_taken() {
-        let mut settings = EngineSettings::new(corten_std::Paths::new("/d", "/e"));
+        let mut settings = Reloadable::default();
         settings.runtimes.insert(
             "crun".to_owned(),
             RuntimeProgram { path: "/usr/bin/crun".into(), arguments: vec!["--debug".to_owned()] },

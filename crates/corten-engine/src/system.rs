@@ -80,6 +80,7 @@ impl Engine {
         let release = operating_system();
         let cgroup_v2 = self.inner.cgroups.mode() == corten_runtime::cgroup::Mode::V2;
         let settings = &self.inner.settings;
+        let reloadable = self.inner.reloadable();
         let mut info = Info {
             id: self.daemon_id(),
             images: self.stored_images().map_or(0, |images| images.len() as i64),
@@ -107,7 +108,7 @@ impl Engine {
             n_goroutines: tokio::runtime::Handle::try_current()
                 .map_or(0, |handle| handle.metrics().num_alive_tasks() as i64),
             system_time: Timestamp::now().to_string(),
-            logging_driver: settings.log_driver.clone(),
+            logging_driver: settings.defaults.log_driver.clone(),
             cgroup_driver: "cgroupfs".to_owned(),
             cgroup_version: if cgroup_v2 { "2" } else { "1" }.to_owned(),
             n_events_listener: self.inner.events.listeners() as i64,
@@ -125,20 +126,20 @@ impl Engine {
             mem_total: i64::try_from(u128::from(memory.totalram) * u128::from(memory.mem_unit))
                 .unwrap_or(i64::MAX),
             docker_root_dir: settings.paths.data_root.display().to_string(),
-            name: host.nodename().to_string_lossy().into_owned(),
-            labels: settings.labels.clone(),
+            name: host_name(),
+            labels: reloadable.labels.clone(),
             server_version: DOCKER_VERSION.to_owned(),
-            runtimes: crate::runtime::listed(settings),
-            default_runtime: if crate::runtime::is_own(&settings.default_runtime) {
+            runtimes: crate::runtime::listed(&reloadable),
+            default_runtime: if crate::runtime::is_own(&reloadable.default_runtime) {
                 "corten".to_owned()
             } else {
-                settings.default_runtime.clone()
+                reloadable.default_runtime.clone()
             },
             swarm: SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() },
             live_restore_enabled: true,
             init_binary: "docker-init".to_owned(),
             containerd_commit: Commit::default(),
-            security_options: security_options(cgroup_v2),
+            security_options: security_options(&settings.defaults, cgroup_v2),
             default_address_pools: Vec::<AddressPool>::new(),
             firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
             ..Info::default()
@@ -161,7 +162,7 @@ impl Engine {
     }
 
     /// The machine's id, or a name made of the data folder where there is none: the same as long as the daemon's data is.
-    fn daemon_id(&self) -> String {
+    pub(crate) fn daemon_id(&self) -> String {
         file::read_to_string("/etc/machine-id").map_or_else(
             |_| self.inner.settings.paths.data_root.display().to_string(),
             |text| text.trim().to_owned(),
@@ -238,13 +239,21 @@ fn operating_system() -> (String, String) {
     (value("PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned()), value("VERSION_ID").unwrap_or_default())
 }
 
-fn security_options(cgroup_v2: bool) -> Vec<String> {
-    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+/// What the machine calls itself.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn security_options(defaults: &crate::Defaults, cgroup_v2: bool) -> Vec<String> {
+    let mut options = vec![format!("name=seccomp,profile={}", defaults.seccomp.name)];
     if crate::container::apparmor::is_enabled() {
         options.insert(0, "name=apparmor".to_owned());
     }
     if cgroup_v2 {
         options.push("name=cgroupns".to_owned());
+    }
+    if defaults.no_new_privileges {
+        options.push("name=no-new-privileges".to_owned());
     }
     options
 }

@@ -11,7 +11,8 @@
 //! - *both are killed*: the sockets are gone, the next client starts a daemon, which finds the shims by their run
 //!   folders;
 //! - *SIGTERM to the keeper*: the daemon ends in order, then the keeper; the containers go on with their shims;
-//! - *SIGHUP to the keeper*: it becomes the program now at its path and replaces the daemon.
+//! - *SIGHUP to the keeper*: where another program is at its path now, it becomes that and replaces the daemon; else the
+//!   daemon gets the signal and reads its settings anew.
 //!
 //! The lock file of the run folder is open in both keeper and daemon, so that nobody gets in between them.
 //!

@@ -8,6 +8,7 @@
 use corten_sys::mount;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A program to be executed.
@@ -27,6 +28,15 @@ impl Program {
             Self::Plain(path) => path.clone(),
         }
     }
+}
+
+/// What tells one program's file from another: device, inode, size, and when its content changed.
+pub(crate) type Stamp = (u64, u64, u64, i64, i64);
+
+/// The file's stamp; none where there is no file.
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 /// The program at `path`, read-only where we are privileged.

@@ -122,6 +122,8 @@ pub(crate) struct Role {
     listeners: Vec<(String, OwnedFd)>,
     held: BTreeMap<String, Vec<OwnedFd>>,
     signals: OwnedFd,
+    /// The program's file at our start.
+    stamp: Option<program::Stamp>,
     daemon: Option<Daemon>,
     /// When the next daemon is started.
     start_at: Option<Instant>,
@@ -161,6 +163,7 @@ impl Role {
                 .map_err(BeginError::File)?;
         }
         let signals = process::signal_descriptor(&SIGNALS).map_err(system("watch signals"))?;
+        let stamp = program::stamp(&setup.program);
         let view =
             if setup.private_namespace { Some(View::enter(&paths).map_err(BeginError::View)?) } else { None };
         let mut role = Self {
@@ -170,6 +173,7 @@ impl Role {
             listeners,
             held,
             signals,
+            stamp,
             daemon: None,
             start_at: Some(Instant::now()),
             ever_ready: false,
@@ -274,7 +278,8 @@ impl Role {
         while let Ok(Some((signal, _))) = process::read_signal(self.signals.as_fd()) {
             match signal {
                 SIGTERM | SIGINT => self.stop(),
-                SIGHUP => self.upgrade(),
+                SIGHUP if self.program_changed() => self.upgrade(),
+                SIGHUP => self.pass_on(SIGHUP),
                 // Shims, or the daemon.
                 _ => self.reap_children(),
             }
@@ -286,6 +291,23 @@ impl Role {
             if let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.pid == pid) {
                 daemon.exit = Some(exit);
             }
+        }
+    }
+
+    /// Whether the program at our path is another than the one that was there at our start.
+    fn program_changed(&self) -> bool {
+        let look = || program::stamp(&self.setup.program);
+        let now = match &self.view {
+            Some(view) => view.on_host(look).ok().flatten(),
+            None => look(),
+        };
+        // One that is gone is told by the upgrade.
+        now.is_none() || now != self.stamp
+    }
+
+    fn pass_on(&self, signal: i32) {
+        if let Some(daemon) = self.daemon.as_ref().filter(|daemon| daemon.ready) {
+            let _ = process::pidfd_send_signal(daemon.pidfd.as_fd(), signal);
         }
     }
 

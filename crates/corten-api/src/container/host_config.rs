@@ -255,6 +255,50 @@ pub struct Ulimit {
 }
 }
 
+impl std::str::FromStr for Ulimit {
+    type Err = String;
+
+    /// `NAME=SOFT[:HARD]`, with Docker's texts.
+    fn from_str(text: &str) -> Result<Self, String> {
+        const NAMES: &[&str] = &[
+            "as",
+            "core",
+            "cpu",
+            "data",
+            "fsize",
+            "locks",
+            "memlock",
+            "msgqueue",
+            "nice",
+            "nofile",
+            "nproc",
+            "rss",
+            "rtprio",
+            "rttime",
+            "sigpending",
+            "stack",
+        ];
+        let bad = || format!("invalid ulimit argument: {text}");
+        let whole = |text: &str| -> Result<i64, String> {
+            text.parse().map_err(|_| format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
+        };
+        let (name, limits) = text.split_once('=').ok_or_else(bad)?;
+        if !NAMES.contains(&name) {
+            return Err(format!("invalid ulimit type: {name}"));
+        }
+        let (soft, hard) = match limits.split_once(':') {
+            Some((soft, hard)) => (whole(soft)?, whole(hard)?),
+            None => (whole(limits)?, whole(limits)?),
+        };
+        if hard != -1 && (soft > hard || soft == -1) {
+            return Err(format!(
+                "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+            ));
+        }
+        Ok(Self { name: name.to_owned(), hard, soft })
+    }
+}
+
 document! {
 /// A mount in the long form.
 pub struct Mount {

@@ -270,7 +270,7 @@ pub(crate) struct CreateFlags {
     #[arg(short = 't', long)]
     pub(crate) tty: bool,
     /// Ulimit options
-    #[arg(long, value_name = "ulimit", value_parser = crate::flags::number::ulimit)]
+    #[arg(long, value_name = "ulimit")]
     pub(crate) ulimit: Vec<Ulimit>,
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short = 'u', long, value_name = "string", default_value = "", hide_default_value = true)]

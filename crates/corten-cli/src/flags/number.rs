@@ -1,6 +1,5 @@
 //! Numbers: sizes, processors, durations, limits. The messages are those of Docker's command line.
 
-use corten_api::container::Ulimit;
 use corten_std::{duration, size};
 
 /// Bytes with an optional suffix, as in `512m`.
@@ -43,44 +42,10 @@ pub(crate) fn nanoseconds(text: &str) -> Result<i64, String> {
     }
 }
 
-/// `name=soft[:hard]`.
-pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
-    let bad = || format!("invalid ulimit argument: {text}");
-    let (name, limits) = text.split_once('=').ok_or_else(bad)?;
-    const NAMES: &[&str] = &[
-        "as",
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ];
-    if !NAMES.contains(&name) {
-        return Err(format!("invalid ulimit type: {name}"));
-    }
-    let (soft, hard) = match limits.split_once(':') {
-        Some((soft, hard)) => (whole(soft)?, whole(hard)?),
-        None => (whole(limits)?, whole(limits)?),
-    };
-    if hard != -1 && (soft > hard || soft == -1) {
-        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
-    }
-    Ok(Ulimit { name: name.to_owned(), hard, soft })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corten_api::container::Ulimit;
 
     #[test]
     fn processors_are_exact() {
@@ -98,7 +63,7 @@ mod tests {
 
     #[test]
     fn ulimits_have_two_limits() {
-        let limit = |text| ulimit(text).map(|limit| (limit.soft, limit.hard));
+        let limit = |text: &str| text.parse::<Ulimit>().map(|limit| (limit.soft, limit.hard));
         assert_eq!(limit("nofile=10:20"), Ok((10, 20)));
         assert_eq!(limit("nofile=10"), Ok((10, 10)));
         assert_eq!(limit("core=0:-1"), Ok((0, -1)));

@@ -45,7 +45,7 @@ impl Engine {
         };
         validate::config(&config)?;
         validate::host_config(&host_config)?;
-        crate::runtime::check(&self.inner.settings, &host_config.runtime)?;
+        crate::runtime::check(&self.inner.reloadable(), &host_config.runtime)?;
         validate::together(&config, &host_config)?;
         let rootfs = host_config.rootfs.clone();
         let image = match &rootfs {
@@ -60,7 +60,8 @@ impl Engine {
         }
         let mut warnings = limits::settle(&mut host_config, self.inner.abilities(), false)?;
         let cgroups = self.inner.cgroups.mode();
-        validate::fill_defaults(&mut config, &mut host_config, &self.inner.settings, cgroups);
+        let (defaults, reloadable) = (&self.inner.settings.defaults, self.inner.reloadable());
+        validate::fill_defaults(&mut config, &mut host_config, defaults, &reloadable, cgroups);
         let (path, arguments) = merge::command(&mut config)?;
         self.take_links(&mut host_config)?;
         warnings.extend(security::warnings(&host_config));

@@ -49,10 +49,11 @@ pub(super) fn connect(
         };
         return Ok((view, namespace, Addresses::default()));
     }
-    let addresses = Addresses {
-        gateway: engine.settings.host_gateway.or_else(|| engine.networks.default_gateway()),
-        ..Addresses::default()
-    };
+    let mut gateways = engine.settings.host_gateway.clone();
+    if gateways.is_empty() {
+        gateways.extend(engine.networks.default_gateway());
+    }
+    let addresses = Addresses { gateways, ..Addresses::default() };
     let mut wanted = Vec::new();
     for (name, settings) in in_order(record) {
         let network = engine.networks.resolve(name).map_err(|error| EngineError::because(FAILED, error))?;

@@ -28,7 +28,7 @@ pub(super) struct Addresses {
     /// The container's own.
     pub(super) own: Vec<IpAddr>,
     /// What `host-gateway` means.
-    pub(super) gateway: Option<IpAddr>,
+    pub(super) gateways: Vec<IpAddr>,
     /// It shares the host's network.
     pub(super) host_network: bool,
     /// It has IPv6 on its loopback.
@@ -106,13 +106,11 @@ fn hosts(record: &Record, addresses: &Addresses) -> Result<String> {
     let mut extra = Vec::new();
     for entry in record.host_config.extra_hosts.iter().flatten() {
         let (name, address) = parse_extra_host(entry)?;
-        let address = match address {
-            Some(address) => address,
-            None => addresses
-                .gateway
-                .ok_or_else(|| EngineError::invalid("unable to derive the IP value for host-gateway"))?,
-        };
-        extra.push(HostEntry::new(address, name));
+        if address.is_none() && addresses.gateways.is_empty() {
+            return Err(EngineError::invalid("unable to derive the IP value for host-gateway"));
+        }
+        let all = address.as_ref().map_or(addresses.gateways.as_slice(), std::slice::from_ref);
+        extra.extend(all.iter().map(|address| HostEntry::new(*address, name)));
     }
     extra.extend_from_slice(&addresses.links);
     if addresses.host_network {

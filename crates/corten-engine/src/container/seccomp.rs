@@ -19,10 +19,10 @@ pub(crate) struct Programs {
 
 impl Programs {
     /// The filter of a container; none where it is unconfined.
-    pub(super) fn program(&self, record: &Record, spec: &Spec) -> Result<Option<Program>> {
+    pub(super) fn program(&self, record: &Record, default: &Seccomp, spec: &Spec) -> Result<Option<Program>> {
         let host = &record.host_config;
         let security = settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged)?;
-        let profile = match security.seccomp {
+        let profile = match security.seccomp.unwrap_or_else(|| default.clone()) {
             Seccomp::Unconfined => return Ok(None),
             Seccomp::Default => None,
             Seccomp::Profile(profile) => Some(profile),

@@ -209,12 +209,12 @@ fn fork(
     let mount_trees = sources::open_mounts(engine, record, &spec, others.neighbours.ipc)?;
     points.check("start.mounts")?;
 
-    let foreign = crate::runtime::foreign(&engine.settings, record)?;
+    let foreign = crate::runtime::foreign(&engine.reloadable(), record)?;
     if foreign.is_none() {
         crate::container::cdi::check_hooks(&spec)?;
     }
     let limits = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
-    let seccomp = engine.seccomp.program(record, &spec)?;
+    let seccomp = engine.seccomp.program(record, &engine.settings.defaults.seccomp.filter, &spec)?;
     let mut request = start_request(engine, record, spec, run_dir)?;
     // A seat would count against a limit on processes, which the container can read.
     let counted = limits.pids.as_ref().is_some_and(|pids| pids.limit > 0);
@@ -235,7 +235,8 @@ fn fork(
         None => None,
         Some(program) => {
             let path = cgroup.document_path();
-            crate::runtime::complete(&mut request.spec, record, path)?;
+            let default = &engine.settings.defaults.seccomp.filter;
+            crate::runtime::complete(&mut request.spec, record, default, path)?;
             request.runtime = Some(program);
             Some(crate::runtime::host_view()?)
         }

@@ -2,15 +2,12 @@
 //! that a request leaves open.
 
 use crate::container::signal;
-use crate::engine::EngineSettings;
+use crate::defaults::{Defaults, Reloadable};
 use crate::error::{EngineError, Result};
 use corten_api::container::{ContainerConfig, HostConfig, RestartPolicy};
 use corten_api::null::Set;
 use corten_runtime::cgroup::Mode;
 use corten_sys::capability;
-
-/// Size of `/dev/shm` where nothing is said, in bytes.
-pub(super) const SHM_SIZE: i64 = 64 * 1024 * 1024;
 
 /// Docker's parts of `/proc` and `/sys` that a container sees empty.
 pub(super) const MASKED_PATHS: [&str; 12] = [
@@ -200,7 +197,8 @@ fn normal_capability(text: &str) -> String {
 pub(super) fn fill_defaults(
     config: &mut ContainerConfig,
     host: &mut HostConfig,
-    settings: &EngineSettings,
+    defaults: &Defaults,
+    reloadable: &Reloadable,
     cgroups: Mode,
 ) {
     // Every list is told as it was asked for; only what has a default of its own is filled.
@@ -213,20 +211,8 @@ pub(super) fn fill_defaults(
         "bridge".clone_into(&mut host.network_mode);
     }
     or(&mut host.restart_policy.name, "no");
-    or(&mut host.ipc_mode, "private");
-    or(&mut host.cgroupns_mode, if cgroups == Mode::V2 { "private" } else { "host" });
-    or(&mut host.runtime, &settings.default_runtime);
-    if host.log_config.driver.is_empty() || host.log_config.driver == "default" {
-        host.log_config.driver.clone_from(&settings.log_driver);
-        let options = host.log_config.config.get_or_insert_default();
-        for (name, value) in &settings.log_options {
-            options.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    host.log_config.config.get_or_insert_default();
-    if host.shm_size == 0 {
-        host.shm_size = SHM_SIZE;
-    }
+    defaults.fill(host);
+    reloadable.fill(host, cgroups);
     if host.memory > 0 && host.memory_swap == 0 {
         host.memory_swap = host.memory.saturating_mul(2);
     }
@@ -249,9 +235,6 @@ pub(super) fn fill_defaults(
         for capability in list {
             *capability = normal_capability(capability);
         }
-    }
-    if settings.init && host.init.is_none() {
-        host.init = Some(true);
     }
     if config.attach_stdin && !config.open_stdin {
         // Docker leaves it so: nothing is read, and a client that is attached sees the end at once.
@@ -313,12 +296,12 @@ mod tests {
 
     #[test]
     fn defaults_are_dockers() {
-        let settings = EngineSettings::new(corten_std::Paths::default());
+        let (defaults, reloadable) = (Defaults::default(), Reloadable::default());
         let mut host =
             HostConfig { memory: 64, cap_drop: Some(vec!["chown".to_owned()]), ..HostConfig::default() };
-        fill_defaults(&mut ContainerConfig::default(), &mut host, &settings, Mode::V2);
+        fill_defaults(&mut ContainerConfig::default(), &mut host, &defaults, &reloadable, Mode::V2);
         assert_eq!(host.network_mode, "bridge");
-        assert_eq!((host.shm_size, host.memory_swap), (SHM_SIZE, 128));
+        assert_eq!((host.shm_size, host.memory_swap), (crate::defaults::SHM_SIZE, 128));
         assert_eq!(host.cap_drop.unwrap(), ["CAP_CHOWN"]);
         assert_eq!(host.log_config.driver, "json-file");
         assert_eq!(host.readonly_paths.unwrap(), READONLY_PATHS);

@@ -158,6 +158,9 @@ fn an_upgrade_keeps_the_keepers_process() {
     let keeper = scene.keeper();
     for _ in 0..3 {
         let daemon = scene.daemon();
+        // To the keeper it is another program as soon as it was written to.
+        let program = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        program.set_modified(std::time::SystemTime::now()).unwrap();
         scene::kill(keeper, 1);
         Scene::gone(daemon);
         assert_ne!(scene.daemon(), daemon);

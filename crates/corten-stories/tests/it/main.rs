@@ -20,6 +20,7 @@ mod receivers;
 mod run;
 mod runtimes;
 mod scarcity;
+mod settings;
 mod shells;
 mod socket;
 mod volumes;

@@ -64,7 +64,7 @@ pub(crate) fn parse(option: &str) -> Result<SecurityOption> {
 }
 
 /// A profile that can be compiled here, whatever the container's capabilities.
-fn parse_profile(json: &str) -> Result<Seccomp> {
+pub(crate) fn parse_profile(json: &str) -> Result<Seccomp> {
     let refuse = |text: &str| Err(EngineError::invalid(text));
     let profile: Profile = serde_json::from_str(json)
         .map_err(|error| EngineError::invalid(format!("Decoding seccomp profile failed: {error}")))?;
@@ -92,7 +92,8 @@ fn parse_profile(json: &str) -> Result<Seccomp> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Security {
     pub(crate) no_new_privileges: bool,
-    pub(crate) seccomp: Seccomp,
+    /// None: the daemon's.
+    pub(crate) seccomp: Option<Seccomp>,
     /// As asked for; see [`Security::apparmor_profile`].
     apparmor: Option<String>,
     pub(crate) writable_cgroups: bool,
@@ -115,12 +116,12 @@ impl Security {
 pub(crate) fn settle(options: &[String], privileged: bool) -> Result<Security> {
     let mut security = Security { privileged, ..Security::default() };
     if privileged {
-        security.seccomp = Seccomp::Unconfined;
+        security.seccomp = Some(Seccomp::Unconfined);
     }
     for option in options {
         match parse(option)? {
             SecurityOption::NoNewPrivileges(on) => security.no_new_privileges = on,
-            SecurityOption::Seccomp(which) => security.seccomp = which,
+            SecurityOption::Seccomp(which) => security.seccomp = Some(which),
             SecurityOption::AppArmor(name) => security.apparmor = Some(name),
             SecurityOption::WritableCgroups(on) => security.writable_cgroups = on,
             SecurityOption::Label(_) | SecurityOption::SystemPaths => {}
@@ -160,15 +161,15 @@ mod tests {
     #[test]
     fn options() {
         let plain = settled(&[], false).unwrap();
-        assert_eq!((plain.no_new_privileges, &plain.seccomp), (false, &Seccomp::Default));
-        assert_eq!(settled(&[], true).unwrap().seccomp, Seccomp::Unconfined);
+        assert_eq!((plain.no_new_privileges, &plain.seccomp), (false, &None));
+        assert_eq!(settled(&[], true).unwrap().seccomp, Some(Seccomp::Unconfined));
         assert!(settled(&["no-new-privileges"], false).unwrap().no_new_privileges);
         let open = settled(&["no-new-privileges:false", "seccomp=unconfined"], false).unwrap();
-        assert_eq!((open.no_new_privileges, open.seccomp), (false, Seccomp::Unconfined));
+        assert_eq!((open.no_new_privileges, open.seccomp), (false, Some(Seccomp::Unconfined)));
         assert!(settled(&["writable-cgroups=true"], false).unwrap().writable_cgroups);
         let profile = r#"seccomp={"defaultAction":"SCMP_ACT_ALLOW"}"#;
-        assert!(matches!(settled(&[profile], true).unwrap().seccomp, Seccomp::Profile(_)));
-        assert_eq!(settled(&["seccomp={}"], false).unwrap().seccomp, Seccomp::Unconfined);
+        assert!(matches!(settled(&[profile], true).unwrap().seccomp, Some(Seccomp::Profile(_))));
+        assert_eq!(settled(&["seccomp={}"], false).unwrap().seccomp, Some(Seccomp::Unconfined));
         for bad in ["nothing", "odd=x", "no-new-privileges=perhaps", "seccomp={"] {
             assert!(settled(&[bad], false).is_err(), "{bad}");
         }
