@@ -2,6 +2,7 @@
 
 use crate::settings::{Host, Settings};
 use corten_engine::network::DefaultBridge;
+use corten_engine::plugin::PluginCaller;
 use corten_engine::{Engine, EngineSettings, Failpoints, ShimSpawner};
 use corten_http::tls::ServerTls;
 use corten_keeper::Keeper;
@@ -73,7 +74,8 @@ async fn serve(
         })
         .collect::<io::Result<Vec<_>>>()
         .map_err(|error| format!("cannot use the keeper's sockets: {error}"))?;
-    let engine = open(&settings, keeper.clone()).await?;
+    let plugins: Arc<dyn PluginCaller> = Arc::new(Plugins::default());
+    let engine = open(&settings, keeper.clone(), Arc::clone(&plugins)).await?;
     keeper.ready().map_err(|error| told(&error))?;
     tracing::info!(data_root = %settings.paths.data_root.display(), "serving");
     let reloads = tokio::spawn({
@@ -99,14 +101,17 @@ async fn serve(
             _ = interrupt.recv() => {}
         }
     };
-    let served = Server::new(engine.clone()).serve(listeners, shutdown).await;
+    let served = Server::new(engine.clone())
+        .authorized_by(settings.authorization_plugins, plugins)
+        .serve(listeners, shutdown)
+        .await;
     reloads.abort();
     engine.close().await;
     served.map_err(|error| format!("cannot serve: {error}"))
 }
 
 /// Opens the parts and joins them.
-async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
+async fn open(settings: &Settings, keeper: Keeper, plugins: Arc<dyn PluginCaller>) -> Result<Engine, String> {
     let store = Store::open(&settings.paths, StoreOptions::default()).map_err(|error| crate::told(&error))?;
     let mut networks = NetworkSettings::new(settings.paths.clone(), &settings.bridge);
     networks.firewall = settings.firewall;
@@ -139,7 +144,8 @@ async fn open(settings: &Settings, keeper: Keeper) -> Result<Engine, String> {
     engine.dns_search.clone_from(&settings.dns_search);
     engine.dns_options.clone_from(&settings.dns_options);
     engine.host_gateway.clone_from(&settings.host_gateway);
-    engine.plugins = Arc::new(Plugins::default());
+    engine.plugins = plugins;
+    engine.authorization_plugins.clone_from(&settings.authorization_plugins);
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
     engine.failpoints = Failpoints::parse(&failpoints.join(","));
     let reserved =

@@ -65,6 +65,8 @@ pub struct Settings {
     pub firewall: FirewallMode,
     /// Published ports that are open whatever the host's rules say.
     pub allowed_ports: Vec<AllowedPorts>,
+    /// Plugins that are asked about every request, in this order.
+    pub authorization_plugins: Vec<String>,
     /// How TCP sockets are secured.
     pub tls: TlsChoice,
     /// Group that owns the socket; `docker` or the number given.
@@ -172,6 +174,7 @@ impl Default for Settings {
             warnings: Vec::new(),
             firewall: FirewallMode::default(),
             allowed_ports: Vec::new(),
+            authorization_plugins: Vec::new(),
             tls: TlsChoice::default(),
             group: None,
             log_level: tracing::Level::INFO,

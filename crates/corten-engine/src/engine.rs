@@ -63,6 +63,8 @@ pub struct EngineSettings {
     pub address_pools: Vec<corten_network::SubnetPool>,
     /// The file of our own program, which becomes the first process of containers that want our init.
     pub program: std::path::PathBuf,
+    /// Plugins that are asked about every request; shown by `info`.
+    pub authorization_plugins: Vec<String>,
     /// Who calls plugins.
     pub plugins: Arc<dyn crate::plugin::PluginCaller>,
     /// Steps that fail on purpose; empty outside tests.
@@ -84,6 +86,7 @@ impl EngineSettings {
             bridge: crate::network::DefaultBridge::default(),
             address_pools: Vec::new(),
             program: "/proc/self/exe".into(),
+            authorization_plugins: Vec::new(),
             plugins: Arc::new(crate::plugin::NoPlugins),
             failpoints: Failpoints::default(),
         }

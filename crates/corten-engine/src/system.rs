@@ -89,7 +89,8 @@ impl Engine {
             plugins: PluginsInfo {
                 volume: self.inner.volumes.drivers(),
                 network: ["bridge", "host", "null"].map(str::to_owned).to_vec(),
-                authorization: None,
+                authorization: (!settings.authorization_plugins.is_empty())
+                    .then(|| settings.authorization_plugins.clone()),
                 log: ["fluentd", "gelf", "journald", "json-file", "local", "syslog"]
                     .map(str::to_owned)
                     .to_vec(),

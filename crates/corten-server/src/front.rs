@@ -8,6 +8,7 @@ use corten_api::route::{self, Method, Operation};
 use corten_api::version::ApiVersion;
 use corten_http::server::{Answer, Handler, Request, Response};
 
+use crate::authorize::Authorization;
 use crate::call::Call;
 use crate::error::ApiError;
 
@@ -26,14 +27,21 @@ pub(crate) trait Api: Send + Sync + 'static {
 /// The front of an API.
 pub(crate) struct Front<A> {
     api: A,
+    authorization: Option<Authorization>,
 }
 
 impl<A: Api> Front<A> {
     pub(crate) fn new(api: A) -> Self {
-        Self { api }
+        Self { api, authorization: None }
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    /// With plugins that are asked.
+    pub(crate) fn authorized(mut self, authorization: Option<Authorization>) -> Self {
+        self.authorization = authorization;
+        self
+    }
+
+    async fn answer(&self, mut request: Request) -> Response {
         if request.head.method == "OPTIONS" {
             return Response::empty(200);
         }
@@ -55,13 +63,27 @@ impl<A: Api> Front<A> {
             Err(error) => return ApiError::from(error).response(),
         };
         let operation = found.operation;
+        // A plugin reads what the route will read, to the last byte.
+        let asked = match &self.authorization {
+            Some(authorization) => match authorization.request(&mut request).await {
+                Ok(asked) => Some((authorization, asked)),
+                Err(error) => return error.response(),
+            },
+            None => None,
+        };
         let call = Call::new(version, found.name.to_owned(), query, request);
-        match self.api.call(operation, call).await {
+        let response = match self.api.call(operation, call).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(?operation, status = error.status(), message = error.message, "refused");
                 error.response()
             }
+        };
+        match asked {
+            Some((authorization, asked)) => {
+                authorization.response(asked, response).await.unwrap_or_else(|error| error.response())
+            }
+            None => response,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! What each route does stands in `route`, one file per family; what older versions of the API get differently is
 //! data in `gate`.
 
+mod authorize;
 mod call;
 mod error;
 mod front;
@@ -17,8 +18,10 @@ use std::io;
 use std::sync::Arc;
 
 use corten_engine::Engine;
+use corten_engine::plugin::PluginCaller;
 pub use corten_http::server::{Listener, Settings};
 
+use crate::authorize::Authorization;
 use crate::front::Front;
 use crate::route::Routes;
 
@@ -27,18 +30,26 @@ use crate::route::Routes;
 pub struct Server {
     engine: Engine,
     settings: Settings,
+    authorization: Option<Authorization>,
 }
 
 impl Server {
     /// With the usual patience.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, settings: Settings::default() }
+        Self { engine, settings: Settings::default(), authorization: None }
+    }
+
+    /// With plugins that are asked, in this order, about every request and every answer.
+    #[must_use]
+    pub fn authorized_by(mut self, plugins: Vec<String>, caller: Arc<dyn PluginCaller>) -> Self {
+        self.authorization = (!plugins.is_empty()).then(|| Authorization::new(plugins, caller));
+        self
     }
 
     /// Answers on these listeners until `shutdown` ends, and then a little longer for what was begun
     /// ([`Settings::stop_timeout`]).
     pub async fn serve(self, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let front = Arc::new(Front::new(Routes::new(self.engine)));
+        let front = Arc::new(Front::new(Routes::new(self.engine)).authorized(self.authorization));
         corten_http::server::serve(listeners, front, self.settings, shutdown).await
     }
 }

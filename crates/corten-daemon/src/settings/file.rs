@@ -29,7 +29,6 @@ struct RuntimeEntry {
 /// Docker's keys that mean something which is not so here, and what there is instead. They are refused: who wrote them
 /// counts on it.
 const REFUSED: &[(&str, &str)] = &[
-    ("authorization-plugins", "there are no plug-ins"),
     ("bip6", "the default bridge's IPv6 subnet is named by fixed-cidr-v6"),
     ("cluster-advertise", "there is no swarm"),
     ("cluster-store", "there is no swarm"),

@@ -475,6 +475,17 @@ const FLAGS: &[Flag] = &[
         ..DEFAULT
     },
     Flag {
+        name: "--authorization-plugin",
+        key: "authorization-plugins",
+        form: Form::List("list"),
+        text: "Plugins that are asked about every request, in this order",
+        apply: |settings, _, value| {
+            settings.authorization_plugins.push(value.to_owned());
+            Ok(())
+        },
+        ..DEFAULT
+    },
+    Flag {
         name: "--tls",
         key: "tls",
         text: "Use TLS on TCP sockets; implied by --tlsverify. A TCP socket without TLS gives\n\

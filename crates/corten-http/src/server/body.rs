@@ -150,20 +150,37 @@ pub struct RequestBody {
     /// Always there until the drop.
     source: Option<Source>,
     back: Option<oneshot::Sender<Source>>,
+    /// Read already, to be given once more.
+    ahead: Option<Vec<u8>>,
 }
 
 impl RequestBody {
     pub(crate) fn new(source: Source) -> (Self, oneshot::Receiver<Source>) {
         let (back, given_back) = oneshot::channel();
-        (Self { source: Some(source), back: Some(back) }, given_back)
+        (Self { source: Some(source), back: Some(back), ahead: None }, given_back)
     }
 
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, BodyError> {
+        if let Some(ahead) = self.ahead.take() {
+            return Ok(Some(ahead));
+        }
         match &mut self.source {
             Some(source) => source.next().await,
             None => Ok(None),
         }
+    }
+
+    /// The whole body, which must not have more than `most` bytes, and which can be read all the same afterwards.
+    pub async fn look_ahead(&mut self, most: usize) -> Result<&[u8], BodyError> {
+        let mut whole = self.ahead.take().unwrap_or_default();
+        while let Some(piece) = self.next().await? {
+            if whole.len() + piece.len() > most {
+                return Err(BodyError::TooLarge(most));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(if whole.is_empty() { &[] } else { self.ahead.insert(whole) })
     }
 
     /// Tells a client that waits with its body to send it. Reading does this by itself; it is needed before an answer

@@ -122,3 +122,111 @@ fn a_plugins_volume_is_mounted_while_it_is_used() {
     assert_eq!(count("Mount"), count("Unmount"), "{calls}");
     assert!(content.join("file").exists(), "what the plugin has is the plugin's");
 }
+
+/// Sends bytes as they are and gives the status of what comes back.
+fn status(daemon: &corten_testing::daemon::ScratchDaemon, request: &[u8]) -> (u16, String) {
+    let mut stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(3))).unwrap();
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    (answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0), answer)
+}
+
+#[test]
+fn an_authorization_plugin_sees_all_that_is_done() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let plugin = Plugin::start(
+        "corten-story-authz",
+        Box::new(|method, request| {
+            let uri = request["RequestUri"].as_str().unwrap_or_default();
+            // The plugin forbids privileged containers, by the body that it is shown, and one name, by the address.
+            let body = request["RequestBody"].as_str().map(base64).unwrap_or_default();
+            let denied = body.contains("\"Privileged\":true") || uri.contains("forbidden");
+            match method {
+                "Plugin.Activate" => json!({"Implements": ["authz"]}),
+                "AuthZPlugin.AuthZRes" if uri.ends_with("/secretive/json") => {
+                    json!({"Allow": false, "Msg": "unseen"})
+                }
+                _ if denied => json!({"Allow": false, "Msg": "not here"}),
+                _ => json!({"Allow": true}),
+            }
+        }),
+    );
+    let name = plugin.name.clone();
+    let Some(daemon) = super::daemon_with("authz", &["--authorization-plugin", &name]) else { return };
+    let said = daemon.corten(&["run", "--rm", "busybox", "echo", "fine"]);
+    assert_eq!((said.out.as_str(), said.code), ("fine\n", 0), "{said:?}");
+    let denied = format!("authorization denied by plugin {name}: not here");
+    let said = daemon.corten(&["run", "--rm", "--privileged", "busybox", "true"]);
+    assert!(said.err.contains(&denied) && said.code == 125, "{said:?}");
+    let said = daemon.corten(&["inspect", "--type", "container", "forbidden"]);
+    assert!(said.err.contains(&denied), "{said:?}");
+    daemon.corten(&["create", "--name", "secretive", "busybox", "true"]);
+    let said = daemon.corten(&["inspect", "--type", "container", "secretive"]);
+    assert!(said.err.contains("unseen") && said.out.trim() == "[]", "{said:?}");
+    // Ways around it that were found in Docker: nothing is made by any of them.
+    let bad = r#"{"Image":"busybox","HostConfig":{"Privileged":true}}"#;
+    let head = "POST /v1.51/containers/create?name=around HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\
+        Content-Type: application/json\r\n";
+    let padded = format!("{}{}", bad, " ".repeat(2 << 20));
+    let long = format!("{head}Content-Length: {}\r\n\r\n{padded}", padded.len());
+    assert_eq!(status(&daemon, long.as_bytes()).0, 403, "a body of more than 1 MB passes unseen");
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{bad}\r\n0\r\n\r\n", bad.len());
+    let (code, answer) = status(&daemon, chunked.as_bytes());
+    assert!(code == 403 && answer.contains(&denied), "a chunked body passes unseen: {answer}");
+    let split = format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        &bad[..5],
+        bad.len() - 5,
+        &bad[5..]
+    );
+    assert_eq!(status(&daemon, split.as_bytes()).0, 403, "a body in pieces passes unseen");
+    // CVE-2024-41110: a length of zero in front of a body.
+    let zero = format!("{head}Content-Length: 0\r\n\r\n{bad}");
+    assert_eq!(status(&daemon, zero.as_bytes()).0, 400, "a body behind a length of zero is read");
+    let both = format!(
+        "{head}Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{bad}\r\n0\r\n\r\n",
+        bad.len()
+    );
+    assert_eq!(status(&daemon, both.as_bytes()).0, 400, "two lengths are a choice of bodies");
+    // Hijacked requests are asked about as well.
+    let attach = "POST /v1.51/containers/forbidden/attach?stream=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    assert_eq!(status(&daemon, attach.as_bytes()).0, 403);
+    let names = daemon.corten(&["ps", "-a", "--format", "{{.Names}}"]).out;
+    assert_eq!(names, "secretive\n", "nothing was made on a way around");
+    // Without the plugin nothing is allowed.
+    drop(plugin);
+    let said = daemon.corten(&["ps"]);
+    assert!(said.code != 0 && said.err.contains(&name), "{said:?}");
+    // The daemon removes its containers at the test's end: for that the plugin is there again.
+    let _again = Plugin::start(
+        "corten-story-authz",
+        Box::new(|method, _| match method {
+            "Plugin.Activate" => json!({"Implements": ["authz"]}),
+            _ => json!({"Allow": true}),
+        }),
+    );
+    drop(daemon);
+}
+
+/// The text of base64.
+fn base64(text: &str) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::new();
+    let (mut held, mut bits) = (0_u32, 0);
+    for letter in text.bytes().filter(|letter| *letter != b'=') {
+        let value = LETTERS.iter().position(|known| *known == letter).expect("a letter of base64");
+        held = (held << 6) | value as u32;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
