@@ -74,6 +74,11 @@ async fn serve(
         })
         .collect::<io::Result<Vec<_>>>()
         .map_err(|error| format!("cannot use the keeper's sockets: {error}"))?;
+    let metrics = settings.metrics_address.map(|address| {
+        let listener = std::net::TcpListener::bind(address).map(Listener::Tcp);
+        listener.map_err(|error| format!("cannot listen on {address} for metrics: {error}"))
+    });
+    let metrics = metrics.transpose()?;
     let plugins: Arc<dyn PluginCaller> = Arc::new(Plugins::default());
     let engine = open(&settings, keeper.clone(), Arc::clone(&plugins)).await?;
     keeper.ready().map_err(|error| told(&error))?;
@@ -103,6 +108,7 @@ async fn serve(
     };
     let served = Server::new(engine.clone())
         .authorized_by(settings.authorization_plugins, plugins)
+        .metrics_on(metrics)
         .serve(listeners, shutdown)
         .await;
     reloads.abort();

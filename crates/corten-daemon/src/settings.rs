@@ -65,6 +65,8 @@ pub struct Settings {
     pub firewall: FirewallMode,
     /// Published ports that are open whatever the host's rules say.
     pub allowed_ports: Vec<AllowedPorts>,
+    /// Where numbers for Prometheus are; none: nowhere.
+    pub metrics_address: Option<std::net::SocketAddr>,
     /// Plugins that are asked about every request, in this order.
     pub authorization_plugins: Vec<String>,
     /// How TCP sockets are secured.
@@ -174,6 +176,7 @@ impl Default for Settings {
             warnings: Vec::new(),
             firewall: FirewallMode::default(),
             allowed_ports: Vec::new(),
+            metrics_address: None,
             authorization_plugins: Vec::new(),
             tls: TlsChoice::default(),
             group: None,

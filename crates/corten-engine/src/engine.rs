@@ -138,6 +138,7 @@ impl Engine {
                 spares: crate::container::spares::Spares::default(),
                 meter: crate::container::stats::Meter::default(),
                 links: crate::container::links::Used::default(),
+                health_checks: crate::container::health::Counters::default(),
             })
         })
         .await?;
@@ -216,6 +217,8 @@ pub(crate) struct EngineInner {
     pub(crate) spares: crate::container::spares::Spares,
     pub(crate) meter: crate::container::stats::Meter,
     pub(crate) links: crate::container::links::Used,
+    /// How many health checks there were.
+    pub(crate) health_checks: crate::container::health::Counters,
 }
 
 impl EngineInner {

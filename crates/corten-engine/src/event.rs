@@ -46,13 +46,15 @@ pub struct Events {
 #[derive(Debug)]
 struct State {
     kept: VecDeque<Arc<Event>>,
+    /// How many there were since the daemon began.
+    published: u64,
     sender: broadcast::Sender<Arc<Event>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
         let (sender, _) = broadcast::channel(QUEUE);
-        Self { state: Mutex::new(State { kept: VecDeque::with_capacity(KEPT), sender }) }
+        Self { state: Mutex::new(State { kept: VecDeque::with_capacity(KEPT), published: 0, sender }) }
     }
 }
 
@@ -89,6 +91,7 @@ impl Events {
         let now = Timestamp::now();
         event.time = now.unix_seconds();
         event.time_nano = i64::try_from(now.unix_nanos()).unwrap_or(i64::MAX);
+        state.published += 1;
         let event = Arc::new(event);
         if state.kept.len() == KEPT {
             state.kept.pop_front();
@@ -96,6 +99,11 @@ impl Events {
         state.kept.push_back(Arc::clone(&event));
         // Nobody listening is no failure.
         let _ = state.sender.send(event);
+    }
+
+    /// How many there were since the daemon began.
+    pub(crate) fn published(&self) -> u64 {
+        self.lock().published
     }
 
     /// How many clients listen.

@@ -14,6 +14,7 @@ use corten_api::system::{
 use corten_api::volume::UsageData;
 use corten_std::{Timestamp, file};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 /// The engine version that clients read to guess features: Docker's, whose behaviour this is. Our own stands in the
 /// platform's name and in the components.
@@ -38,7 +39,28 @@ pub struct DiskUsageParts {
     pub build_cache: bool,
 }
 
+/// What was counted since the daemon began.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// Events.
+    pub events: u64,
+    /// Health checks.
+    pub health_checks: u64,
+    /// Those that did not find their container well.
+    pub failed_health_checks: u64,
+}
+
 impl Engine {
+    /// What was counted since the daemon began.
+    pub fn counts(&self) -> Counts {
+        let checks = &self.inner.health_checks;
+        Counts {
+            events: self.inner.events.published(),
+            health_checks: checks.all.load(Ordering::Relaxed),
+            failed_health_checks: checks.failed.load(Ordering::Relaxed),
+        }
+    }
+
     /// `GET /version`.
     pub fn version(&self) -> Version {
         let host = rustix::system::uname();
@@ -88,7 +110,7 @@ impl Engine {
             driver_status: vec![["driver-type".to_owned(), "io.corten.snapshots.overlay".to_owned()]],
             plugins: PluginsInfo {
                 volume: self.inner.volumes.drivers(),
-                network: ["bridge", "host", "null"].map(str::to_owned).to_vec(),
+                network: ["bridge", "host", "ipvlan", "macvlan", "null"].map(str::to_owned).to_vec(),
                 authorization: (!settings.authorization_plugins.is_empty())
                     .then(|| settings.authorization_plugins.clone()),
                 log: ["fluentd", "gelf", "journald", "json-file", "local", "syslog"]

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
 
 use corten_api::query::{Plus, Query, unescape};
 use corten_api::route::{self, Method, Operation};
@@ -11,6 +13,7 @@ use corten_http::server::{Answer, Handler, Request, Response};
 use crate::authorize::Authorization;
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 
 /// What the header `Server` says: clients read the version of the engine whose behaviour this is from it.
 const SERVER: &str = "Docker/28.5.2 (linux)";
@@ -28,16 +31,23 @@ pub(crate) trait Api: Send + Sync + 'static {
 pub(crate) struct Front<A> {
     api: A,
     authorization: Option<Authorization>,
+    metrics: Arc<Metrics>,
 }
 
 impl<A: Api> Front<A> {
     pub(crate) fn new(api: A) -> Self {
-        Self { api, authorization: None }
+        Self { api, authorization: None, metrics: Arc::default() }
     }
 
     /// With plugins that are asked.
     pub(crate) fn authorized(mut self, authorization: Option<Authorization>) -> Self {
         self.authorization = authorization;
+        self
+    }
+
+    /// What is done is counted there.
+    pub(crate) fn measured(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
         self
     }
 
@@ -72,8 +82,12 @@ impl<A: Api> Front<A> {
             None => None,
         };
         let call = Call::new(version, found.name.to_owned(), query, request);
+        let start = Instant::now();
         let response = match self.api.call(operation, call).await {
-            Ok(response) => response,
+            Ok(response) => {
+                self.metrics.done(operation, start.elapsed());
+                response
+            }
             Err(error) => {
                 tracing::debug!(?operation, status = error.status(), message = error.message, "refused");
                 error.response()
@@ -115,7 +129,6 @@ fn split_version(path: &str) -> (Option<ApiVersion>, &str) {
 mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::{UnixListener, UnixStream};
-    use std::sync::Arc;
 
     use corten_http::server::{Listener, Settings, serve};
     use corten_std::ErrorClass;

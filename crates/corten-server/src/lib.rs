@@ -9,6 +9,7 @@ mod call;
 mod error;
 mod front;
 mod gate;
+mod metrics;
 mod reply;
 mod route;
 mod stream;
@@ -23,20 +24,21 @@ pub use corten_http::server::{Listener, Settings};
 
 use crate::authorize::Authorization;
 use crate::front::Front;
+use crate::metrics::{Exporter, Metrics};
 use crate::route::Routes;
 
 /// The API of one engine.
-#[derive(Clone)]
 pub struct Server {
     engine: Engine,
     settings: Settings,
     authorization: Option<Authorization>,
+    metrics: Option<Listener>,
 }
 
 impl Server {
     /// With the usual patience.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, settings: Settings::default(), authorization: None }
+        Self { engine, settings: Settings::default(), authorization: None, metrics: None }
     }
 
     /// With plugins that are asked, in this order, about every request and every answer.
@@ -46,10 +48,27 @@ impl Server {
         self
     }
 
+    /// With numbers for Prometheus at `/metrics` of this listener.
+    #[must_use]
+    pub fn metrics_on(mut self, listener: Option<Listener>) -> Self {
+        self.metrics = listener;
+        self
+    }
+
     /// Answers on these listeners until `shutdown` ends, and then a little longer for what was begun
     /// ([`Settings::stop_timeout`]).
     pub async fn serve(self, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let front = Arc::new(Front::new(Routes::new(self.engine)).authorized(self.authorization));
-        corten_http::server::serve(listeners, front, self.settings, shutdown).await
+        let metrics = Arc::new(Metrics::default());
+        let exporter = self.metrics.map(|listener| {
+            let exporter = Exporter { engine: self.engine.clone(), metrics: Arc::clone(&metrics) };
+            let never = std::future::pending();
+            tokio::spawn(corten_http::server::serve(vec![listener], Arc::new(exporter), self.settings, never))
+        });
+        let front = Front::new(Routes::new(self.engine)).authorized(self.authorization).measured(metrics);
+        let served = corten_http::server::serve(listeners, Arc::new(front), self.settings, shutdown).await;
+        if let Some(exporter) = exporter {
+            exporter.abort();
+        }
+        served
     }
 }

@@ -40,7 +40,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("exec-opts", "cgroups are managed by files alone (native.cgroupdriver=cgroupfs)"),
     ("http-proxy", "set the variable HTTP_PROXY of the daemon"),
     ("https-proxy", "set the variable HTTPS_PROXY of the daemon"),
-    ("metrics-addr", "there are no metrics"),
     ("no-proxy", "set the variable NO_PROXY of the daemon"),
     ("node-generic-resources", "there is no swarm"),
     ("storage-opts", "the storage has no options"),

@@ -475,6 +475,16 @@ const FLAGS: &[Flag] = &[
         ..DEFAULT
     },
     Flag {
+        name: "--metrics-addr",
+        key: "metrics-addr",
+        form: Form::Value("string"),
+        text: "Address and port of numbers for Prometheus (/metrics), as 127.0.0.1:9323",
+        apply: |settings, flag, value| {
+            parse_number(flag, value).map(|address| settings.metrics_address = Some(address))
+        },
+        ..DEFAULT
+    },
+    Flag {
         name: "--authorization-plugin",
         key: "authorization-plugins",
         form: Form::List("list"),

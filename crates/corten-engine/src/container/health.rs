@@ -17,6 +17,7 @@ use corten_api::exec::{CreateRequest, StartRequest};
 use corten_std::Timestamp;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
@@ -100,6 +101,13 @@ impl Owner {
     }
 }
 
+/// How many health checks there were since the daemon began.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) all: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
 /// Checks until the run that began at `run` is over.
 async fn watch(engine: Engine, handle: Arc<Handle>, check: Check, mut health: Health, run: Timestamp) {
     let mut view = handle.watch();
@@ -133,6 +141,9 @@ async fn watch(engine: Engine, handle: Arc<Handle>, check: Check, mut health: He
                 output: error.to_string(),
             },
         };
+        let counters = &engine.inner.health_checks;
+        counters.all.fetch_add(1, Ordering::Relaxed);
+        counters.failed.fetch_add(u64::from(result.exit_code != 0), Ordering::Relaxed);
         let in_start_period = Timestamp::now().since(run) < check.start_period;
         let changed = check.judge(&mut health, result, in_start_period);
         handle.send(Request::Health { health: Arc::new(health.clone()) });

@@ -22,7 +22,7 @@ pub(crate) mod files;
 pub mod filter;
 mod forward;
 pub(crate) mod handle;
-mod health;
+pub(crate) mod health;
 mod inspect;
 mod limits;
 pub(crate) mod links;

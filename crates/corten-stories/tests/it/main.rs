@@ -13,6 +13,7 @@ mod kill;
 mod leftovers;
 mod lifecycle;
 mod making;
+mod metrics;
 mod names;
 mod network;
 mod plugins;
