@@ -87,9 +87,9 @@ pub struct Inspect {
     attachable: bool = "Attachable",
     /// Swarm only.
     ingress: bool = "Ingress",
-    /// Swarm only.
+    /// The network whose configuration it takes.
     config_from: ConfigReference = "ConfigFrom",
-    /// Swarm only.
+    /// Whether it only holds a configuration for others.
     config_only: bool = "ConfigOnly",
     /// Running containers in it, by full ID.
     containers: BTreeMap<String, EndpointResource> = "Containers",
@@ -127,7 +127,7 @@ pub struct IpamConfig {
 }
 
 document! {
-/// The network a configuration comes from; Swarm only.
+/// The network a configuration comes from.
 pub struct ConfigReference {
     /// Its name.
     network: String = "Network",
@@ -169,9 +169,9 @@ pub struct CreateRequest {
     attachable: bool = "Attachable",
     /// Swarm only.
     ingress: bool = "Ingress",
-    /// Swarm only.
+    /// Whether it only holds a configuration for others.
     config_only: bool = "ConfigOnly",
-    /// Swarm only.
+    /// The network whose configuration it takes.
     config_from: Option<ConfigReference> = "ConfigFrom",
     /// Options of the driver.
     options: BTreeMap<String, String> = "Options",

@@ -3,8 +3,10 @@
 //! A network is a row in the database; its bridge is made again from the row at every start. The subnet of the default
 //! bridge is chosen once and kept, so that addresses stay what they were.
 
+mod configuration;
 mod create;
 
+pub(crate) use configuration::configuration_only;
 pub use create::parse_pool;
 
 use crate::engine::Engine;
@@ -12,7 +14,7 @@ use crate::error::{EngineError, Result};
 use crate::volume::blocking;
 use corten_api::filter::{FilterError, Filters};
 use corten_api::network::{
-    CreateRequest, CreateResponse, EndpointResource, Inspect, Ipam, IpamConfig, PruneReport,
+    ConfigReference, CreateRequest, CreateResponse, EndpointResource, Inspect, Ipam, IpamConfig, PruneReport,
 };
 use corten_network::{AddressRange, NetworkConfig, NetworkManager, Subnet, SubnetPool};
 use corten_std::{Timestamp, id};
@@ -82,6 +84,8 @@ pub(crate) enum NetworkDriver {
     Macvlan,
     /// The same with the host interface's hardware address.
     Ipvlan,
+    /// Not at all: it holds what other networks are made by.
+    Configuration,
 }
 
 impl NetworkDriver {
@@ -92,7 +96,7 @@ impl NetworkDriver {
             Self::Ipvlan => "ipvlan",
             Self::Bridge => "bridge",
             Self::Host => "host",
-            Self::None => "null",
+            Self::None | Self::Configuration => "null",
         }
     }
 }
@@ -126,6 +130,12 @@ struct NetworkRecord {
     /// Options of the address management, shown only.
     #[serde(default)]
     ipam_options: BTreeMap<String, String>,
+    /// The configuration that it only holds, as it was asked for.
+    #[serde(default)]
+    held: Option<Box<CreateRequest>>,
+    /// The network that its configuration was taken from; empty: none.
+    #[serde(default)]
+    config_from: String,
 }
 
 /// The networks; the map is the truth while the engine is open. Its lock is held while a bridge is made or removed.
@@ -162,6 +172,8 @@ impl Networks {
                 labels: BTreeMap::new(),
                 attachable: false,
                 ipam_options: BTreeMap::new(),
+                held: None,
+                config_from: String::new(),
             });
             if driver == NetworkDriver::Bridge {
                 let mut around = surroundings(manager, &map, &pools);
@@ -349,6 +361,16 @@ impl Engine {
 
     fn make_network(&self, mut request: CreateRequest) -> Result<CreateResponse> {
         create::check_name(&request.name)?;
+        if request.config_only {
+            return self.hold_configuration(request);
+        }
+        let config_from = configuration::source(&request).unwrap_or_default().to_owned();
+        if !config_from.is_empty() {
+            let missing =
+                || EngineError::not_found(format!("configuration network {config_from:?} does not exist"));
+            let source = self.inner.networks.find(&config_from).map_err(|_| missing())?;
+            request = configuration::take(request, source.held.as_deref().ok_or_else(missing)?)?;
+        }
         let word = create::driver(&request)?;
         self.inner.settings.defaults.fill_network(word, &mut request.options);
         let driver = match word {
@@ -358,8 +380,13 @@ impl Engine {
         };
         let networks = &self.inner.networks;
         let mut map = networks.lock();
-        if map.values().any(|record| record.name == request.name) {
-            return Err(EngineError::conflict(format!("network with name {} already exists", request.name)));
+        check_new(&map, &request.name)?;
+        if !config_from.is_empty()
+            && !map.values().any(|other| other.held.is_some() && other.name == config_from)
+        {
+            return Err(EngineError::not_found(format!(
+                "configuration network {config_from:?} does not exist"
+            )));
         }
         let id = id::random_id();
         let around = surroundings(&self.inner.network, &map, &networks.pools);
@@ -383,6 +410,8 @@ impl Engine {
             labels: request.labels,
             attachable: request.attachable,
             ipam_options: request.ipam.and_then(|ipam| ipam.options).unwrap_or_default(),
+            held: None,
+            config_from,
         };
         self.inner.network.ensure_network(&config).map_err(|error| EngineError::because("", error))?;
         if let Err(error) = self.inner.store.records(TABLE).put(&id, &record) {
@@ -423,6 +452,12 @@ impl Engine {
             if !map.contains_key(&record.id) {
                 return Err(EngineError::not_found(format!("network {} not found", record.name)));
             }
+            if record.held.is_some() && map.values().any(|other| other.config_from == record.name) {
+                return Err(EngineError::forbidden(format!(
+                    "error while removing network: configuration network {:?} is in use",
+                    record.name
+                )));
+            }
             // The kernel's part first: a daemon that dies in between makes it again.
             engine.inner.network.remove_network(&record.id).map_err(|error| EngineError::because("", error))?;
             if let Err(error) = engine.inner.store.records::<NetworkRecord>(TABLE).delete(&record.id) {
@@ -450,6 +485,7 @@ impl Engine {
         let mut report = PruneReport::default();
         for record in records {
             let wanted = !PREDEFINED.contains(&record.name.as_str())
+                && record.held.is_none()
                 && filters.matches_label_keys(&record.labels)
                 && until.is_none_or(|until| record.created <= until);
             if !wanted || !self.endpoints_of(&record.name).is_empty() {
@@ -496,6 +532,14 @@ impl Engine {
     }
 }
 
+/// Whether a network can have that name.
+fn check_new(map: &BTreeMap<String, Arc<NetworkRecord>>, name: &str) -> Result<()> {
+    if map.values().any(|record| record.name == name) {
+        return Err(EngineError::conflict(format!("network with name {name} already exists")));
+    }
+    Ok(())
+}
+
 fn document(record: &NetworkRecord, containers: BTreeMap<String, EndpointResource>) -> Inspect {
     let range = |range: &AddressRange| IpamConfig {
         subnet: range.subnet.to_string(),
@@ -508,6 +552,7 @@ fn document(record: &NetworkRecord, containers: BTreeMap<String, EndpointResourc
             .collect(),
     };
     let config = record.config.as_ref();
+    let held = record.held.as_deref();
     let predefined = PREDEFINED.contains(&record.name.as_str());
     Inspect {
         name: record.name.clone(),
@@ -515,15 +560,22 @@ fn document(record: &NetworkRecord, containers: BTreeMap<String, EndpointResourc
         created: record.created.to_string(),
         scope: "local".to_owned(),
         driver: record.driver.wire().to_owned(),
-        enable_ipv4: config.is_none_or(|config| !config.ipv4.is_empty()),
-        enable_ipv6: config.is_some_and(|config| !config.ipv6.is_empty()),
+        enable_ipv4: config.is_none_or(|config| !config.ipv4.is_empty())
+            && held.is_none_or(|held| held.enable_ipv4 != Some(false)),
+        enable_ipv6: config.is_some_and(|config| !config.ipv6.is_empty())
+            || held.is_some_and(|held| held.enable_ipv6 == Some(true)),
         ipam: Ipam {
             driver: "default".to_owned(),
             options: (!predefined).then(|| record.ipam_options.clone()),
-            config: config.map(|config| config.ranges().map(range).collect()),
+            config: match held {
+                Some(held) => held.ipam.as_ref().and_then(|ipam| ipam.config.clone()),
+                None => config.map(|config| config.ranges().map(range).collect()),
+            },
         },
         internal: config.is_some_and(|config| config.internal),
         attachable: record.attachable,
+        config_only: held.is_some(),
+        config_from: ConfigReference { network: record.config_from.clone() },
         containers,
         options: record.options.clone(),
         labels: record.labels.clone(),

@@ -1,7 +1,7 @@
 //! What a network is: its driver, its ranges of addresses, its options. The caller keeps it, in this form.
 
 use crate::address::Subnet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -53,6 +53,19 @@ pub enum IpvlanMode {
     L3,
     /// As a router whose packets pass the host's firewall.
     L3s,
+}
+
+/// Who sees whom on one parent interface of ipvlan; the parent has one flag for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpvlanFlag {
+    /// All see each other.
+    #[default]
+    Bridge,
+    /// None sees another.
+    Private,
+    /// They see each other where the switch outside sends frames back.
+    Vepa,
 }
 
 /// How containers of a bridge network and the world reach each other, for one family.
@@ -108,7 +121,7 @@ impl AddressRange {
 
 /// A network as it shall be; the caller keeps it (the subnets too: see [`crate::choose_subnet`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Saved")]
+#[serde(remote = "Self", default)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an option of its own, with the user's word for it"
@@ -120,12 +133,16 @@ pub struct NetworkConfig {
     pub name: String,
     /// How containers are connected.
     pub driver: Driver,
+    /// Of ipvlan.
+    pub ipvlan_flag: IpvlanFlag,
     /// The bridge, or the parent interface of macvlan and ipvlan: at most 15 bytes. Docker's form for bridges made by
     /// users is `br-` and 12 digits of the id.
+    #[serde(alias = "bridge_name")]
     pub interface: String,
     /// IPv4; none at all for a network of IPv6 alone. A bridge has one at most.
     pub ipv4: Vec<AddressRange>,
     /// IPv6, the same.
+    #[serde(deserialize_with = "ranges6")]
     pub ipv6: Vec<AddressRange>,
     /// Bytes; of bridge and interfaces.
     pub mtu: u32,
@@ -164,6 +181,7 @@ impl NetworkConfig {
             id: id.to_owned(),
             name: name.to_owned(),
             driver,
+            ipvlan_flag: IpvlanFlag::Bridge,
             interface: interface.to_owned(),
             ipv4: Vec::new(),
             ipv6: Vec::new(),
@@ -230,126 +248,58 @@ impl NetworkConfig {
     }
 }
 
-/// Every form in which a network was ever saved.
-#[derive(Deserialize)]
-#[serde(default)]
-#[expect(clippy::struct_excessive_bools, reason = "the same fields as those of NetworkConfig")]
-struct Saved {
-    id: String,
-    name: String,
-    driver: Driver,
-    #[serde(alias = "bridge_name")]
-    interface: String,
-    #[serde(rename = "ipv4")]
-    ranges4: Vec<AddressRange>,
-    ipv6: SavedIpv6,
-    mtu: u32,
-    masquerade: bool,
-    icc: bool,
-    default_host_address: Option<IpAddr>,
-    internal: bool,
-    gateway_mode4: GatewayMode,
-    gateway_mode6: GatewayMode,
-    inhibit_ipv4: bool,
-    own_parent: bool,
-    found_bridge: bool,
-    /// Before there were several ranges.
-    subnet: Option<Subnet>,
-    gateway: Option<Ipv4Addr>,
-    range: Option<Subnet>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SavedIpv6 {
-    Ranges(Vec<AddressRange>),
-    /// Before there were several ranges.
-    One {
-        address: Ipv6Addr,
-        prefix: u8,
-        gateway: Ipv6Addr,
-    },
-    None,
-}
-
-impl Default for Saved {
+impl Default for NetworkConfig {
+    /// A bridge without name and addresses: what is missing in a saved network.
     fn default() -> Self {
-        let NetworkConfig {
-            id,
-            name,
-            driver,
-            interface,
-            ipv4,
-            ipv6,
-            mtu,
-            masquerade,
-            icc,
-            default_host_address,
-            internal,
-            gateway_mode4,
-            gateway_mode6,
-            inhibit_ipv4,
-            own_parent,
-            found_bridge,
-        } = NetworkConfig::without_addresses("", "", Driver::Bridge, "");
-        Self {
-            id,
-            name,
-            driver,
-            interface,
-            ranges4: ipv4,
-            ipv6: SavedIpv6::Ranges(ipv6),
-            mtu,
-            masquerade,
-            icc,
-            default_host_address,
-            internal,
-            gateway_mode4,
-            gateway_mode6,
-            inhibit_ipv4,
-            own_parent,
-            found_bridge,
-            subnet: None,
-            gateway: None,
-            range: None,
-        }
+        Self::without_addresses("", "", Driver::Bridge, "")
     }
 }
 
-impl From<Saved> for NetworkConfig {
-    fn from(saved: Saved) -> Self {
-        let mut ipv4 = saved.ranges4;
-        if let Some(subnet) = saved.subnet {
-            let gateway = saved.gateway.map(IpAddr::V4);
-            ipv4.push(AddressRange { gateway, range: saved.range, ..AddressRange::new(subnet) });
-        }
-        let ipv6 = match saved.ipv6 {
-            SavedIpv6::Ranges(ranges) => ranges,
-            SavedIpv6::One { address, prefix, gateway } => Subnet::new(address, prefix)
-                .map(|subnet| AddressRange { gateway: Some(gateway.into()), ..AddressRange::new(subnet) })
-                .into_iter()
-                .collect(),
-            SavedIpv6::None => Vec::new(),
-        };
-        Self {
-            id: saved.id,
-            name: saved.name,
-            driver: saved.driver,
-            interface: saved.interface,
-            ipv4,
-            ipv6,
-            mtu: saved.mtu,
-            masquerade: saved.masquerade,
-            icc: saved.icc,
-            default_host_address: saved.default_host_address,
-            internal: saved.internal,
-            gateway_mode4: saved.gateway_mode4,
-            gateway_mode6: saved.gateway_mode6,
-            inhibit_ipv4: saved.inhibit_ipv4,
-            own_parent: saved.own_parent,
-            found_bridge: saved.found_bridge,
-        }
+impl Serialize for NetworkConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The derived form: it is no method of the trait, because of the other half.
+        Self::serialize(self, serializer)
     }
+}
+
+impl<'de> Deserialize<'de> for NetworkConfig {
+    /// Every form in which a network was ever saved.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Saved {
+            #[serde(flatten, deserialize_with = "NetworkConfig::deserialize")]
+            network: NetworkConfig,
+            /// Before there were several ranges.
+            subnet: Option<Subnet>,
+            gateway: Option<Ipv4Addr>,
+            range: Option<Subnet>,
+        }
+        let Saved { mut network, subnet, gateway, range } = Saved::deserialize(deserializer)?;
+        if let Some(subnet) = subnet {
+            let gateway = gateway.map(IpAddr::V4);
+            network.ipv4.push(AddressRange { gateway, range, ..AddressRange::new(subnet) });
+        }
+        Ok(network)
+    }
+}
+
+/// IPv6 as it is saved, and as it was before there were several ranges.
+fn ranges6<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AddressRange>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Saved {
+        Ranges(Vec<AddressRange>),
+        One { address: Ipv6Addr, prefix: u8, gateway: Ipv6Addr },
+        None,
+    }
+    Ok(match Saved::deserialize(deserializer)? {
+        Saved::Ranges(ranges) => ranges,
+        Saved::One { address, prefix, gateway } => Subnet::new(address, prefix)
+            .map(|subnet| AddressRange { gateway: Some(gateway.into()), ..AddressRange::new(subnet) })
+            .into_iter()
+            .collect(),
+        Saved::None => Vec::new(),
+    })
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ mod record;
 mod settings;
 
 pub use address::{Subnet, SubnetError, SubnetPool, choose_subnet, mac_of};
-pub use config::{AddressRange, Driver, GatewayMode, IpvlanMode, MacvlanMode, NetworkConfig};
+pub use config::{AddressRange, Driver, GatewayMode, IpvlanFlag, IpvlanMode, MacvlanMode, NetworkConfig};
 pub use endpoint::{Attachment, Endpoint, EndpointRequest, Sandbox, SandboxKind, SandboxRequest};
 pub use error::{NetworkError, PublishError, PublishFailure};
 pub use files::{

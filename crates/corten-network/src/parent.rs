@@ -1,7 +1,7 @@
 //! The interface of the host that macvlan and ipvlan networks stand on: found, or made where it is ours to make.
 
 use crate::bridge;
-use crate::config::{Driver, IpvlanMode, MacvlanMode, NetworkConfig};
+use crate::config::{Driver, IpvlanFlag, IpvlanMode, MacvlanMode, NetworkConfig};
 use crate::error::NetworkError;
 use corten_sys::netlink::route::{self, Child, ChildKind, VethPair};
 use corten_sys::netlink::{Batch, NetlinkError, Socket};
@@ -86,8 +86,8 @@ fn make_lonely(socket: &mut Socket, home: BorrowedFd<'_>, name: &str) -> Result<
 }
 
 /// What a sandbox's interface on the parent is; none on a bridge.
-pub(crate) fn child_kind(driver: Driver) -> Option<ChildKind> {
-    Some(match driver {
+pub(crate) fn child_kind(network: &NetworkConfig) -> Option<ChildKind> {
+    Some(match network.driver {
         Driver::Bridge => return None,
         Driver::Macvlan(mode) => ChildKind::Macvlan(match mode {
             MacvlanMode::Bridge => route::macvlan::BRIDGE,
@@ -95,11 +95,18 @@ pub(crate) fn child_kind(driver: Driver) -> Option<ChildKind> {
             MacvlanMode::Vepa => route::macvlan::VEPA,
             MacvlanMode::Passthru => route::macvlan::PASSTHRU,
         }),
-        Driver::Ipvlan(mode) => ChildKind::Ipvlan(match mode {
-            IpvlanMode::L2 => route::ipvlan::L2,
-            IpvlanMode::L3 => route::ipvlan::L3,
-            IpvlanMode::L3s => route::ipvlan::L3S,
-        }),
+        Driver::Ipvlan(mode) => ChildKind::Ipvlan {
+            mode: match mode {
+                IpvlanMode::L2 => route::ipvlan::L2,
+                IpvlanMode::L3 => route::ipvlan::L3,
+                IpvlanMode::L3s => route::ipvlan::L3S,
+            },
+            flags: match network.ipvlan_flag {
+                IpvlanFlag::Bridge => 0,
+                IpvlanFlag::Private => route::ipvlan::PRIVATE,
+                IpvlanFlag::Vepa => route::ipvlan::VEPA,
+            },
+        },
     })
 }
 

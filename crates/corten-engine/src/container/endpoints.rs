@@ -83,6 +83,9 @@ pub(super) fn connect(
                 view.endpoints.insert(network.name, endpoint);
                 return Ok((view, Some(sandbox.namespace), addresses));
             }
+            NetworkDriver::Configuration => {
+                return Err(EngineError::because(FAILED, crate::network::configuration_only()));
+            }
             NetworkDriver::Bridge | NetworkDriver::Macvlan | NetworkDriver::Ipvlan => {
                 wanted.push(request(&network.id, settings)?);
             }

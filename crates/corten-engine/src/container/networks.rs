@@ -159,6 +159,9 @@ impl Owner {
     pub(super) async fn connect(&mut self, network: &NetworkFound, settings: EndpointSettings) -> Result<()> {
         self.check_changeable()?;
         let record = &self.record;
+        if network.driver == NetworkDriver::Configuration {
+            return Err(crate::network::configuration_only());
+        }
         let connected = record.networks.contains_key(&network.name);
         if connected && self.running.is_some() {
             return Err(EngineError::forbidden(format!(

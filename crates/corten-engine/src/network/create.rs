@@ -5,8 +5,8 @@ use crate::container::joined;
 use crate::error::{EngineError, Result};
 use corten_api::network::{CreateRequest, IpamConfig};
 use corten_network::{
-    AddressRange, Driver, GatewayMode, IpvlanMode, MacvlanMode, NetworkConfig, NetworkManager, Subnet,
-    SubnetPool,
+    AddressRange, Driver, GatewayMode, IpvlanFlag, IpvlanMode, MacvlanMode, NetworkConfig, NetworkManager,
+    Subnet, SubnetPool,
 };
 use corten_std::{ErrorClass, id};
 use std::collections::BTreeMap;
@@ -70,11 +70,6 @@ pub(super) fn driver(request: &CreateRequest) -> Result<&'static str> {
     };
     if request.scope == "swarm" || request.ingress {
         return Err(swarm());
-    }
-    if request.config_only || request.config_from.as_ref().is_some_and(|from| !from.network.is_empty()) {
-        return Err(EngineError::not_implemented(
-            "networks that hold or take a configuration (--config-only, --config-from) are not supported",
-        ));
     }
     match request.driver.as_str() {
         "" | "bridge" | "default" => Ok("bridge"),
@@ -146,6 +141,11 @@ pub(super) fn configuration(
         network.ranges_mut(range.subnet.is_ipv4()).push(range);
     }
     Ok(network)
+}
+
+/// Whether the ranges that were asked for can be.
+pub(super) fn check_ranges(request: &CreateRequest) -> Result<()> {
+    ranges(request, request.enable_ipv4 != Some(false), request.enable_ipv6 == Some(true)).map(drop)
 }
 
 /// The ranges that were asked for. Those of a family that is switched off are passed over, as Docker does.
@@ -334,6 +334,7 @@ fn on_parent(
     options: Options<'_>,
     around: &Surroundings<'_>,
 ) -> Result<NetworkConfig> {
+    let mut ipvlan_flag = IpvlanFlag::Bridge;
     let driver = if word == "macvlan" {
         Driver::Macvlan(match options.get("macvlan_mode") {
             None | Some("bridge") => MacvlanMode::Bridge,
@@ -347,14 +348,16 @@ fn on_parent(
             }
         })
     } else {
-        match options.get("ipvlan_flag") {
-            None | Some("bridge") => {}
+        ipvlan_flag = match options.get("ipvlan_flag") {
+            None | Some("bridge") => IpvlanFlag::Bridge,
+            Some("private") => IpvlanFlag::Private,
+            Some("vepa") => IpvlanFlag::Vepa,
             Some(flag) => {
-                return Err(EngineError::not_implemented(format!(
-                    "ipvlan interfaces with the flag '{flag}' are not supported, 'bridge' is the default"
+                return Err(EngineError::invalid(format!(
+                    "requested ipvlan flag '{flag}' is not valid, 'bridge' is the ipvlan driver default flag"
                 )));
             }
-        }
+        };
         Driver::Ipvlan(match options.get("ipvlan_mode") {
             None | Some("l2") => IpvlanMode::L2,
             Some("l3") => IpvlanMode::L3,
@@ -370,6 +373,7 @@ fn on_parent(
     let parent = options.get("parent").unwrap_or(&lonely);
     let exists = around.manager.has_interface(parent).map_err(|error| EngineError::because("", error))?;
     let mut network = NetworkConfig::without_addresses(id, &request.name, driver, parent);
+    network.ipvlan_flag = ipvlan_flag;
     network.masquerade = false;
     network.own_parent = !exists;
     if !exists && parent != lonely && !parent.contains('.') && !request.internal {
@@ -384,6 +388,17 @@ fn on_parent(
     }) {
         return Err(EngineError::forbidden(format!(
             "cannot use mode passthru, macvlan network {} is already using parent interface {parent}",
+            other.name
+        )));
+    }
+    // The kernel keeps both with the parent, and would change them under the containers of the other network.
+    if let Some(other) = around.others.iter().find(|other| {
+        other.interface == parent
+            && matches!((other.driver, driver), (Driver::Ipvlan(theirs), Driver::Ipvlan(ours))
+                if theirs != ours || other.ipvlan_flag != ipvlan_flag)
+    }) {
+        return Err(EngineError::forbidden(format!(
+            "ipvlan network {} uses parent interface {parent} with another mode or flag",
             other.name
         )));
     }

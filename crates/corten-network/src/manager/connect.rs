@@ -119,7 +119,7 @@ impl NetworkManager {
         let addressing = taken?;
         network.attached += 1;
         let plan = network.plan(addressing, request.mac);
-        let kind = parent::child_kind(network.config.driver);
+        let kind = parent::child_kind(&network.config);
         let mut endpoint = network.endpoint(request, &addressing, plan.mac, &interface);
         if kind.is_none() {
             endpoint.host_interface = pool::interface_name(&endpoint.id);

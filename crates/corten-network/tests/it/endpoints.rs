@@ -457,6 +457,40 @@ fn a_parent_of_its_own_leads_nowhere_and_goes() {
     });
 }
 
+/// The sandbox's interface in the words of `ip`, one blank between two.
+fn link(sandbox: &Sandbox) -> String {
+    look(sandbox, "-o -d link show eth0").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn ipvlan_modes_and_flags_are_the_kernels() {
+    with_world(|world| {
+        use corten_network::{IpvlanFlag, IpvlanMode};
+        let manager = world.manager();
+        for (letter, mode, flag, said) in [
+            ("b", IpvlanMode::L2, IpvlanFlag::Bridge, "ipvlan mode l2 bridge"),
+            ("c", IpvlanMode::L2, IpvlanFlag::Private, "ipvlan mode l2 private"),
+            ("d", IpvlanMode::L3, IpvlanFlag::Vepa, "ipvlan mode l3 vepa"),
+            ("e", IpvlanMode::L3s, IpvlanFlag::Bridge, "ipvlan mode l3s bridge"),
+        ] {
+            let mut network = on_parent(letter, Driver::Ipvlan(mode), "lan0", "10.8.0.0/24");
+            network.ipvlan_flag = flag;
+            manager.ensure_network(&network).unwrap();
+            match manager.create_sandbox(&request("one", on(letter))) {
+                Ok(sandbox) => {
+                    let shown = link(&sandbox);
+                    assert!(shown.contains(said), "{said}: {shown}");
+                    manager.remove_sandbox(&sandbox.id).unwrap();
+                }
+                // Then another test tells how it is refused.
+                Err(error) => assert_eq!(error.to_string(), "this kernel has no ipvlan interfaces"),
+            }
+            manager.settle();
+            manager.remove_network(&letter.repeat(64)).unwrap();
+        }
+    });
+}
+
 #[test]
 fn what_the_kernel_lacks_is_told_in_one_line() {
     with_world(|world| {
@@ -465,7 +499,7 @@ fn what_the_kernel_lacks_is_told_in_one_line() {
         let ipvlan = on_parent("b", Driver::Ipvlan(corten_network::IpvlanMode::L2), "lan0", "10.8.0.0/24");
         manager.ensure_network(&ipvlan).unwrap();
         match manager.create_sandbox(&request("one", on("b"))) {
-            Ok(sandbox) => assert!(look(&sandbox, "-o -d link show eth0").contains("ipvlan mode l2")),
+            Ok(sandbox) => assert!(link(&sandbox).contains("ipvlan mode l2")),
             Err(error) => {
                 assert_eq!(error.to_string(), "this kernel has no ipvlan interfaces");
                 assert!(error.hint().unwrap().contains("module `ipvlan`"));

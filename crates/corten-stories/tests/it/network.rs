@@ -63,3 +63,65 @@ fn none_and_host() {
         "{hosts}"
     );
 }
+
+#[test]
+fn a_network_is_made_by_the_configuration_that_another_holds() {
+    let Some(daemon) = daemon("config-only") else { return };
+    let held = [
+        "network",
+        "create",
+        "--config-only",
+        "--subnet",
+        "10.243.7.0/24",
+        "-o",
+        "com.docker.network.driver.mtu=1300",
+    ];
+    daemon.ok(&[&held[..], &["--label", "x=y", "held"]].concat());
+    let shown = "{{.Driver}} {{.ConfigOnly}} {{.ConfigFrom.Network}} {{(index .IPAM.Config 0).Subnet}} {{json .Labels}}";
+    let look = |name: &str| daemon.ok(&["network", "inspect", "-f", shown, name]);
+    assert_eq!(look("held"), r#"null true  10.243.7.0/24 {"x":"y"}"#);
+    daemon.ok(&["network", "create", "--config-from", "held", "made"]);
+    assert_eq!(look("made"), r#"bridge false held 10.243.7.0/24 {"x":"y"}"#);
+    let inside = [
+        "run",
+        "--rm",
+        "--network",
+        "made",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /sys/class/net/eth0/mtu; hostname -i",
+    ];
+    assert_eq!(daemon.ok(&inside), "1300\n10.243.7.2");
+    daemon.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "1000"]);
+    for (words, text) in [
+        (&["network", "rm", "held"][..], "configuration network \"held\" is in use"),
+        (&["network", "connect", "held", "one"], "cannot create endpoint on configuration-only network"),
+        (
+            &["run", "--rm", "--network", "held", "busybox"],
+            "cannot create endpoint on configuration-only network",
+        ),
+        (
+            &["network", "create", "--config-from", "nowhere", "x"],
+            "configuration network \"nowhere\" does not exist",
+        ),
+        (
+            &["network", "create", "--config-from", "held", "-o", "a=b", "x"],
+            "network driver options are not supported",
+        ),
+        (
+            &["network", "create", "--config-only", "--internal", "x"],
+            "can only contain network specific fields",
+        ),
+    ] {
+        let said = daemon.corten(words);
+        assert!(said.code != 0 && said.err.contains(text), "{words:?}: {said:?}");
+    }
+    // What it holds is there after another daemon's start, too, and a prune leaves it.
+    daemon.kill(daemon.daemon().unwrap());
+    assert_eq!(look("held"), r#"null true  10.243.7.0/24 {"x":"y"}"#);
+    daemon.ok(&["network", "prune", "-f"]);
+    assert_eq!(daemon.ok(&["network", "ls", "-f", "type=custom", "--format", "{{.Name}}"]), "held");
+    daemon.ok(&["network", "rm", "held"]);
+    daemon.ok(&["rm", "-f", "one"]);
+}

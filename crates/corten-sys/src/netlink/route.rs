@@ -32,6 +32,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_BR_NF_CALL_IPV4: u16 = 36;
 const IFLA_BR_NF_CALL_IPV6: u16 = 37;
@@ -151,8 +152,13 @@ pub mod macvlan {
     pub const PASSTHRU: u32 = 8;
 }
 
-/// On which layer an ipvlan interface works (`IPVLAN_MODE_*`).
+/// On which layer an ipvlan interface works (`IPVLAN_MODE_*`), and the flags of its parent (`IPVLAN_F_*`).
 pub mod ipvlan {
+    /// The parent's interfaces do not see each other.
+    pub const PRIVATE: u16 = 1;
+    /// All frames leave by the parent.
+    pub const VEPA: u16 = 2;
+
     /// As a switch.
     pub const L2: u16 = 0;
     /// As a router.
@@ -166,8 +172,13 @@ pub mod ipvlan {
 pub enum ChildKind {
     /// With a hardware address of its own; a mode of [`macvlan`].
     Macvlan(u32),
-    /// With the parent's; a mode of [`ipvlan`].
-    Ipvlan(u16),
+    /// With the parent's; mode and flags of [`ipvlan`].
+    Ipvlan {
+        /// The layer.
+        mode: u16,
+        /// Who sees whom.
+        flags: u16,
+    },
     /// The frames with one tag, 1 to 4094.
     Vlan(u16),
 }
@@ -193,7 +204,7 @@ pub struct Child<'a> {
 pub fn create_child(batch: &mut Batch, child: &Child<'_>) {
     let (operation, kind) = match child.kind {
         ChildKind::Macvlan(_) => ("make a macvlan interface", "macvlan"),
-        ChildKind::Ipvlan(_) => ("make an ipvlan interface", "ipvlan"),
+        ChildKind::Ipvlan { .. } => ("make an ipvlan interface", "ipvlan"),
         ChildKind::Vlan(_) => ("make a vlan interface", "vlan"),
     };
     let header = link_header(0, 0, 0, 0);
@@ -213,7 +224,10 @@ pub fn create_child(batch: &mut Batch, child: &Child<'_>) {
             batch.attribute_text(IFLA_INFO_KIND, kind);
             batch.nested(IFLA_INFO_DATA, |batch| match child.kind {
                 ChildKind::Macvlan(mode) => batch.attribute_u32(IFLA_MACVLAN_MODE, mode),
-                ChildKind::Ipvlan(mode) => batch.attribute(IFLA_IPVLAN_MODE, &mode.to_ne_bytes()),
+                ChildKind::Ipvlan { mode, flags } => {
+                    batch.attribute(IFLA_IPVLAN_MODE, &mode.to_ne_bytes());
+                    batch.attribute(IFLA_IPVLAN_FLAGS, &flags.to_ne_bytes());
+                }
                 ChildKind::Vlan(tag) => batch.attribute(IFLA_VLAN_ID, &tag.to_ne_bytes()),
             });
         });
