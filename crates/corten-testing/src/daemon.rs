@@ -88,7 +88,7 @@ impl ScratchDaemon {
         prepare(&data_root);
         let bridge = format!("ct{}x{number}", std::process::id() % 100_000);
         let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
-        let keeper = spawn(scratch.path(), &bridge, &extra);
+        let keeper = spawn(program(), scratch.path(), &bridge, &extra);
         let daemon = Self { scratch, keeper: Mutex::new(keeper), bridge, extra };
         daemon.wait_until_it_answers();
         daemon
@@ -290,8 +290,13 @@ impl ScratchDaemon {
 
     /// Starts keeper and daemon again after their death.
     pub fn start_again(&self) {
+        self.start_program(program());
+    }
+
+    /// As [`Self::start_again`], from another file with the program: an upgrade.
+    pub fn start_program(&self, program: &Path) {
         let _ = self.child().wait();
-        *self.child() = spawn(self.scratch.path(), &self.bridge, &self.extra);
+        *self.child() = spawn(program, self.scratch.path(), &self.bridge, &self.extra);
         self.wait_until_it_answers();
     }
 
@@ -342,13 +347,13 @@ impl Drop for ScratchDaemon {
     }
 }
 
-fn spawn(folder: &Path, bridge: &str, extra: &[String]) -> Child {
+fn spawn(program: &Path, folder: &Path, bridge: &str, extra: &[String]) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("daemon.log"))
         .expect("a log file");
-    Command::new(program())
+    Command::new(program)
         .arg("daemon")
         .arg("--data-root")
         .arg(folder.join("data"))

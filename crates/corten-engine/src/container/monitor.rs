@@ -22,6 +22,11 @@ const AFTER_ANSWERS: std::time::Duration = std::time::Duration::from_millis(5);
 pub(super) const UNKNOWN_EXIT: i32 = 255;
 /// The code of a program that was killed because its shim was.
 pub(super) const KILLED_EXIT: i32 = 137;
+/// Why a container ended whose shim was killed.
+pub(super) const SHIM_KILLED: &str =
+    "the shim that held the container was killed, and the container was ended with it";
+/// Why a container ended that ran when the machine went down.
+pub(super) const MACHINE_ENDED: &str = "the machine went down while the container ran";
 
 impl Owner {
     /// The program ended: what it had is taken down, then everybody hears of it.
@@ -106,6 +111,7 @@ impl Owner {
             if let Err(error) = killed {
                 tracing::warn!(container = self.record.id, %error, "cannot end a container whose shim is gone");
             }
+            SHIM_KILLED.clone_into(&mut self.life.error);
             protocol::Exit {
                 code: KILLED_EXIT,
                 signal: Some(signal::KILL),

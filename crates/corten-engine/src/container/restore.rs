@@ -12,7 +12,9 @@
 
 use crate::Engine;
 use crate::container::handle::{Handle, NetworkView, Request};
-use crate::container::monitor::{KILLED_EXIT, UNKNOWN_EXIT, read_exit, release_port, take_down};
+use crate::container::monitor::{
+    KILLED_EXIT, MACHINE_ENDED, SHIM_KILLED, UNKNOWN_EXIT, read_exit, release_port, take_down,
+};
 use crate::container::owner::{Owner, Running};
 use crate::container::record::Record;
 use crate::container::state::{Lifecycle, Phase};
@@ -240,10 +242,17 @@ async fn find(engine: &EngineInner, record: Record) -> Found {
         }
         return found(life, FoundState::Ended(exit.exit));
     }
-    if life.phase.has_process() {
+    // Of a `--rm` container no state is saved: a shim that listened tells that it was started.
+    let begun = record.auto_remove() && run_dir.join(SOCKET_NAME).exists();
+    if life.phase.has_process() || begun {
+        if begun && !life.phase.has_process() {
+            life.started(0, Timestamp::now(), false);
+        }
+        // The run folder is gone after a start of the machine.
+        let killed = run_dir.is_dir();
+        if killed { SHIM_KILLED } else { MACHINE_ENDED }.clone_into(&mut life.error);
         let exit = protocol::Exit {
-            // The run folder is gone after a start of the machine.
-            code: if run_dir.is_dir() { KILLED_EXIT } else { UNKNOWN_EXIT },
+            code: if killed { KILLED_EXIT } else { UNKNOWN_EXIT },
             signal: None,
             oom_killed: false,
             at: Timestamp::now(),

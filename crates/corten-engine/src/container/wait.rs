@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::container::handle::View;
+use crate::container::monitor::{MACHINE_ENDED, SHIM_KILLED};
 use crate::container::save;
 use crate::container::state::Phase;
 use crate::error::{EngineError, Result};
@@ -81,7 +82,9 @@ impl WaitHandle {
         let _ = view.wait_for(reached).await;
         let view = view.borrow().clone();
         // For one that is gone only a failed removal would be an error, and then it is not gone.
-        let told = !view.life.error.is_empty() && view.life.phase != Phase::Removed;
+        // Nor is what ended a program that ran: a client would take it for a failed wait, and end with 125.
+        let ended_by_us = [SHIM_KILLED, MACHINE_ENDED].contains(&view.life.error.as_str());
+        let told = !view.life.error.is_empty() && !ended_by_us && view.life.phase != Phase::Removed;
         let error = told.then(|| WaitError { message: view.life.error.clone() });
         WaitResponse { error, status_code: i64::from(view.life.exit_code) }
     }

@@ -1,6 +1,6 @@
 //! Reads what a cgroup uses, again and again: its files stay open, and each is read by one call.
 
-use super::group::{Cgroup, seats_of};
+use super::group::{Cgroup, process_ids, seats_of};
 use super::stats::{self, Stats};
 use super::{Result, file_error};
 use std::fs::File;
@@ -165,8 +165,11 @@ impl Gauge {
     fn count_seats(&mut self) -> u64 {
         let last = std::mem::take(&mut self.seats);
         let listed = self.text(LEGACY.len() - 1).unwrap_or_default();
-        self.seats =
-            if listed == last.0 { last } else { (listed.to_owned(), seats_of(listed).count() as u64) };
+        self.seats = if listed == last.0 {
+            last
+        } else {
+            (listed.to_owned(), seats_of(&process_ids(listed)).count() as u64)
+        };
         self.seats.1
     }
 }

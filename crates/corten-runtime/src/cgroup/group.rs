@@ -62,7 +62,7 @@ impl Cgroup {
     fn seats(&self) -> Vec<i32> {
         let listed =
             self.seat_folder().and_then(|folder| fs::read_to_string(folder.join("cgroup.procs")).ok());
-        seats_of(&listed.unwrap_or_default()).collect()
+        seats_of(&process_ids(&listed.unwrap_or_default())).collect()
     }
 
     /// Where seats can be: the folder of version 1 that counts processes.
@@ -233,7 +233,8 @@ impl Cgroup {
         let mut found = Vec::new();
         collect_processes(folder, &mut found)?;
         if self.unified.is_none() {
-            found.retain(|pid| !is_seat(&pid.to_string()));
+            let seats: Vec<i32> = seats_of(&found).collect();
+            found.retain(|pid| !seats.contains(pid));
         }
         Ok(found)
     }
@@ -377,20 +378,34 @@ impl Cgroup {
     }
 }
 
-/// The seats of a list of processes, one a line.
-pub(super) fn seats_of(listed: &str) -> impl Iterator<Item = i32> {
-    listed.lines().filter(|pid| is_seat(pid)).filter_map(|pid| pid.parse().ok())
+/// The processes of a `cgroup.procs`.
+pub(super) fn process_ids(listed: &str) -> Vec<i32> {
+    listed.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// Whether a process is a seat: one of this program with the seat's name, in our own pid namespace. A container with
-/// `--init` has the program too, and may call its processes what it likes.
-fn is_seat(pid: &str) -> bool {
-    let file = |path: String| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
-    let namespace = |who: &str| rustix::fs::readlink(format!("/proc/{who}/ns/pid"), Vec::new()).ok();
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == crate::seat::NAME)
-        && file(format!("/proc/{pid}/exe"))
-            .is_some_and(|theirs| file("/proc/self/exe".to_owned()) == Some(theirs))
-        && namespace(pid).is_some_and(|theirs| namespace("self") == Some(theirs))
+/// The seats among the processes of a cgroup: by name, in our own pid namespace, and in the mount namespace of a parent – the
+/// shim – that is not in the cgroup itself.
+///
+/// A container with `--init` has this program and may call its processes what it likes, but no process of it is in its
+/// shim's mount namespace. The program's file says nothing: after an upgrade the seats run the one before.
+pub(super) fn seats_of(processes: &[i32]) -> impl Iterator<Item = i32> {
+    let namespace =
+        |pid: i32, kind: &str| rustix::fs::readlink(format!("/proc/{pid}/ns/{kind}"), Vec::new()).ok();
+    let own = rustix::fs::readlink("/proc/self/ns/pid", Vec::new()).ok();
+    processes.iter().copied().filter(move |pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == crate::seat::NAME)
+            && namespace(*pid, "pid").is_some_and(|theirs| own.as_ref() == Some(&theirs))
+            && parent_of(*pid).is_some_and(|parent| {
+                !processes.contains(&parent)
+                    && namespace(*pid, "mnt").is_some_and(|theirs| namespace(parent, "mnt") == Some(theirs))
+            })
+    })
+}
+
+/// A process's parent (the second field behind the name in `/proc/PID/stat`, proc_pid_stat(5)).
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
 }
 
 pub(super) fn make_folder(folder: &Path) -> Result<()> {

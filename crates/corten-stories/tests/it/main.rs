@@ -3,6 +3,7 @@
 //! They need root and the kernel; where either is missing they say so, and fail under `CI=true`.
 
 mod cve;
+mod deaths;
 mod description;
 mod endpoints;
 mod errors;
