@@ -34,6 +34,8 @@ const UNDESCRIBED: &[(&str, &str, u32)] = &[
     ("GET /images/{name}/json", ".Config.StdinOnce", 49),
     ("GET /images/{name}/json", ".Config.Tty", 49),
     ("GET /info", ".KernelMemory", 41),
+    ("GET /info", ".BridgeNfIptables", 49),
+    ("GET /info", ".BridgeNfIp6tables", 49),
     ("GET /info", ".RegistryConfig.AllowNondistributableArtifactsCIDRs", 46),
     ("GET /info", ".RegistryConfig.AllowNondistributableArtifactsHostnames", 46),
     ("GET /info", ".ContainerdCommit.Expected", 48),
