@@ -25,14 +25,12 @@ pub(super) fn fill_volumes(
     let mut root: Option<OwnedFd> = None;
     for mounted in mounts {
         let MountKind::Volume { name, source, copy: true, anonymous, .. } = &mounted.kind else { continue };
+        let failed = |error| EngineError::from_error(&format!("filling volume {name} from the image"), error);
         let root = match &mut root {
             Some(root) => root,
             None => root.insert(rootfs::mount_snapshot(engine, snapshot.as_str(), true)?),
         };
-        let Some(folder) = folder_in(root.as_fd(), &mounted.destination).map_err(|error| {
-            EngineError::from_error(&format!("filling volume {name} from the image"), error)
-        })?
-        else {
+        let Some(folder) = folder_in(root.as_fd(), &mounted.destination).map_err(failed)? else {
             continue;
         };
         let lock = engine.volumes.fill_lock(name);
@@ -46,14 +44,13 @@ pub(super) fn fill_volumes(
         if let Err(error) = filled {
             let is_anothers =
                 |container: &Arc<Handle>| container.view().record.volumes().any(|one| one == name);
-            if engine.containers.all().iter().any(is_anothers) {
-                // What is there may be of a container that has the volume already.
-                return Err(EngineError::from_error(&format!("filling volume {name} from the image"), error));
+            // What is there may be of a container that has the volume already.
+            if !engine.containers.all().iter().any(is_anothers) {
+                for left in file::list(source)? {
+                    file::remove_tree(source.join(left))?;
+                }
             }
-            for left in file::list(source)? {
-                file::remove_tree(source.join(left))?;
-            }
-            return Err(EngineError::from_error(&format!("filling volume {name} from the image"), error));
+            return Err(failed(error));
         }
     }
     // The mount has set the mark that a later one, which is not volatile, would be refused for.

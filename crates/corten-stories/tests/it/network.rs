@@ -121,7 +121,7 @@ fn a_network_is_made_by_the_configuration_that_another_holds() {
     daemon.kill(daemon.daemon().unwrap());
     assert_eq!(look("held"), r#"null true  10.243.7.0/24 {"x":"y"}"#);
     daemon.ok(&["network", "prune", "-f"]);
-    assert_eq!(daemon.ok(&["network", "ls", "-f", "type=custom", "--format", "{{.Name}}"]), "held");
+    assert_eq!(daemon.ok(&["network", "ls", "-q", "-f", "type=custom", "--format", "{{.Name}}"]), "held");
     daemon.ok(&["network", "rm", "held"]);
     daemon.ok(&["rm", "-f", "one"]);
 }

@@ -67,9 +67,12 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     if let Some(repository) = &arguments.repository {
         filters.add("reference", repository);
     }
+    // A form that is asked for wins over `--quiet`, one of the configuration does not.
+    let quiet = arguments.quiet
+        && arguments.format.as_deref().is_none_or(|format| format.is_empty() || format == "table");
     let format = match arguments.format.as_deref().or_else(|| configuration.format("imagesFormat")) {
         Some(format) if !(format.is_empty() || format == "table") => format.to_owned(),
-        _ if arguments.quiet => "{{.ID}}".to_owned(),
+        _ if quiet => "{{.ID}}".to_owned(),
         _ => {
             let digest = if arguments.digests { "\t{{.Digest}}" } else { "" };
             format!(
@@ -77,14 +80,14 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
             )
         }
     };
-    let format = if arguments.quiet { "{{.ID}}" } else { format.as_str() };
+    let format = if quiet { "{{.ID}}" } else { format.as_str() };
     let list = List { format, headers: HEADERS };
     let images = client.image_list(arguments.all, &filters)?;
     let digests = arguments.digests || list.wants("Digest");
     let now = Timestamp::now();
     let rows = images
         .iter()
-        .flat_map(|image| names(image, digests, arguments.quiet).into_iter().map(move |name| (image, name)));
+        .flat_map(|image| names(image, digests, quiet).into_iter().map(move |name| (image, name)));
     let rows: Vec<Row> = rows.map(|(image, name)| row(image, &name, !arguments.no_trunc, now)).collect();
     list.print(&mut context.ui, rows)?;
     Ok(0)

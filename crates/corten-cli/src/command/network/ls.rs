@@ -52,8 +52,11 @@ const HEADERS: &[(&str, &str)] = &[
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let configuration = context.configuration();
+    // A form that is asked for wins over `--quiet`, one of the configuration does not.
+    let quiet = arguments.quiet
+        && arguments.format.as_deref().is_none_or(|format| format.is_empty() || format == "table");
     let format = match arguments.format.as_deref().or_else(|| configuration.format("networksFormat")) {
-        _ if arguments.quiet => "{{.ID}}",
+        _ if quiet => "{{.ID}}",
         Some(format) if !(format.is_empty() || format == "table") => format,
         _ => "table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
     };

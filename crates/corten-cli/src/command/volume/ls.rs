@@ -49,8 +49,11 @@ pub(crate) const HEADERS: &[(&str, &str)] = &[
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let configuration = context.configuration();
+    // A form that is asked for wins over `--quiet`, one of the configuration does not.
+    let quiet = arguments.quiet
+        && arguments.format.as_deref().is_none_or(|format| format.is_empty() || format == "table");
     let format = match arguments.format.as_deref().or_else(|| configuration.format("volumesFormat")) {
-        _ if arguments.quiet => "{{.Name}}",
+        _ if quiet => "{{.Name}}",
         Some(format) if !(format.is_empty() || format == "table") => format,
         _ => "table {{.Driver}}\t{{.Name}}",
     };
