@@ -30,7 +30,7 @@ use crate::record::{self, Record};
 use crate::settings::{FirewallMode, NetworkSettings};
 use corten_std::file;
 use corten_sys::netlink::namespace as kernel;
-use corten_sys::netlink::{Protocol as Family, Socket, route};
+use corten_sys::netlink::{NetlinkError, Protocol as Family, Socket, route};
 use standing::discarded;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -215,31 +215,18 @@ impl NetworkManager {
         if let Some(other) = other {
             return Err(NetworkError::Overlap { with: other.name.clone() });
         }
-        let interface = if network.is_bridge() {
-            bridge::ensure(&mut lock(&shared.route), network)?
-        } else {
-            parent::ensure(&mut lock(&shared.route), shared.home.as_fd(), network)?
-        };
-        if network.is_bridge() && !network.ipv6.is_empty() {
-            shared.forward_ipv6()?;
-        }
-        if let Some(firewall) = &shared.firewall {
-            let add = firewall::network_elements(network);
-            let old = state
-                .networks
-                .get(&network.id)
-                .map(|old| firewall::network_elements(&old.config))
-                .unwrap_or_default();
-            let remove: Vec<_> = old.into_iter().filter(|element| !add.contains(element)).collect();
-            let mut firewall = lock(firewall);
-            firewall.remove(&remove).and_then(|()| firewall.change(&add, &[])).map_err(|source| {
-                NetworkError::Kernel {
-                    operation: "add firewall elements",
-                    subject: network.name.clone(),
-                    source,
+        // Where that cannot be told it is taken to be somebody else's.
+        let found = route::link(&mut lock(&shared.route), &network.interface);
+        let is_new = matches!(found, Ok(None)) && !state.networks.contains_key(&network.id);
+        let interface = match shared.make_network(&state, network) {
+            Err(error) if is_new => {
+                if let Err(error) = shared.undo_network(network) {
+                    tracing::warn!(network = network.name, %error, "a network that was not finished is left");
                 }
-            })?;
-        }
+                return Err(error);
+            }
+            made => made?,
+        };
         if let Some(known) = state.networks.get_mut(&network.id) {
             // Subnets and ranges of a network never change; a changed one has another id.
             known.config = network.clone();
@@ -400,6 +387,50 @@ impl Drop for NetworkManager {
 }
 
 impl Shared {
+    /// The kernel's part of a network: its interface and its elements in the rules. Returns the interface's number.
+    fn make_network(&self, state: &State, network: &NetworkConfig) -> Result<u32, NetworkError> {
+        let interface = if network.is_bridge() {
+            bridge::ensure(&mut lock(&self.route), network)?
+        } else {
+            parent::ensure(&mut lock(&self.route), self.home.as_fd(), network)?
+        };
+        if network.is_bridge() && !network.ipv6.is_empty() {
+            self.forward_ipv6()?;
+        }
+        if let Some(firewall) = &self.firewall {
+            let add = firewall::network_elements(network);
+            let old = state
+                .networks
+                .get(&network.id)
+                .map(|old| firewall::network_elements(&old.config))
+                .unwrap_or_default();
+            let remove: Vec<_> = old.into_iter().filter(|element| !add.contains(element)).collect();
+            let mut firewall = lock(firewall);
+            firewall.remove(&remove).and_then(|()| firewall.change(&add, &[])).map_err(|source| {
+                NetworkError::Kernel {
+                    operation: "add firewall elements",
+                    subject: network.name.clone(),
+                    source,
+                }
+            })?;
+        }
+        Ok(interface)
+    }
+
+    /// Takes back what [`Self::make_network`] did for a network that was not there before, however far it came.
+    fn undo_network(&self, network: &NetworkConfig) -> Result<(), NetlinkError> {
+        let elements = self
+            .firewall
+            .as_ref()
+            .map_or(Ok(()), |firewall| lock(firewall).remove(&firewall::network_elements(network)));
+        let removed = if network.is_bridge() || network.own_parent {
+            bridge::remove(&mut lock(&self.route), &network.interface)
+        } else {
+            Ok(())
+        };
+        elements.and(removed)
+    }
+
     /// Turns on forwarding of IPv6, for the first network that has it.
     fn forward_ipv6(&self) -> Result<(), NetworkError> {
         if Forwarded::V6.is_on() || !self.settings.may_forward() {

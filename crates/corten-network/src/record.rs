@@ -31,6 +31,10 @@ pub(crate) struct Record {
     /// In the order in which they were made.
     #[serde(default)]
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Interfaces inside that are being made and are no endpoints yet: a new daemon removes them. Only those that nothing on
+    /// the host tells of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unfinished: Vec<String>,
     /// The number of the next interface: that of one that went is not given again.
     #[serde(default)]
     pub(crate) next_interface: u32,
@@ -56,6 +60,7 @@ impl Record {
             name: name.to_owned(),
             kind,
             endpoints: Vec::new(),
+            unfinished: Vec::new(),
             next_interface: 0,
             mappings: Vec::new(),
             ports: Vec::new(),

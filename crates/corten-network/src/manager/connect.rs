@@ -45,6 +45,16 @@ impl NetworkManager {
             }
             other => other?,
         };
+        if wanted.kind.is_some()
+            && let Err(error) = self.note_unfinished(sandbox, &wanted)
+        {
+            let mut state = lock(&shared.state);
+            if let Some(network) = state.networks.get_mut(&request.network_id) {
+                network.attached -= 1;
+                network.release(&wanted.plan.addressing);
+            }
+            return Err(error);
+        }
         let make = || in_namespace(shared, sandbox, |host, inside, space| make(host, inside, space, &wanted));
         let mut made = make();
         if made.is_err() && wanted.kind.is_some() {
@@ -63,6 +73,12 @@ impl NetworkManager {
                     network.attached -= 1;
                     network.release(&wanted.plan.addressing);
                 }
+                if wanted.kind.is_some()
+                    && let Some(held) = state.sandboxes.get_mut(sandbox)
+                {
+                    held.record.unfinished.retain(|name| *name != wanted.endpoint.interface);
+                    held.record.write(&shared.settings.paths)?;
+                }
                 return Err(error);
             }
         };
@@ -78,6 +94,19 @@ impl NetworkManager {
             return Err(error);
         }
         self.sandbox(sandbox)
+    }
+
+    /// An interface that has no end on the host is found by nobody if this daemon dies before its endpoint is recorded: so
+    /// its name is recorded first.
+    fn note_unfinished(&self, sandbox: &str, wanted: &Wanted<'_>) -> Result<(), NetworkError> {
+        let mut state = lock(&self.shared.state);
+        let Some(held) = state.sandboxes.get_mut(sandbox) else { return Ok(()) };
+        held.record.unfinished.push(wanted.endpoint.interface.clone());
+        let written = held.record.write(&self.shared.settings.paths);
+        if written.is_err() {
+            held.record.unfinished.pop();
+        }
+        Ok(written?)
     }
 
     /// Takes addresses and names, and counts the endpoint as attached.
@@ -210,6 +239,7 @@ fn record_endpoint(
         held.record.next_interface += 1;
     }
     held.record.kind = SandboxKind::Networks;
+    held.record.unfinished.retain(|name| *name != endpoint.interface);
     held.record.endpoints.push(endpoint);
     held.record.write(&shared.settings.paths)?;
     Ok(old)
@@ -227,6 +257,25 @@ fn routes(old: &[Endpoint], new: &[Endpoint]) -> Vec<(bool, String, Option<IpAdd
         }
     }
     changed
+}
+
+/// Removes interfaces of connections that were broken off.
+pub(super) fn remove_unfinished(
+    shared: &Shared,
+    sandbox: &str,
+    names: &[String],
+) -> Result<(), NetworkError> {
+    in_namespace(shared, sandbox, |_, inside, _| {
+        for name in names {
+            let removed = bridge::remove(inside, name);
+            removed.map_err(|source| NetworkError::Kernel {
+                operation: "remove an interface",
+                subject: name.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    })
 }
 
 /// Runs on a thread inside a sandbox's namespace, with a socket of the host's and one of the inside.

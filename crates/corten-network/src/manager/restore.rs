@@ -1,5 +1,6 @@
 //! What a new daemon does with what the one before left.
 
+use super::connect::remove_unfinished;
 use super::{Held, NetworkManager, Shared, State, lock};
 use crate::background::Sweep;
 use crate::bridge;
@@ -30,11 +31,19 @@ impl NetworkManager {
         let mut pending = std::mem::take(&mut state.pending);
         let mut kept = Vec::new();
         for id in live {
-            let Some(record) = pending.remove(id) else { continue };
+            let Some(mut record) = pending.remove(id) else { continue };
             let Ok(sandbox) = shared.describe(&record) else {
                 pending.insert(record.id.clone(), record);
                 continue;
             };
+            if !record.unfinished.is_empty() {
+                let removed = remove_unfinished(shared, id, &record.unfinished);
+                record.unfinished.clear();
+                let written = removed.and_then(|()| Ok(record.write(&shared.settings.paths)?));
+                if let Err(error) = written {
+                    tracing::warn!(error = %corten_std::chain(&error), "a connection that was broken off is left");
+                }
+            }
             for endpoint in &record.endpoints {
                 if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
                     network.attached += 1;

@@ -513,3 +513,58 @@ fn what_the_kernel_lacks_is_told_in_one_line() {
         }
     });
 }
+
+#[test]
+fn an_interface_of_a_connection_that_was_broken_off_is_removed_by_the_next_daemon() {
+    with_world(|world| {
+        let manager = world.manager();
+        let mut lan = on_parent("b", Driver::Macvlan(MacvlanMode::Bridge), "far0", "203.0.113.0/24");
+        lan.ipv4[0].gateway = Some([203, 0, 113, 9].into());
+        manager.ensure_network(&lan).unwrap();
+        let sandbox = sandbox_on(&manager, "web", on("a"));
+        manager.connect(&sandbox.id, &place("b")).unwrap();
+        assert!(look(&sandbox, "-o link").contains("eth1"));
+        manager.hand_over();
+        // As it is when the daemon is killed after the interface was made: noted, and no endpoint yet.
+        let path = world.scratch.path().join("run/sandboxes").join(format!("{}.json", sandbox.id));
+        let read =
+            || -> serde_json::Value { serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap() };
+        let mut record = read();
+        assert!(record.get("unfinished").is_none(), "nothing is noted once it is done: {record}");
+        record["endpoints"].as_array_mut().unwrap().pop();
+        record["unfinished"] = serde_json::json!(["eth1"]);
+        std::fs::write(&path, record.to_string()).unwrap();
+        let manager = world.manager();
+        manager.ensure_network(&lan).unwrap();
+        manager.restore(std::slice::from_ref(&sandbox.id), Vec::new()).unwrap();
+        let links = look(&sandbox, "-o link");
+        assert!(!links.contains("eth1") && links.contains("eth0"), "{links}");
+        assert!(read().get("unfinished").is_none());
+        // And it can be connected again.
+        assert_eq!(names(&manager.connect(&sandbox.id, &place("b")).unwrap()).len(), 2);
+    });
+}
+
+#[test]
+fn a_network_that_cannot_be_made_leaves_no_interface() {
+    with_world(|world| {
+        let manager = world.manager();
+        manager.settle();
+        let look = || (ip("-o link").lines().count(), run("nft", "list ruleset"));
+        let before = look();
+        // The kernel has no IPv6 on an interface of so small frames: the bridge is there when its address is refused.
+        let mut small = network("b", "br-b", "10.8.0.0/24");
+        small.ipv6.push(AddressRange::new("fd00:8::/64".parse().unwrap()));
+        small.mtu = 1000;
+        manager.ensure_network(&small).unwrap_err();
+        assert_eq!(look(), before);
+        // One that was there before, and is somebody else's, stays.
+        ip("link add br-b type bridge");
+        let before = look();
+        manager.ensure_network(&small).unwrap_err();
+        assert_eq!(look().0, before.0);
+        ip("link del br-b");
+        small.mtu = 1500;
+        manager.ensure_network(&small).unwrap();
+    });
+}
