@@ -1,8 +1,9 @@
 //! CVE-2018-15664: a container that exchanges folders for links while files are copied in or out; and nodes of devices in
 //! the place of files.
 
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use corten_layer::{PackOptions, UnpackOptions, pack, resolve_in_root, unpack};
@@ -43,8 +44,51 @@ impl Fight {
         })
     }
 
+    fn root(&self) -> PathBuf {
+        self.scratch.path().join("root")
+    }
+
+    /// `a` and the link change places once.
+    fn exchange(&self) {
+        let (one, other) = (self.root().join("a"), self.root().join("b"));
+        rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }
+
+    /// `a` is the folder.
+    fn make_folder(&self) {
+        if self.root().join("a").is_symlink() {
+            self.exchange();
+        }
+    }
+
     fn outside(&self) -> usize {
         std::fs::read_dir(self.scratch.path().join("outside")).unwrap().count()
+    }
+}
+
+/// A stream on which the container acts: with each piece that passes, the folder and the link change places.
+struct Exchanging<'a, T> {
+    fight: &'a Fight,
+    inner: T,
+}
+
+impl<T: Write> Write for Exchanging<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.fight.exchange();
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<T: Read> Read for Exchanging<'_, T> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.fight.exchange();
+        // A block at a time, so that it happens between any two.
+        let most = bytes.len().min(512);
+        self.inner.read(&mut bytes[..most])
     }
 }
 
@@ -59,13 +103,22 @@ fn what_is_copied_out_is_the_containers() {
         tar.windows(10).any(|window| window == b"the host's")
     });
     assert!(!won, "a file of the host was copied out");
+    // The worst moment each time: the folder changes places whenever something was written.
+    for path in ["/a", "/a/secret", "/"] {
+        let mut out = Exchanging { fight: &fight, inner: Vec::new() };
+        let _ = pack(open(&fight.root()).as_fd(), Path::new(path), &mut out, &PackOptions::default());
+        assert!(
+            !out.inner.windows(10).any(|window| window == b"the host's"),
+            "{path} was copied from outside"
+        );
+    }
     // The old way: the path is resolved inside the root, and what came of that is opened by its name.
-    let won = fight.rounds(500_000, |root| {
-        let Ok(resolved) = resolve_in_root(open(root).as_fd(), Path::new("/a/secret")) else { return false };
-        let place = root.join(resolved.strip_prefix("/").unwrap());
-        std::fs::read(place).is_ok_and(|content| content == b"the host's")
-    });
-    assert!(won, "no attack to be stopped");
+    let root = fight.root();
+    fight.make_folder();
+    let resolved = resolve_in_root(open(&root).as_fd(), Path::new("/a/secret")).unwrap();
+    fight.exchange();
+    let content = std::fs::read(root.join(resolved.strip_prefix("/").unwrap())).unwrap();
+    assert_eq!(content, b"the host's", "no attack to be stopped");
 }
 
 #[test]
@@ -81,12 +134,19 @@ fn what_is_copied_in_lands_inside() {
         false
     });
     assert_eq!(fight.outside(), 1, "something was made outside");
-    let won = fight.rounds(500_000, |root| {
-        let Ok(resolved) = resolve_in_root(open(root).as_fd(), Path::new("/a")) else { return false };
-        let _ = std::fs::write(root.join(resolved.strip_prefix("/").unwrap()).join("new"), "x");
-        fight.outside() > 1
-    });
-    assert!(won, "no attack to be stopped");
+    // The worst moment each time: the folder changes places whenever something was read.
+    for path in ["/a", "/a/sub"] {
+        let tar = Exchanging { fight: &fight, inner: tar.as_slice() };
+        let _ = unpack(tar, open(&fight.root()).as_fd(), Path::new(path), &UnpackOptions::default());
+        assert_eq!(fight.outside(), 1, "something was made outside");
+    }
+    // The old way.
+    let root = fight.root();
+    fight.make_folder();
+    let resolved = resolve_in_root(open(&root).as_fd(), Path::new("/a")).unwrap();
+    fight.exchange();
+    std::fs::write(root.join(resolved.strip_prefix("/").unwrap()).join("new"), "x").unwrap();
+    assert_eq!(fight.outside(), 2, "no attack to be stopped");
 }
 
 #[test]
