@@ -128,7 +128,10 @@ fn destination(mount: &Mount) -> PathBuf {
 }
 
 fn bind(setting: &Setting<'_>, mount: &Mount, tree: OwnedFd) -> Result<()> {
-    let options = parse(mount)?;
+    let mut options = parse(mount)?;
+    // A tree that was opened on the host is a peer of the host's mount where that is shared, as under systemd: what is mounted below it in
+    // here would appear there.
+    options.propagation = options.propagation.or(Some((mount::Propagation::Private, true)));
     let fail = |error: std::io::Error| failed(mount, &reason(&error));
     change_attributes(tree.as_fd(), &options).map_err(fail)?;
     let folder = target::file_type(tree.as_fd()).map_err(fail)? == FileType::Directory;

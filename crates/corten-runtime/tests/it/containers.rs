@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::{Read, Write};
 
-use corten_oci::runtime::{LinuxDevice, NamespaceKind, PosixRlimit};
+use corten_oci::runtime::{LinuxDevice, Mount, NamespaceKind, PosixRlimit};
 use corten_runtime::{ChildStdio, LaunchErrorKind, make_privileged};
+use corten_sys::mount::{self, AttributeChange, Attributes, Propagation};
 use corten_sys::terminal;
+use corten_testing::Scratch;
 use std::os::fd::AsFd;
 
 use crate::Test;
@@ -24,6 +26,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("working_folders_are_made", working_folders_are_made),
     ("a_read_only_root_is_read_only", a_read_only_root_is_read_only),
     ("binds_are_shown", binds_are_shown),
+    ("what_is_mounted_below_a_bind_stays_inside", what_is_mounted_below_a_bind_stays_inside),
     ("settings_reach_the_kernel", settings_reach_the_kernel),
     ("masked_paths_are_empty", masked_paths_are_empty),
     ("a_terminal_is_controlling", a_terminal_is_controlling),
@@ -279,4 +282,35 @@ fn asked_devices_are_made() {
         })
         .run();
     assert_eq!(outcome.get("/dev/mine/zero"), "c 640 1:5 5:6");
+}
+
+/// The host's mounts are shared under systemd.
+fn what_is_mounted_below_a_bind_stays_inside() {
+    let scratch = Scratch::new("runtime-shared");
+    let host = mount::tmpfs(&[], Attributes::empty()).unwrap();
+    mount::attach(host.as_fd(), scratch.path()).unwrap();
+    let shared = AttributeChange { propagation: Some(Propagation::Shared), ..AttributeChange::default() };
+    mount::set_attributes(host.as_fd(), &shared).unwrap();
+    let appears = |options: &[&str]| {
+        let running = Trial::new("mounted /data/sub; sleep 1000")
+            .with(|trial| {
+                bind(trial, scratch.path(), "/data", options);
+                trial.spec.mounts.push(Mount {
+                    destination: "/data/sub".into(),
+                    kind: Some("tmpfs".into()),
+                    source: Some("tmpfs".into()),
+                    ..Mount::default()
+                });
+            })
+            .start()
+            .unwrap();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        running.finish();
+        mounts.contains(&format!(" {}/sub ", scratch.path().display()))
+    };
+    let (unsaid, private, asked) =
+        (appears(&["rbind"]), appears(&["rbind", "rprivate"]), appears(&["rbind", "rshared"]));
+    rustix::mount::unmount(scratch.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    assert!(!unsaid && !private);
+    assert!(asked, "who asks for it has it");
 }
