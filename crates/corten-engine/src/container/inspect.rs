@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::container::handle::View;
 use crate::container::record::{MountKind, Record};
+use crate::container::spec::security;
 use crate::container::state::{Lifecycle, Phase};
 use crate::error::{EngineError, Result};
 use corten_api::container::{HostConfig, Inspect, MountPoint, NetworkSettings, State};
@@ -47,7 +48,7 @@ impl Engine {
             platform: record.platform.clone(),
             mount_label: String::new(),
             process_label: String::new(),
-            app_armor_profile: String::new(),
+            app_armor_profile: apparmor_profile(&view),
             exec_ids: self.inner.execs.running_in(&record.id),
             host_config: HostConfig {
                 links: super::links::shown(&self.inner, record),
@@ -94,6 +95,19 @@ impl Engine {
             _ => record.image.clone(),
         }
     }
+}
+
+/// The profile that confined it when it was started last, in Docker's words; empty where this host has no AppArmor.
+fn apparmor_profile(view: &View) -> String {
+    if view.life.started_at.is_zero() || !super::apparmor::is_enabled() {
+        return String::new();
+    }
+    let host = &view.record.host_config;
+    let security = security::settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged);
+    security.map_or_else(
+        |_| String::new(),
+        |security| security.apparmor_profile().unwrap_or("unconfined").to_owned(),
+    )
 }
 
 fn state(view: &View) -> State {

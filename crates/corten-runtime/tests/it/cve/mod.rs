@@ -1,6 +1,7 @@
 //! Published ways out of containers, by number. Each is shown to work where the step that stops it is left out, and to
 //! fail with all of them.
 
+pub(crate) mod apparmor;
 pub(crate) mod capabilities;
 pub(crate) mod descriptors;
 pub(crate) mod mounts;
@@ -15,7 +16,7 @@ use rustix::fs::RenameFlags;
 use crate::Test;
 
 pub(crate) const TESTS: &[&[Test]] =
-    &[capabilities::TESTS, descriptors::TESTS, mounts::TESTS, proc::TESTS, program::TESTS];
+    &[apparmor::TESTS, capabilities::TESTS, descriptors::TESTS, mounts::TESTS, proc::TESTS, program::TESTS];
 
 /// A process that exchanges two names in a container's root as fast as it can, as another container that shares a volume
 /// would. It ends when this is dropped.
