@@ -10,6 +10,7 @@ use corten_network::{NetworkManager, NetworkSettings};
 use corten_plugin::Plugins;
 use corten_server::{Listener, Server};
 use corten_store::{Store, StoreOptions};
+use rustix::process::{Resource, Rlimit};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub(crate) fn run(
     for warning in &settings.warnings {
         tracing::warn!("the file of settings: {warning}");
     }
+    raise_open_files();
     let keeper = Keeper::from_environment().map_err(|error| corten_std::chain(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -43,6 +45,19 @@ pub(crate) fn run(
         Ok(settings)
     };
     runtime.block_on(serve(settings, keeper, reread))
+}
+
+/// As many descriptors as this process may have: each container, attach and published port takes some. Containers are no
+/// children of this process, and keep what the keeper was started with.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 async fn serve(

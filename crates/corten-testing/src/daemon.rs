@@ -70,7 +70,7 @@ impl ScratchDaemon {
     /// Starts one and waits until it answers; `extra` are further arguments of `corten daemon`.
     ///
     /// # Panics
-    /// Where it does not answer within 20 s; with what it printed.
+    /// Where it does not answer within 20 s (see [`crate::patience`]); with what it printed.
     pub fn start(name: &str, extra: &[&str]) -> Self {
         Self::start_on(name, extra, |_| {})
     }
@@ -101,7 +101,7 @@ impl ScratchDaemon {
         {
             let ended = self.child().try_wait().ok().flatten();
             assert!(
-                ended.is_none() && start.elapsed() < Duration::from_secs(20),
+                ended.is_none() && start.elapsed() < crate::patience(20),
                 "the daemon does not answer ({ended:?}):\n{}",
                 self.log()
             );

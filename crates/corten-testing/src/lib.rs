@@ -5,6 +5,7 @@ pub mod fixture;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// Whether this process is root. Where it is not, the test says on stderr that it was left out, and why; under
 /// `CI=true` it fails instead, so that nothing is skipped in silence.
@@ -23,6 +24,12 @@ pub fn need(what: &str, there: bool) -> bool {
         eprintln!("left out: this test needs {what}, which is not here");
     }
     there
+}
+
+/// How long something may take at most: so many seconds, times `CORTEN_PATIENCE` where the machine is an emulated one.
+pub fn patience(seconds: u64) -> Duration {
+    let factor = std::env::var("CORTEN_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds * factor)
 }
 
 /// Whether a program is on PATH or in the system's folders.

@@ -174,6 +174,7 @@ impl Engine {
                         life.started(started.pid, started.at, false);
                     }
                 }
+                owner.mend_freeze().await;
                 owner.running = Some(Running { shim, events, network });
                 owner.watch_health();
                 owner.publish_and_save();

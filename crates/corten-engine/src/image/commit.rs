@@ -52,19 +52,20 @@ impl Engine {
         change::apply(&mut config, &options.changes)?;
         fill(&mut config, &defaults_of(&view.record.config));
 
-        let mut freeze = options.pause && view.phase() == Phase::Running;
-        if freeze && let Err(error) = self.pause(&handle.id).await {
-            // It has ended meanwhile, or somebody else has frozen it: what was asked for is so already.
-            if handle.view().phase() == Phase::Running {
-                return Err(error);
+        let mut frozen = None;
+        if options.pause && view.phase() == Phase::Running {
+            match self.pause_for_work(&handle.id).await {
+                Ok(mark) => frozen = Some(mark),
+                Err(error) if handle.view().phase() == Phase::Running => return Err(error),
+                // It has ended meanwhile, or somebody else has frozen it: what was asked for is so already.
+                Err(_) => {}
             }
-            freeze = false;
         }
         let engine = self.clone();
         let committed = blocking(move || engine.make_image(&view, &defaults_of(&config), &options)).await;
-        if freeze {
+        if let Some(mark) = frozen {
             // It may have ended meanwhile: a frozen container can be killed.
-            if let Err(error) = self.unpause(&handle.id).await {
+            if let Err(error) = self.unpause_after_work(&handle.id, mark).await {
                 tracing::debug!(%error, container = handle.id, "not thawed after a commit");
             }
         }

@@ -499,7 +499,7 @@ fn what_the_kernel_lacks_is_told_in_one_line() {
         let ipvlan = on_parent("b", Driver::Ipvlan(corten_network::IpvlanMode::L2), "lan0", "10.8.0.0/24");
         manager.ensure_network(&ipvlan).unwrap();
         match manager.create_sandbox(&request("one", on("b"))) {
-            Ok(sandbox) => assert!(link(&sandbox).contains("ipvlan mode l2")),
+            Ok(sandbox) => assert!(look(&sandbox, "-o -d link show eth0").contains("mode l2")),
             Err(error) => {
                 assert_eq!(error.to_string(), "this kernel has no ipvlan interfaces");
                 assert!(error.hint().unwrap().contains("module `ipvlan`"));

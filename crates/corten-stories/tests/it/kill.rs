@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// No command may take longer, however often the daemon is killed meanwhile: one that does hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+fn patience() -> Duration {
+    corten_testing::patience(30)
+}
 
 /// A small generator of numbers that look random, so that a run can be repeated by its seed.
 struct Numbers(u64);
@@ -62,7 +64,7 @@ impl Victim {
         }
         if self == Self::Both {
             let start = Instant::now();
-            while victims.iter().any(|pid| is_alive(*pid)) && start.elapsed() < PATIENCE {
+            while victims.iter().any(|pid| is_alive(*pid)) && start.elapsed() < patience() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             daemon.start_again();
@@ -96,7 +98,7 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn ask(&mut self, arguments: &[&str]) -> Said {
-        let Some(said) = self.daemon.within(PATIENCE, arguments) else {
+        let Some(said) = self.daemon.within(patience(), arguments) else {
             self.wrong.push(format!("{arguments:?} hangs"));
             return Said { out: String::new(), err: String::new(), code: 255 };
         };
@@ -113,7 +115,7 @@ impl Worker<'_> {
     /// Asks until no kill cuts it short.
     fn ask_until(&mut self, arguments: &[&str], good: impl Fn(&Said) -> bool) -> Option<Said> {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < patience() {
             let said = self.ask(arguments);
             if good(&said) {
                 return Some(said);
@@ -184,7 +186,7 @@ fn storm(daemon: &ScratchDaemon, victim: Victim, kills: u64, pause: Duration, se
             .collect();
         let mut numbers = Numbers(seed);
         let (mut killed, start) = (0, Instant::now());
-        while killed < kills && start.elapsed() < Duration::from_secs(100 * rounds()) {
+        while killed < kills && start.elapsed() < corten_testing::patience(100 * rounds()) {
             let random = Duration::from_millis(20 + numbers.below(120));
             std::thread::sleep(pause + random);
             killed += u64::from(victim.kill(daemon));

@@ -110,7 +110,7 @@ impl Leftovers {
                 return;
             }
             assert!(
-                start.elapsed() < Duration::from_secs(20),
+                start.elapsed() < corten_testing::patience(20),
                 "left over {when}:\n{now:#?}\nbefore:\n{before:#?}\n{}",
                 daemon.log()
             );

@@ -2,6 +2,7 @@
 //!
 //! They need root and the kernel; where either is missing they say so, and fail under `CI=true`.
 
+mod apparmor;
 mod cve;
 mod deaths;
 mod description;
@@ -14,6 +15,7 @@ mod kill;
 mod leftovers;
 mod lifecycle;
 mod making;
+mod mends;
 mod metrics;
 mod names;
 mod network;
