@@ -52,7 +52,8 @@ pub(crate) fn prepare(wanted: Option<&str>) -> Option<String> {
     Some(wanted.to_owned())
 }
 
-fn is_loaded(name: &str) -> bool {
+/// Whether the kernel has the profile.
+pub(crate) fn is_loaded(name: &str) -> bool {
     std::fs::read_to_string(LOADED).is_ok_and(|list| lists(&list, name))
 }
 
@@ -103,12 +104,12 @@ fn profile() -> String {
     );
     for rule in [
         // Files directly below /proc and in folders that belong to no process: all but sys, whose own rules follow.
-        "@{PROC}/* w",
-        "@{PROC}/{[^1-9s],[^1-9s][^1-9]*,s[^yu]*,sy[^s]*}*/** w",
-        "@{PROC}/sys/[^kn]** w",
-        "@{PROC}/sys/kernel/{?,??,[^s][^h][^m]**} w",
-        "@{PROC}/sysrq-trigger rwklx",
-        "@{PROC}/kcore rwklx",
+        "/proc/* w",
+        "/proc/{[^1-9s],[^1-9s][^1-9]*,s[^yu]*,sy[^s]*}*/** w",
+        "/proc/sys/[^kn]** w",
+        "/proc/sys/kernel/{?,??,[^s][^h][^m]**} w",
+        "/proc/sysrq-trigger rwklx",
+        "/proc/kcore rwklx",
         "/sys/[^f]*/** wklx",
         "/sys/f[^s]*/** wklx",
         "/sys/fs/[^c]*/** wklx",

@@ -104,10 +104,10 @@ fn apparmor_profile(view: &View) -> String {
     }
     let host = &view.record.host_config;
     let security = security::settle(host.security_opt.as_deref().unwrap_or_default(), host.privileged);
-    security.map_or_else(
-        |_| String::new(),
-        |security| security.apparmor_profile().unwrap_or("unconfined").to_owned(),
-    )
+    let Ok(security) = security else { return String::new() };
+    // The default that could not be loaded confines nobody.
+    let profile = security.apparmor_profile().filter(|profile| super::apparmor::is_loaded(profile));
+    profile.unwrap_or("unconfined").to_owned()
 }
 
 fn state(view: &View) -> State {
