@@ -14,12 +14,17 @@ use crate::daemon;
 /// Every file below a folder, with its length.
 fn files(folder: &Path) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
+    // Folders that new ones are made in stay; what lies in them is looked at.
+    let birthplaces = folder.join("new");
     let mut waiting = vec![folder.to_owned()];
     while let Some(folder) = waiting.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let data = entry.metadata().unwrap();
             if data.is_dir() {
                 waiting.push(entry.path());
+            }
+            if entry.path().parent() == Some(&birthplaces) {
+                continue;
             }
             found.insert(entry.path().display().to_string(), if data.is_file() { data.len() } else { 0 });
         }
