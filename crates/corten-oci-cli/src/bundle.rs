@@ -120,6 +120,7 @@ fn check(spec: &Spec) -> Result<()> {
             return Err(Failure::new(format!("namespace path {path:?} is not absolute")));
         }
     }
+    check_users(spec)?;
     if !linux.time_offsets.is_empty() && !own(NamespaceKind::Time) {
         return Err(Failure::new("time namespace offsets need a new time namespace"));
     }
@@ -149,6 +150,47 @@ fn check(spec: &Spec) -> Result<()> {
     ] {
         if there {
             return Err(Failure::new(format!("linux.{name} is not supported by this runtime")));
+        }
+    }
+    Ok(())
+}
+
+/// User namespaces, and mounts that show their files under other ids.
+fn check_users(spec: &Spec) -> Result<()> {
+    let linux = spec.linux.clone().unwrap_or_default();
+    let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+    match spec.namespace(NamespaceKind::User) {
+        None if mapped => {
+            return Err(Failure::new(
+                "user namespace mappings specified, but user namespace isn't enabled in the config",
+            ));
+        }
+        None => {}
+        Some(namespace) if namespace.path.is_some() => {
+            return Err(Failure::new(
+                "joining a user namespace by its path is not supported by this runtime: leave out the path for a new one",
+            ));
+        }
+        Some(_) if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() => {
+            return Err(Failure::new(
+                "a new user namespace needs linux.uidMappings and linux.gidMappings",
+            ));
+        }
+        Some(_) => {}
+    }
+    for mount in &spec.mounts {
+        let word = mount.options.iter().any(|option| option == "idmap" || option == "ridmap");
+        let refused = |why: &str| Err(Failure::new(format!("mount {:?}: {why}", mount.destination)));
+        if mount.uid_mappings.is_empty() != mount.gid_mappings.is_empty() {
+            return refused("uidMappings and gidMappings must be given together");
+        }
+        if word && mount.uid_mappings.is_empty() && !mapped {
+            return refused("idmap needs mappings, of its own or of the container's user namespace");
+        }
+        let bind = mount.kind.as_deref() == Some("bind")
+            || mount.options.iter().any(|option| option == "bind" || option == "rbind");
+        if (word || !mount.uid_mappings.is_empty()) && !bind {
+            return refused("id-mapped mounts are supported for binds only");
         }
     }
     Ok(())
@@ -280,6 +322,18 @@ mod tests {
             "listenerPath",
         );
         refused(r#"{"ociVersion":"1.0.0","linux":{"intelRdt":{}}}"#, "intelRdt");
+        let maps = r#""uidMappings":[{"containerID":0,"hostID":1,"size":1}],"gidMappings":[{"containerID":0,"hostID":1,"size":1}]"#;
+        let users = |rest: &str| format!(r#"{{"ociVersion":"1.0.0","linux":{{"namespaces":[{rest}]}}}}"#);
+        refused(&format!(r#"{{"ociVersion":"1.0.0","linux":{{{maps}}}}}"#), "isn't enabled");
+        refused(&users(r#"{"type":"user"}"#), "needs linux.uidMappings");
+        refused(&users(r#"{"type":"user","path":"/proc/1/ns/user"}"#), "by its path is not supported");
+        let mount = |rest: &str| format!(r#"{{"ociVersion":"1.0.0","mounts":[{{"destination":"/m",{rest}}}]}}"#);
+        refused(&mount(r#""type":"bind","options":["idmap"]"#), "idmap needs mappings");
+        refused(&mount(&format!(r#""type":"tmpfs",{maps}"#)), "for binds only");
+        refused(
+            &mount(r#""type":"bind","uidMappings":[{"containerID":0,"hostID":1,"size":1}]"#),
+            "must be given together",
+        );
     }
 
     proptest! {

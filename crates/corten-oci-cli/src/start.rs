@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use corten_oci::runtime::{LinuxDeviceCgroup, Mount, NamespaceKind, Spec};
+use corten_oci::runtime::{Linux, LinuxDeviceCgroup, Mount, NamespaceKind, Spec};
 use corten_runtime::cgroup::{Cgroup, CgroupHandle, Hierarchies, Limits};
 use corten_runtime::{
     ChildStdio, Hardening, HardeningStep, HookStates, LaunchError, LaunchErrorKind, LaunchRequest, Launched,
@@ -246,6 +246,7 @@ fn request(
     let mut trees = Vec::new();
     for (index, mount) in spec.mounts.iter_mut().enumerate() {
         if let Some(tree) = clone_bind(&state.bundle, mount)? {
+            map_ids(&tree, mount, spec.linux.as_ref())?;
             trees.push((index, tree));
         }
     }
@@ -326,6 +327,22 @@ fn clone_bind(bundle: &Path, mount: &mut Mount) -> Result<Option<OwnedFd>> {
         make_private(&tree).map_err(|error| fail(&error))?;
     }
     Ok(Some(tree))
+}
+
+/// Shows a bind's files under the ids that its mappings give, or with `idmap` alone those of the container's users.
+fn map_ids(tree: &OwnedFd, mount: &Mount, linux: Option<&Linux>) -> Result<()> {
+    let has = |word: &str| mount.options.iter().any(|option| option == word);
+    let (uids, gids) = match linux {
+        _ if !mount.uid_mappings.is_empty() => (&mount.uid_mappings, &mount.gid_mappings),
+        Some(linux) if has("idmap") || has("ridmap") => (&linux.uid_mappings, &linux.gid_mappings),
+        _ => return Ok(()),
+    };
+    let namespace = corten_runtime::user_namespace(uids, gids)?;
+    mount::set_id_mapping(tree.as_fd(), namespace.as_fd(), has("ridmap")).map_err(|error| {
+        let place = &mount.destination;
+        let why = "its filesystem may not be able to (overlayfs is not, ext4, xfs, btrfs and tmpfs are)";
+        Failure::of(format_args!("cannot map the ids of the mount at {place:?}; {why}"), &error)
+    })
 }
 
 /// The cgroup of the document's path, or one of the container's name below our own; none where the host has none.

@@ -132,6 +132,7 @@ fn begin_preserving(
 fn differing_namespaces(container: &Container) -> Result<Namespaces, LaunchError> {
     let mut differing = Namespaces::NONE;
     for (name, kind) in [
+        ("user", Namespaces::USER),
         ("mnt", Namespaces::MOUNT),
         ("pid", Namespaces::PID),
         ("net", Namespaces::NETWORK),

@@ -13,6 +13,7 @@ use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::inside::{self, Report};
 use crate::lifecycle::Lifecycle;
 use crate::request::{LaunchRequest, Launched};
+use crate::user_namespace::OwnUsers;
 
 /// Starts a container's first process. Returns when it has executed its command, or with what went wrong;
 /// then nothing is left of it.
@@ -57,6 +58,16 @@ pub(crate) fn begin_in_steps(
         Fork::Parent(child) => {
             drop(pid_namespace);
             drop(clocks);
+            if let Some(users) = &plan.own_users
+                && let Err(error) = users.release(child.pid, request.spec.process.as_ref())
+            {
+                let signal = rustix::process::Signal::KILL.as_raw();
+                let _ = process::pidfd_send_signal(child.pidfd.as_fd(), signal);
+                if !sibling {
+                    let _ = process::wait(child.pid);
+                }
+                return Err(error);
+            }
             // Our copies of the container's ends of its pipes go with the request: the shim must see their
             // end.
             Ok(child)
@@ -77,6 +88,8 @@ pub(crate) struct Plan {
     pub(crate) existing: Vec<(Namespaces, OwnedFd)>,
     /// Entered by the caller around the clone, as it holds for children only.
     pid_namespace: Option<OwnedFd>,
+    /// A new user namespace, which owns all the new others.
+    pub(crate) own_users: Option<OwnUsers>,
 }
 
 impl Plan {
@@ -87,6 +100,7 @@ impl Plan {
             new_clocks: None,
             existing: Vec::new(),
             pid_namespace: None,
+            own_users: None,
         };
         let listed = request.spec.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
         for namespace in listed {
@@ -98,14 +112,18 @@ impl Plan {
                 NamespaceKind::Uts => Namespaces::UTS,
                 NamespaceKind::Cgroup => Namespaces::CGROUP,
                 NamespaceKind::Time => Namespaces::TIME,
-                NamespaceKind::User => {
+                NamespaceKind::User if namespace.path.is_some() => {
                     return Err(LaunchError::new(
                         Stage::Prepare,
                         LaunchErrorKind::Invalid,
-                        format!("namespaces of the kind {:?} are not supported", namespace.kind),
+                        "a user namespace that exists already cannot be joined: leave out its path for a new one",
                     ));
                 }
+                NamespaceKind::User => Namespaces::USER,
             };
+            if let (NamespaceKind::User, Some(linux)) = (namespace.kind, &request.spec.linux) {
+                plan.own_users = Some(OwnUsers::new(linux)?);
+            }
             if namespace.kind == NamespaceKind::Network && request.network_namespace.is_some() {
                 continue;
             }

@@ -26,6 +26,7 @@ mod request;
 mod seat;
 pub mod seccomp;
 pub mod user;
+mod user_namespace;
 
 pub use default_spec::{
     DEFAULT_CAPABILITIES, DEFAULT_MASKED_PATHS, DEFAULT_PATH, DEFAULT_READONLY_PATHS, SpecOptions,
@@ -39,3 +40,4 @@ pub use launch::launch;
 pub use lifecycle::{Gate, HookStates, Lifecycle, create};
 pub use request::{ChildStdio, Container, ExecRequest, LaunchRequest, Launched};
 pub use seat::Seat;
+pub use user_namespace::user_namespace;

@@ -101,6 +101,27 @@ struct MountAttr {
 
 /// Changes the mount behind a descriptor (of a detached tree, or opened as a path on an attached one).
 pub fn set_attributes(mount: BorrowedFd<'_>, change: &AttributeChange) -> io::Result<()> {
+    change_mount(mount, change, None)
+}
+
+/// Shows the files of a detached tree (of its top mount alone, or of all of them) under the ids of a user namespace:
+/// what the namespace maps from inside to outside is mapped from disk to sight. A mount takes this once, and where
+/// its filesystem can do it.
+pub fn set_id_mapping(
+    mount: BorrowedFd<'_>,
+    user_namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> io::Result<()> {
+    let set = Attributes::from_bits_retain(libc::MOUNT_ATTR_IDMAP as u32);
+    let change = AttributeChange { set, recursive, ..AttributeChange::default() };
+    change_mount(mount, &change, Some(user_namespace))
+}
+
+fn change_mount(
+    mount: BorrowedFd<'_>,
+    change: &AttributeChange,
+    user_namespace: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut clear = u64::from(change.clear.bits());
     let set = u64::from(change.set.bits());
     // The kernel wants the whole field cleared when one of its values is set.
@@ -111,7 +132,7 @@ pub fn set_attributes(mount: BorrowedFd<'_>, change: &AttributeChange) -> io::Re
         attr_set: set,
         attr_clr: clear,
         propagation: change.propagation.map_or(0, Propagation::bits),
-        userns_fd: 0,
+        userns_fd: user_namespace.map_or(0, |namespace| namespace.as_raw_fd() as u64),
     };
     let recursive = if change.recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the empty path with AT_EMPTY_PATH names the descriptor; the structure is the kernel's, its size

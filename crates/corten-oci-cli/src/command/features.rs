@@ -25,6 +25,7 @@ const MOUNT_OPTIONS: &[&str] = &[
     "dev",
     "diratime",
     "exec",
+    "idmap",
     "loud",
     "newinstance",
     "noatime",
@@ -42,6 +43,7 @@ const MOUNT_OPTIONS: &[&str] = &[
     "rdiratime",
     "relatime",
     "rexec",
+    "ridmap",
     "rnoatime",
     "rnodev",
     "rnodiratime",
@@ -78,7 +80,7 @@ fn run(_: &mut Context, _: &Arguments) -> Result<i32> {
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": MOUNT_OPTIONS,
         "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "uts"],
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
             "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
             "seccomp": {
@@ -100,7 +102,7 @@ fn run(_: &mut Context, _: &Arguments) -> Result<i32> {
             "apparmor": { "enabled": host.apparmor },
             "selinux": { "enabled": host.selinux },
             "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": true } },
         },
         "annotations": { "dev.corten.version": env!("CARGO_PKG_VERSION") },
         "potentiallyUnsafeConfigAnnotations": [],

@@ -9,3 +9,4 @@ mod config_linux;
 mod hooks;
 mod lifecycle;
 mod support;
+mod users;

@@ -1,7 +1,7 @@
 //! `/dev`: nodes and links that every container has, and those asked for.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corten_oci::runtime::LinuxDevice;
@@ -12,7 +12,7 @@ use super::{Result, invalid};
 use crate::error::{Context, Stage};
 
 /// Name, major, minor; readable and writable by all.
-const NODES: [(&str, u32, u32); 6] =
+pub(crate) const NODES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// Name and where it points.
@@ -32,6 +32,17 @@ pub(super) fn fill(dev: BorrowedFd<'_>, asked: &[LinuxDevice]) -> Result<()> {
         rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor))
             .at(Stage::Mounts, format_args!("make the device /dev/{name}"))?;
     }
+    fill_links(dev)?;
+    for device in asked {
+        if let Ok(path) = Path::new(&device.path).strip_prefix("/dev") {
+            make(dev, path, device)?;
+        }
+    }
+    Ok(())
+}
+
+/// The links of a fresh `/dev`.
+pub(super) fn fill_links(dev: BorrowedFd<'_>) -> Result<()> {
     for (name, to) in LINKS {
         // Only where the kernel has it, as Docker.
         if name == "core" && rustix::fs::stat(to).is_err() {
@@ -39,12 +50,37 @@ pub(super) fn fill(dev: BorrowedFd<'_>, asked: &[LinuxDevice]) -> Result<()> {
         }
         rustix::fs::symlinkat(to, dev, name).at(Stage::Mounts, format_args!("make the link /dev/{name}"))?;
     }
-    for device in asked {
-        if let Ok(path) = Path::new(&device.path).strip_prefix("/dev") {
-            make(dev, path, device)?;
+    Ok(())
+}
+
+/// Binds the host's nodes below `/dev` in an attached one of our own making.
+pub(super) fn bind(dev: BorrowedFd<'_>, nodes: &[(String, OwnedFd)]) -> Result<()> {
+    for (path, node) in nodes {
+        if let Ok(inside) = Path::new(path).strip_prefix("/dev") {
+            bind_node(dev, inside, path, node)?;
         }
     }
     Ok(())
+}
+
+/// Binds the host's nodes elsewhere than in a `/dev` of our own making; with `dev` missing, all of them.
+pub(super) fn bind_in_root(
+    root: BorrowedFd<'_>,
+    has_dev: bool,
+    nodes: &[(String, OwnedFd)],
+) -> Result<()> {
+    for (path, node) in nodes {
+        if !has_dev || !path.starts_with("/dev/") {
+            bind_node(root, Path::new(path), path, node)?;
+        }
+    }
+    Ok(())
+}
+
+fn bind_node(root: BorrowedFd<'_>, inside: &Path, path: &str, node: &OwnedFd) -> Result<()> {
+    let context = format!("bind the device {path}");
+    let place = target::open_or_create(root, inside, Kind::File).at(Stage::Mounts, &context)?;
+    corten_sys::mount::attach_on(node.as_fd(), place.as_fd()).at(Stage::Mounts, &context)
 }
 
 /// What is asked for elsewhere than in a `/dev` of our own making; with `dev` missing, all of it: then the image's
@@ -84,16 +120,7 @@ fn make(dev: BorrowedFd<'_>, path: &Path, device: &LinuxDevice) -> Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(invalid(format!("device {} has no name", device.path)));
     };
-    let kind = match device.kind.as_str() {
-        "c" | "u" => FileType::CharacterDevice,
-        "b" => FileType::BlockDevice,
-        "p" => FileType::Fifo,
-        other => return Err(invalid(format!("device {} is of the unknown kind {other}", device.path))),
-    };
-    let number = |value: i64| {
-        u32::try_from(value).map_err(|_| invalid(format!("device {} has a bad number", device.path)))
-    };
-    let numbers = makedev(number(device.major)?, number(device.minor)?);
+    let (kind, numbers) = numbers(device)?;
     let folder = target::open_or_create(dev, folder, Kind::Folder).at(Stage::Mounts, &context)?;
     let mode = device.file_mode.unwrap_or(0o666) & 0o7777;
     match rustix::fs::mknodat(&folder, name, kind, Mode::from_raw_mode(mode), numbers) {
@@ -116,6 +143,20 @@ fn make(dev: BorrowedFd<'_>, path: &Path, device: &LinuxDevice) -> Result<()> {
         rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
     )
     .at(Stage::Mounts, &context)
+}
+
+/// What a device of the document is: its kind and its number.
+pub(crate) fn numbers(device: &LinuxDevice) -> Result<(FileType, u64)> {
+    let kind = match device.kind.as_str() {
+        "c" | "u" => FileType::CharacterDevice,
+        "b" => FileType::BlockDevice,
+        "p" => FileType::Fifo,
+        other => return Err(invalid(format!("device {} is of the unknown kind {other}", device.path))),
+    };
+    let number = |value: i64| {
+        u32::try_from(value).map_err(|_| invalid(format!("device {} has a bad number", device.path)))
+    };
+    Ok((kind, makedev(number(device.major)?, number(device.minor)?)))
 }
 
 fn is_same(folder: BorrowedFd<'_>, name: &OsStr, kind: FileType, numbers: u64) -> bool {

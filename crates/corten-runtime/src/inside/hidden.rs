@@ -18,7 +18,7 @@ use corten_sys::{descriptor, terminal};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Last, Report, Result, begin, finish, identity, invalid, open_root, open_terminal, place_streams, service,
+    Last, Report, Result, become_inner_root, begin, finish, identity, invalid, open_root, open_terminal, place_streams, service,
 };
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::hardening::Hardening;
@@ -51,7 +51,7 @@ pub(crate) fn run_hidden_exec(
 fn prepare(
     container: &Container,
     namespaces: Namespaces,
-    request: ExecRequest<'_>,
+    mut request: ExecRequest<'_>,
     report: &Report,
 ) -> Result<Vec<u8>> {
     service::set_first_affinity(&request.process)?;
@@ -64,9 +64,18 @@ fn prepare(
         let none = || Err(invalid("pipes need no terminal"));
         place_streams(&request.stdio, &request.process, report, none)?;
     }
+    let other_users = namespaces.contains(Namespaces::USER);
+    if other_users {
+        // In there they could only get stricter.
+        identity::set_limits(&request.process)?;
+        request.process.rlimits.clear();
+    }
     // The pid namespace is the one of the children to come.
     process::enter_process_namespaces(container.pidfd.as_fd(), namespaces)
         .at(Stage::Namespaces, "enter the container's namespaces")?;
+    if other_users {
+        become_inner_root()?;
+    }
     let rest = Rest {
         process: request.process,
         terminal,

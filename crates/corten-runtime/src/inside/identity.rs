@@ -66,13 +66,29 @@ pub(super) fn own_streams(uid: u32) {
 
 /// Resource limits.
 pub(super) fn set_limits(process: &Process) -> Result<()> {
+    set_limits_of(0, process)
+}
+
+fn set_limits_of(pid: i32, process: &Process) -> Result<()> {
     for limit in &process.rlimits {
         let number = limit_number(&limit.kind)
             .ok_or_else(|| invalid(format!("invalid rlimit type: {}", limit.kind)))?;
-        process::set_resource_limit(number, limit.soft, limit.hard)
+        process::set_resource_limit_of(pid, number, limit.soft, limit.hard)
             .at(Stage::Identity, format_args!("error setting rlimit type {}", limit.kind))?;
     }
     Ok(())
+}
+
+/// Score and limits of a process in a new user namespace, from outside: there it may only make them stricter.
+pub(crate) fn set_outer_limits(pid: i32, process: &Process) -> Result<()> {
+    if let Some(score) = process.oom_score_adj {
+        let context = "set oom_score_adj";
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(format!("/proc/{pid}/oom_score_adj"), flags, Mode::empty())
+            .at(Stage::Identity, context)?;
+        rustix::io::write(&file, score.to_string().as_bytes()).at(Stage::Identity, context)?;
+    }
+    set_limits_of(pid, process)
 }
 
 /// The kernel's number of a limit (the same on all our machines).

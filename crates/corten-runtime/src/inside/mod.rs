@@ -30,7 +30,9 @@ use crate::lifecycle::{Gate, HookStates, Lifecycle};
 use crate::request::{ChildStdio, Container, ExecRequest, LaunchRequest};
 use crate::seccomp;
 
+pub(crate) use devices::{NODES as DEVICE_NODES, numbers as device_number};
 pub(crate) use hidden::{hear_of_second, run_hidden_exec};
+pub(crate) use identity::set_outer_limits;
 pub(crate) use report::{LONGEST_STATES, Report, listen};
 
 type Result<T> = std::result::Result<T, LaunchError>;
@@ -60,12 +62,16 @@ pub(crate) fn run_exec(
 
 fn start_container(
     mut request: LaunchRequest,
-    plan: Plan,
+    mut plan: Plan,
     lifecycle: Lifecycle,
     report: &Report,
 ) -> Result<Infallible> {
     let hardening = request.hardening.clone();
     begin(&hardening, &request.cgroup.join)?;
+    let mut own_users = plan.own_users.take();
+    if let Some(users) = &own_users {
+        users.wait();
+    }
     if plan.new_cgroup {
         process::unshare(Namespaces::CGROUP).at(Stage::Namespaces, "make a cgroup namespace")?;
     }
@@ -75,7 +81,12 @@ fn start_container(
     rustix::process::setsid().at(Stage::Prepare, "make a session")?;
     let mut spec = std::mem::take(&mut request.spec);
     let mut process = spec.process.take().ok_or_else(|| invalid("the document has no process"))?;
-    identity::set_oom_score(&process)?;
+    if own_users.is_some() {
+        // The caller has set them: in here they could only get stricter.
+        process.rlimits.clear();
+    } else {
+        identity::set_oom_score(&process)?;
+    }
     let checked_proc = hardening.has(HardeningStep::CheckedProc);
     if checked_proc {
         // Now, while the `/proc` in sight is the host's: what the container has at that place may be anything.
@@ -89,9 +100,14 @@ fn start_container(
         .map_err(|error| mount_error(Stage::Root, "/", &error))?;
     let mut trees = mounts::collect_trees(&spec, std::mem::take(&mut request.mount_trees))?;
     let early_hooks = lifecycle.has_early_hooks();
-    let root_first = hardening.has(HardeningStep::RootBeforeMounts) && !early_hooks && !lifecycle.no_pivot;
+    // A new proc or sysfs in a user namespace needs one in sight that hides nothing: the host's, for as long.
+    let root_first = hardening.has(HardeningStep::RootBeforeMounts)
+        && !early_hooks
+        && !lifecycle.no_pivot
+        && own_users.is_none();
     let enter = if root_first { mount::enter_root } else { mount::cover_root };
-    match lifecycle.root_path.as_deref().filter(|_| !root_first) {
+    let at_path = !root_first && (own_users.is_none() || early_hooks || lifecycle.no_pivot);
+    match lifecycle.root_path.as_deref().filter(|_| at_path) {
         // Hooks find the mounts made, and the host's files still there.
         Some(place) => mount::attach(request.root.as_fd(), place),
         None => enter(request.root.as_fd()),
@@ -100,8 +116,12 @@ fn start_container(
     let mut root =
         if root_first { open_root()? } else { request.root.try_clone().at(Stage::Root, "keep the root")? };
     let linux = spec.linux.take().unwrap_or_default();
+    let nodes = own_users.as_mut().map(|users| std::mem::take(&mut users.nodes));
+    if own_users.take().is_some() {
+        become_inner_root()?;
+    }
     let made = mounts::make_all(
-        &mounts::Setting { root: root.as_fd(), linux: &linux, hardening: &hardening },
+        &mounts::Setting { root: root.as_fd(), linux: &linux, hardening: &hardening, nodes: nodes.as_deref() },
         &spec.mounts,
         &mut trees,
         std::mem::take(&mut request.cgroup.trees),
@@ -147,7 +167,7 @@ fn start_container(
     paths::make_read_only(root.as_fd(), &linux.readonly_paths, &hardening)?;
     paths::mask(root.as_fd(), &linux.masked_paths, &hardening)?;
     mounts::finish_root(root.as_fd(), spec.root.as_ref(), linux.rootfs_propagation.as_deref())?;
-    drop(made);
+    drop((made, nodes));
 
     if let Some(personality) = &linux.personality {
         service::set_personality(personality)?;
@@ -161,10 +181,18 @@ fn start_container(
     finish(root, process, request.seccomp.as_ref(), &hardening, report, &last)
 }
 
+/// Takes the ids of root in our own user namespace: until now they were those of the caller, which nothing maps.
+fn become_inner_root() -> Result<()> {
+    process::set_user(0, 0, &[]).at(Stage::Namespaces, "become root in the user namespace (its maps need id 0)")?;
+    // A change of the user clears it.
+    process::set_parent_death_signal(rustix::process::Signal::KILL.as_raw())
+        .at(Stage::Prepare, "ask for the parent's death signal")
+}
+
 fn start_exec(
     container: &Container,
     namespaces: Namespaces,
-    request: ExecRequest<'_>,
+    mut request: ExecRequest<'_>,
     preserved: u32,
     report: &Report,
 ) -> Result<Infallible> {
@@ -174,8 +202,15 @@ fn start_exec(
     rustix::process::setsid().at(Stage::Prepare, "make a session")?;
     identity::set_oom_score(&request.process)?;
     identity::set_security_labels(&request.process)?;
+    let other_users = namespaces.contains(Namespaces::USER);
+    if other_users {
+        // In there they could only get stricter.
+        identity::set_limits(&request.process)?;
+        request.process.rlimits.clear();
+    }
     // The pid namespace was given by the clone.
     let others = [
+        Namespaces::USER,
         Namespaces::MOUNT,
         Namespaces::NETWORK,
         Namespaces::IPC,
@@ -189,6 +224,9 @@ fn start_exec(
     if !others.is_empty() {
         process::enter_process_namespaces(container.pidfd.as_fd(), others)
             .at(Stage::Namespaces, "enter the container's namespaces")?;
+    }
+    if other_users {
+        become_inner_root()?;
     }
     let root = open_root()?;
     place_streams(&request.stdio, &request.process, report, || open_terminal(root.as_fd(), None))?;

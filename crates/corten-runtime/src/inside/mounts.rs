@@ -32,6 +32,8 @@ pub(super) struct Setting<'a> {
     pub(super) root: BorrowedFd<'a>,
     pub(super) linux: &'a Linux,
     pub(super) hardening: &'a Hardening,
+    /// Devices of the host by path, in a user namespace, where none can be made.
+    pub(super) nodes: Option<&'a [(String, OwnedFd)]>,
 }
 
 /// Filesystems made here that later steps work on without walking a path.
@@ -93,7 +95,10 @@ pub(super) fn make_all(
     // A `/dev` that is bound from somewhere is as it is there.
     let has_dev = mounts.iter().any(|mount| destination(mount) == Path::new("/dev"));
     if !has_dev || !setting.linux.devices.is_empty() {
-        devices::fill_root(setting.root, has_dev, &setting.linux.devices)?;
+        match setting.nodes {
+            Some(nodes) => devices::bind_in_root(setting.root, has_dev, nodes)?,
+            None => devices::fill_root(setting.root, has_dev, &setting.linux.devices)?,
+        }
     }
     Ok(made)
 }
@@ -251,12 +256,20 @@ fn mount_filesystem(setting: &Setting<'_>, mount: &Mount, kind: &str, made: &mut
         .map_err(|error| failed(mount, &format!("{error}: {}", reason(&error.source))))?;
     let fail = |error: std::io::Error| failed(mount, &reason(&error));
     if kind == "tmpfs" && path == Path::new("/dev") {
-        devices::fill(tree.as_fd(), &setting.linux.devices)?;
+        match setting.nodes {
+            Some(_) => devices::fill_links(tree.as_fd())?,
+            None => devices::fill(tree.as_fd(), &setting.linux.devices)?,
+        }
     }
     if options.copy_up && kind == "tmpfs" {
         super::copy_up::copy(place.as_fd(), tree.as_fd()).map_err(fail)?;
     }
     mount::attach_on(tree.as_fd(), place.as_fd()).map_err(fail)?;
+    if let ("tmpfs", Some(nodes)) = (kind, setting.nodes)
+        && path == Path::new("/dev")
+    {
+        devices::bind(tree.as_fd(), nodes)?;
+    }
     let read_only = Attributes::MOUNT_ATTR_RDONLY;
     if options.set.contains(read_only) {
         mount::set_attributes(tree.as_fd(), &AttributeChange::read_only()).map_err(fail)?;

@@ -49,7 +49,7 @@ pub(super) fn parse(words: &[String]) -> Result<Options, String> {
             options.bind = Some(word == "rbind");
         } else if word == "tmpcopyup" {
             options.copy_up = true;
-        } else if matches!(word.as_str(), "idmap" | "ridmap" | "remount") {
+        } else if word == "remount" {
             return Err(format!("mount option {word} is not supported"));
         } else {
             let (key, value) = word
@@ -66,11 +66,12 @@ fn set_flag(set: &mut Attributes, clear: &mut Attributes, flag: Attributes, on: 
     clear.set(flag, !on);
 }
 
-/// Words that say what is so anyway.
+/// Words that say what is so anyway, or that whoever took the tree of a bind has acted on.
 fn is_without_effect(word: &str) -> bool {
     matches!(
         word,
-        "defaults" | "newinstance" | "silent" | "loud" | "async" | "nomand" | "noiversion" | "norelatime"
+        "defaults" | "newinstance" | "silent" | "loud" | "async" | "nomand" | "noiversion" | "norelatime" | "idmap"
+            | "ridmap"
     )
 }
 
@@ -128,6 +129,6 @@ mod tests {
         assert_eq!(options.bind, Some(true));
         assert_eq!(options.data, [("size".to_owned(), Some("64m".to_owned())), ("noswap".to_owned(), None)]);
         assert!(parse(&words("tmpcopyup")).unwrap().copy_up);
-        assert!(parse(&words("idmap")).is_err());
+        assert!(parse(&words("remount")).is_err());
     }
 }

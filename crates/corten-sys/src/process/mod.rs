@@ -561,12 +561,17 @@ pub fn join_new_session_keyring() -> io::Result<()> {
 
 /// Sets a resource limit of the calling process by its kernel number (`RLIMIT_*`).
 pub fn set_resource_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    set_resource_limit_of(0, resource, soft, hard)
+}
+
+/// As [`set_resource_limit`] for another process; 0 is the calling one.
+pub fn set_resource_limit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the structure outlives the call; the old value is not asked for.
     check(unsafe {
         libc::syscall(
             libc::SYS_prlimit64,
-            0,
+            pid,
             resource,
             ptr::from_ref(&limit),
             ptr::null_mut::<libc::rlimit64>(),
