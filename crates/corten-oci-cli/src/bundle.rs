@@ -172,9 +172,7 @@ fn check_users(spec: &Spec) -> Result<()> {
             ));
         }
         Some(_) if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() => {
-            return Err(Failure::new(
-                "a new user namespace needs linux.uidMappings and linux.gidMappings",
-            ));
+            return Err(Failure::new("a new user namespace needs linux.uidMappings and linux.gidMappings"));
         }
         Some(_) => {}
     }
@@ -327,7 +325,8 @@ mod tests {
         refused(&format!(r#"{{"ociVersion":"1.0.0","linux":{{{maps}}}}}"#), "isn't enabled");
         refused(&users(r#"{"type":"user"}"#), "needs linux.uidMappings");
         refused(&users(r#"{"type":"user","path":"/proc/1/ns/user"}"#), "by its path is not supported");
-        let mount = |rest: &str| format!(r#"{{"ociVersion":"1.0.0","mounts":[{{"destination":"/m",{rest}}}]}}"#);
+        let mount =
+            |rest: &str| format!(r#"{{"ociVersion":"1.0.0","mounts":[{{"destination":"/m",{rest}}}]}}"#);
         refused(&mount(r#""type":"bind","options":["idmap"]"#), "idmap needs mappings");
         refused(&mount(&format!(r#""type":"tmpfs",{maps}"#)), "for binds only");
         refused(

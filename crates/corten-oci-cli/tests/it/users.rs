@@ -111,7 +111,8 @@ fn a_further_process_is_in_the_namespace() {
     let Some(bundle) = users("users-exec", "sleep 100") else { return };
     bundle.create();
     bundle.start();
-    let said = bundle.call(&["exec", &bundle.id, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /by-exec"]);
+    let said =
+        bundle.call(&["exec", &bundle.id, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /by-exec"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert_eq!(words(&said.out), ["0", "0", "100000", "65536"]);
     assert_eq!(fs::metadata(bundle.rootfs().join("by-exec")).unwrap().uid(), FIRST);

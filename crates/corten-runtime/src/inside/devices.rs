@@ -64,11 +64,7 @@ pub(super) fn bind(dev: BorrowedFd<'_>, nodes: &[(String, OwnedFd)]) -> Result<(
 }
 
 /// Binds the host's nodes elsewhere than in a `/dev` of our own making; with `dev` missing, all of them.
-pub(super) fn bind_in_root(
-    root: BorrowedFd<'_>,
-    has_dev: bool,
-    nodes: &[(String, OwnedFd)],
-) -> Result<()> {
+pub(super) fn bind_in_root(root: BorrowedFd<'_>, has_dev: bool, nodes: &[(String, OwnedFd)]) -> Result<()> {
     for (path, node) in nodes {
         if !has_dev || !path.starts_with("/dev/") {
             bind_node(root, Path::new(path), path, node)?;

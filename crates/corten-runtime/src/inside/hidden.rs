@@ -18,7 +18,8 @@ use corten_sys::{descriptor, terminal};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Last, Report, Result, become_inner_root, begin, finish, identity, invalid, open_root, open_terminal, place_streams, service,
+    Last, Report, Result, become_inner_root, begin, finish, identity, invalid, open_root, open_terminal,
+    place_streams, service,
 };
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::hardening::Hardening;

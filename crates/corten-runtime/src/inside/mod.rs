@@ -121,7 +121,12 @@ fn start_container(
         become_inner_root()?;
     }
     let made = mounts::make_all(
-        &mounts::Setting { root: root.as_fd(), linux: &linux, hardening: &hardening, nodes: nodes.as_deref() },
+        &mounts::Setting {
+            root: root.as_fd(),
+            linux: &linux,
+            hardening: &hardening,
+            nodes: nodes.as_deref(),
+        },
         &spec.mounts,
         &mut trees,
         std::mem::take(&mut request.cgroup.trees),
@@ -183,7 +188,8 @@ fn start_container(
 
 /// Takes the ids of root in our own user namespace: until now they were those of the caller, which nothing maps.
 fn become_inner_root() -> Result<()> {
-    process::set_user(0, 0, &[]).at(Stage::Namespaces, "become root in the user namespace (its maps need id 0)")?;
+    process::set_user(0, 0, &[])
+        .at(Stage::Namespaces, "become root in the user namespace (its maps need id 0)")?;
     // A change of the user clears it.
     process::set_parent_death_signal(rustix::process::Signal::KILL.as_raw())
         .at(Stage::Prepare, "ask for the parent's death signal")

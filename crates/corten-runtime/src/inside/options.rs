@@ -70,7 +70,15 @@ fn set_flag(set: &mut Attributes, clear: &mut Attributes, flag: Attributes, on: 
 fn is_without_effect(word: &str) -> bool {
     matches!(
         word,
-        "defaults" | "newinstance" | "silent" | "loud" | "async" | "nomand" | "noiversion" | "norelatime" | "idmap"
+        "defaults"
+            | "newinstance"
+            | "silent"
+            | "loud"
+            | "async"
+            | "nomand"
+            | "noiversion"
+            | "norelatime"
+            | "idmap"
             | "ridmap"
     )
 }
