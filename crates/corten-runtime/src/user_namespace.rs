@@ -75,7 +75,9 @@ pub(crate) fn write_maps(
 }
 
 fn map_text(map: &[LinuxIdMapping]) -> String {
-    map.iter().map(|range| format!("{} {} {}\n", range.container_id, range.host_id, range.size)).collect()
+    let line = |range: &LinuxIdMapping| format!("{} {} {}", range.container_id, range.host_id, range.size);
+    let lines: Vec<String> = map.iter().map(line).collect();
+    lines.join("\n") + "\n"
 }
 
 /// What a start in a new user namespace has beside the others.
