@@ -111,6 +111,7 @@ fn check(spec: &Spec) -> Result<()> {
     if spec.domainname.as_ref().is_some_and(|name| !name.is_empty()) && !own(NamespaceKind::Uts) {
         return Err(Failure::new("unable to set domainname without a private UTS namespace"));
     }
+    check_users(spec)?;
     let Some(linux) = &spec.linux else { return Ok(()) };
     for (index, namespace) in linux.namespaces.iter().enumerate() {
         if linux.namespaces[..index].iter().any(|other| other.kind == namespace.kind) {
@@ -120,7 +121,6 @@ fn check(spec: &Spec) -> Result<()> {
             return Err(Failure::new(format!("namespace path {path:?} is not absolute")));
         }
     }
-    check_users(spec)?;
     if !linux.time_offsets.is_empty() && !own(NamespaceKind::Time) {
         return Err(Failure::new("time namespace offsets need a new time namespace"));
     }
