@@ -174,7 +174,7 @@ fn no_driver(request: &DeviceRequest, name: Option<&str>) -> EngineError {
     ));
     match name {
         Some(name) => error.with_hint(format!(
-            "no file in {} names the device {name}; `nvidia-ctk cdi generate --format=json --output=/etc/cdi/nvidia.json` writes one",
+            "no file in {} names the device {name}; `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` writes one",
             FOLDERS.join(" or ")
         )),
         None => error,
@@ -196,15 +196,11 @@ fn read_all(folders: &[&str]) -> Vec<Found> {
             std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("json") => {}
-                Some("yaml" | "yml") => {
-                    tracing::warn!(path = %path.display(), "CDI files are read as JSON only; this one is passed over");
-                    continue;
-                }
-                _ => continue,
-            }
-            match read(&path) {
+            let Some(form) = path.extension().and_then(|extension| extension.to_str()).and_then(Form::of)
+            else {
+                continue;
+            };
+            match read(&path, form) {
                 Ok(document) => all.push(Found { rank, path, document }),
                 Err(why) => {
                     tracing::warn!(path = %path.display(), why, "a CDI file is wrong and passed over");
@@ -215,7 +211,25 @@ fn read_all(folders: &[&str]) -> Vec<Found> {
     all
 }
 
-fn read(path: &Path) -> std::result::Result<Document, String> {
+/// How a file is written, told by its name.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Json,
+    Yaml,
+}
+
+impl Form {
+    /// Of an extension; any other is no file of ours.
+    fn of(extension: &str) -> Option<Self> {
+        match extension {
+            "json" => Some(Self::Json),
+            "yaml" | "yml" => Some(Self::Yaml),
+            _ => None,
+        }
+    }
+}
+
+fn read(path: &Path, form: Form) -> std::result::Result<Document, String> {
     // Non-blocking: it may be a pipe that nobody writes to.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| error.to_string())?;
@@ -231,12 +245,15 @@ fn read(path: &Path) -> std::result::Result<Document, String> {
     if bytes.len() as u64 > LONGEST_FILE {
         return Err(format!("it is longer than {LONGEST_FILE} bytes"));
     }
-    parse(&bytes)
+    parse(&bytes, form)
 }
 
 /// Reads and checks one file.
-fn parse(bytes: &[u8]) -> std::result::Result<Document, String> {
-    let document: Document = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+fn parse(bytes: &[u8], form: Form) -> std::result::Result<Document, String> {
+    let document: Document = match form {
+        Form::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string())?,
+        Form::Yaml => serde_yaml_ng::from_slice(bytes).map_err(|error| error.to_string())?,
+    };
     let mut numbers = document.cdi_version.splitn(3, '.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor)), Some(Ok(_)))
@@ -533,7 +550,7 @@ mod tests {
 
     #[test]
     fn files_that_are_wrong_are_refused_whole() {
-        parse(GOOD.as_bytes()).unwrap();
+        parse(GOOD.as_bytes(), Form::Json).unwrap();
         for (from, to, why) in [
             ("0.6.0", "9.0.0", "unknown CDI version"),
             ("0.6.0", "x", "unknown CDI version"),
@@ -548,8 +565,55 @@ mod tests {
             ("ONE=1", "=1", "invalid environment variable"),
             ("\"additionalGids\":[44,0]", "\"intelRdt\":{}", "not supported"),
         ] {
-            let error = parse(GOOD.replacen(from, to, 1).as_bytes()).unwrap_err();
+            let error = parse(GOOD.replacen(from, to, 1).as_bytes(), Form::Json).unwrap_err();
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn yaml_says_the_same() {
+        let text = "cdiVersion: \"0.6.0\"
+kind: vendor.com/class
+containerEdits:
+  env:
+  - ALL=1
+devices:
+- name: one
+  containerEdits:
+    env:
+    - ONE=1
+    additionalGids: [44, 0]
+    deviceNodes:
+    - path: /dev/vendor0
+      hostPath: /dev/null
+      permissions: rw
+    mounts:
+    - hostPath: /usr
+      containerPath: /vendor
+      options: [ro, rbind]
+- name: two
+  containerEdits:
+    hooks:
+    - {hookName: createContainer, path: /bin/true}
+";
+        let (yaml, json) = (parse(text.as_bytes(), Form::Yaml), parse(GOOD.as_bytes(), Form::Json));
+        assert_eq!(yaml.unwrap(), json.unwrap());
+        let folder = folder("yaml", &[("a.yaml", text)]);
+        let mut spec = spec();
+        inject(&mut spec, &asking(&["vendor.com/class=one"]), &[folder.to_str().unwrap()]).unwrap();
+        assert_eq!(spec.process.unwrap().env, ["ALL=1", "ONE=1"]);
+        std::fs::remove_dir_all(folder).unwrap();
+        // A file that would grow without end, and one that is no mapping.
+        let line = |(this, last): (char, char)| {
+            let eight = format!("*{last},").repeat(8);
+            format!("{this}: &{this} [{eight}]\n")
+        };
+        let laughs: String = ('b'..='i').zip('a'..).map(line).collect();
+        let laughs = format!("cdiVersion: &a [x,x,x,x,x,x,x,x,x,x]\n{laughs}");
+        for wrong in
+            [laughs.as_str(), "- 1", "", "kind: [", "cdiVersion: 0.6\nkind: vendor.com/class\ndevices: []"]
+        {
+            parse(wrong.as_bytes(), Form::Yaml).unwrap_err();
         }
     }
 
