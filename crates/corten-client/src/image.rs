@@ -11,6 +11,11 @@ impl Client {
         self.get("/images/json", &Query::new().flag("all", all).filters(filters))
     }
 
+    /// Lists, with what each image holds for each platform.
+    pub fn image_list_manifests(&self, all: bool, filters: &Filters) -> Result<Vec<Summary>, ClientError> {
+        self.get("/images/json", &Query::new().flag("all", all).flag("manifests", true).filters(filters))
+    }
+
     /// Inspects.
     pub fn image_inspect(&self, name: &str, platform: Option<&str>) -> Result<Object, ClientError> {
         self.get(&path(name, "json"), &Query::new().maybe("platform", platform))
@@ -32,8 +37,10 @@ impl Client {
         name: &str,
         force: bool,
         no_prune: bool,
+        platforms: &[String],
     ) -> Result<Vec<DeleteResponse>, ClientError> {
         let query = Query::new().flag("force", force).flag("noprune", no_prune);
+        let query = platforms.iter().fold(query, |query, platform| query.with("platforms", platform));
         self.delete(&format!("/images/{}", segment(name)), &query)?.json()
     }
 

@@ -235,21 +235,38 @@ impl Engine {
         .await
     }
 
-    /// `DELETE /images/{name}`: takes the name away, and the image with its last name.
-    pub async fn image_remove(&self, reference: &str, force: bool) -> Result<Vec<DeleteResponse>> {
+    /// `DELETE /images/{name}`: takes the name away, and the image with its last name; with platforms only what it
+    /// holds for them.
+    pub async fn image_remove(
+        &self,
+        reference: &str,
+        force: bool,
+        platforms: Vec<OciPlatform>,
+    ) -> Result<Vec<DeleteResponse>> {
         let (engine, reference) = (self.clone(), reference.to_owned());
-        blocking(move || engine.remove_image(&reference, force)).await
+        blocking(move || engine.remove_image(&reference, force, &platforms)).await
     }
 
-    fn remove_image(&self, reference: &str, force: bool) -> Result<Vec<DeleteResponse>> {
+    fn remove_image(
+        &self,
+        reference: &str,
+        force: bool,
+        platforms: &[OciPlatform],
+    ) -> Result<Vec<DeleteResponse>> {
         let users = self.image_users();
         let users_of = |digest: &Digest| users.get(&digest.to_string()).cloned().unwrap_or_default();
-        let removed = self
-            .inner
-            .store
-            .images()
-            .remove(reference, force, &users_of)
-            .map_err(|error| image_error(reference, error))?;
+        let images = self.inner.store.images();
+        let removed = if platforms.is_empty() {
+            images.remove(reference, force, &users_of)
+        } else {
+            images.remove_platforms(reference, platforms, force, &users_of)
+        };
+        let removed = removed.map_err(|error| match error {
+            StoreError::NoPlatform { platform, .. } => EngineError::not_found(format!(
+                "image with reference {reference} was found but does not provide the specified platform ({platform})"
+            )),
+            error => image_error(reference, error),
+        })?;
         let image = removed.iter().find_map(|step| match step {
             Removed::Deleted(digest) => Some(*digest),
             Removed::Untagged(_) => None,
@@ -289,7 +306,7 @@ impl Engine {
                     && until.is_none_or(|until| image.created < until)
                     && filters.matches_label_keys(&labels);
                 if wanted {
-                    let removed = engine.remove_image(&image.id.to_string(), true)?;
+                    let removed = engine.remove_image(&image.id.to_string(), true, &[])?;
                     report.images_deleted.get_or_insert_default().extend(removed);
                     report.space_reclaimed += image.size;
                 }

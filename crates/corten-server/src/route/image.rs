@@ -50,7 +50,12 @@ pub(crate) async fn tag(engine: &Engine, call: Call) -> Result {
 }
 
 pub(crate) async fn remove(engine: &Engine, call: Call) -> Result {
-    Ok(reply::json(200, &engine.image_remove(&call.name, call.query.flag("force")).await?))
+    let platforms: Vec<Platform> = if call.version < ApiVersion::one(50) {
+        Vec::new()
+    } else {
+        call.query.all("platforms").map(read_platform).collect::<std::result::Result<_, _>>()?
+    };
+    Ok(reply::json(200, &engine.image_remove(&call.name, call.query.flag("force"), platforms).await?))
 }
 
 pub(crate) async fn prune(engine: &Engine, call: Call) -> Result {
@@ -108,12 +113,16 @@ fn platform(call: &Call, since: u32) -> Result<Option<Platform>> {
     if text.is_empty() || call.version < ApiVersion::one(since) {
         return Ok(None);
     }
+    read_platform(text).map(Some)
+}
+
+fn read_platform(text: &str) -> std::result::Result<Platform, ApiError> {
     let wrong = |why: String| ApiError::invalid(format!("failed to parse platform: {why}"));
     let given: Platform = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
     if given.os.is_empty() || given.architecture.is_empty() {
         return Err(wrong("both OS and Architecture must be provided".to_owned()));
     }
-    Ok(Some(Platform::new(&given.os, &given.architecture, &given.variant)))
+    Ok(Platform::new(&given.os, &given.architecture, &given.variant))
 }
 
 /// The name that a new image is to have: none where none is given; never one with a digest.

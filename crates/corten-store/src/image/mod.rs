@@ -5,6 +5,7 @@ mod model;
 mod new;
 mod platform;
 mod remove;
+mod remove_platform;
 mod resolve;
 
 pub(crate) use index::{ImageIndex, ImageRow, TagRow};

@@ -191,7 +191,7 @@ impl Store {
     }
 
     /// A further platform of an image, unpacked now where it was not before.
-    fn platform_row(&self, id: &Digest, manifest: &Descriptor) -> Result<PlatformRow> {
+    pub(super) fn platform_row(&self, id: &Digest, manifest: &Descriptor) -> Result<PlatformRow> {
         let row = self.inner.images.row(id).ok_or_else(|| StoreError::NoSuchImage(id.to_string()))?;
         let is_here = |chain: &Digest| self.inner.index.row(&SnapshotKey::of_chain(chain)).is_some();
         let known = row.platforms.iter().find(|one| one.manifest.digest == manifest.digest);

@@ -69,7 +69,7 @@ impl Images<'_> {
     }
 }
 
-fn check_users(id: &Digest, force: bool, users: &[ImageUser]) -> Result<()> {
+pub(super) fn check_users(id: &Digest, force: bool, users: &[ImageUser]) -> Result<()> {
     if let Some(user) = users.iter().find(|user| user.running) {
         return Err(StoreError::ImageConflict(format!(
             "unable to delete {} (cannot be forced) - image is being used by running container {}",

@@ -3,19 +3,17 @@
 use crate::Fixture;
 use crate::archive::{Layout, Packing, architectures, archive, config, entry, files, pack, tar, two_layers};
 use corten_layer::tar::EntryKind;
-use corten_oci::image::{Descriptor, annotation, media_type};
-use corten_oci::{Digest, Index, Manifest, Reference};
+use corten_oci::image::{Descriptor, media_type};
+use corten_oci::{Digest, Manifest, Reference};
 use corten_std::{Classified, ErrorClass};
-use corten_store::{
-    Image, ImageUser, LoadEvent, ManifestKind, NewImage, Removed, SnapshotForm, SnapshotKey, StoreOptions,
-};
+use corten_store::{Image, ImageUser, LoadEvent, NewImage, Removed, SnapshotForm, SnapshotKey, StoreOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Fixture {
     /// Loads, and gives what Docker would print.
-    fn load(&self, archive: &[u8]) -> Result<Vec<String>, String> {
+    pub(crate) fn load(&self, archive: &[u8]) -> Result<Vec<String>, String> {
         let loaded = self.store().images().load(archive, &mut |_: LoadEvent| ());
         let mut lines: Vec<String> =
             loaded.map_err(|error| corten_std::chain(&error))?.iter().map(ToString::to_string).collect();
@@ -23,7 +21,7 @@ impl Fixture {
         Ok(lines)
     }
 
-    fn image(&self, name: &str) -> Arc<Image> {
+    pub(crate) fn image(&self, name: &str) -> Arc<Image> {
         self.store().images().resolve(name).unwrap()
     }
 
@@ -33,13 +31,13 @@ impl Fixture {
     }
 
     /// Nothing but the rows' files lies about, and all content has its digest.
-    fn assert_whole(&self) {
+    pub(crate) fn assert_whole(&self) {
         assert!(self.store().check().unwrap().is_empty());
         self.store().finish_removals();
         assert!(crate::unfinished(&self.paths()).is_empty());
     }
 
-    fn count(&self, folder: &str) -> usize {
+    pub(crate) fn count(&self, folder: &str) -> usize {
         corten_std::file::list(self.paths().data_root.join(folder)).unwrap().len()
     }
 }
@@ -165,106 +163,6 @@ fn dockers_older_form_with_linked_layers() {
     assert_eq!(fixture.image("old:1").id, image.id);
     assert_eq!(fixture.count("snapshots/committed"), 3);
     fixture.assert_whole();
-}
-
-#[test]
-fn an_index_keeps_every_platform_and_attestation() {
-    if !corten_testing::need_root() {
-        return;
-    }
-    let (host, other) = architectures();
-    let mut layout = Layout::default();
-    let foreign_layers = vec![files(&[("foreign", "f")])];
-    let foreign = layout.image(other, &foreign_layers, Packing::Plain, "foreign");
-    let own = layout.image(&host, &two_layers(), Packing::Gzip, "own");
-    let statement = layout.blob("application/vnd.in-toto+json", br#"{"_type":"statement"}"#.to_vec());
-    let config = layout.blob(
-        media_type::OCI_CONFIG,
-        br#"{"architecture":"unknown","os":"unknown","rootfs":{"type":"layers","diff_ids":[]}}"#.to_vec(),
-    );
-    let manifest = serde_json::to_vec(&Manifest::new(config, vec![statement.clone()])).unwrap();
-    let mut attestation = layout.blob(media_type::OCI_MANIFEST, manifest);
-    attestation.annotations.insert(annotation::REFERENCE_TYPE.into(), "attestation-manifest".into());
-    let absent = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"absent"), 6);
-    let index =
-        serde_json::to_vec(&Index::new(vec![foreign.clone(), own.clone(), attestation, absent])).unwrap();
-    let index = layout.blob(media_type::OCI_INDEX, index);
-    layout.list(index.clone(), Some("multi:1"));
-    let archive = layout.archive(false);
-
-    let fixture = Fixture::new();
-    fixture.load(&archive).unwrap();
-    let image = fixture.image("multi:1");
-    assert_eq!((image.id, image.manifest.digest), (index.digest, own.digest));
-    assert_eq!(image.config.config.labels.as_ref().unwrap()["own"], "own");
-    assert_eq!(
-        fixture.store().images().get(&foreign.digest).unwrap().id,
-        image.id,
-        "found by a manifest, too"
-    );
-    assert!(fixture.store().content_size(&statement.digest).is_some());
-    assert_eq!(
-        fixture.store().content_size(&Digest::of(&foreign_layers[0])),
-        Some(foreign_layers[0].len() as u64)
-    );
-    assert_eq!(fixture.count("snapshots/committed"), 2, "only this machine's layers are unpacked");
-    let mut saved = Vec::new();
-    fixture.store().images().save(&["multi:1"], &mut saved).unwrap();
-    let again = Fixture::new();
-    again.load(&saved).unwrap();
-    assert_eq!(again.image("multi:1").id, image.id);
-    fixture.assert_whole();
-    again.assert_whole();
-
-    // Another platform is unpacked when it is wanted, once, and goes with the image.
-    let wanted = corten_oci::Platform::new("linux", other, "");
-    let store = fixture.store();
-    let kinds: Vec<_> =
-        store.images().manifests(&image.id).unwrap().iter().map(|one| (one.kind, one.available)).collect();
-    assert_eq!(kinds[0], (ManifestKind::Image, true));
-    assert!(!kinds[3].1, "absent");
-    let chosen = store.images().for_platform(&image.id, &wanted).unwrap().expect("the other platform");
-    assert_eq!((chosen.id, chosen.manifest.digest), (image.id, foreign.digest));
-    assert_eq!(chosen.platform().architecture, other);
-    assert_eq!(fixture.count("snapshots/committed"), 3);
-    store.images().for_platform(&image.id, &wanted).unwrap().unwrap();
-    store.collect_garbage().unwrap();
-    assert_eq!(fixture.count("snapshots/committed"), 3, "it is kept while the image is");
-    let nobody = corten_oci::Platform::new("linux", "mips", "");
-    assert!(store.images().for_platform(&image.id, &nobody).unwrap().is_none());
-    assert_eq!(fixture.image("multi:1").manifest.digest, own.digest, "the image's own stays the machine's");
-
-    // An archive of one platform; the image keeps its ID.
-    let mut part = Vec::new();
-    store.images().save_platform(&["multi:1"], Some(&wanted), &mut part).unwrap();
-    assert!(store.images().save_platform(&["multi:1"], Some(&nobody), &mut Vec::new()).is_err());
-    let third = Fixture::new();
-    third.load(&part).unwrap();
-    assert_eq!(
-        (third.image("multi:1").id, third.image("multi:1").platform().architecture.as_str()),
-        (image.id, other)
-    );
-    assert!(third.store().content_size(&statement.digest).is_none());
-    let fourth = Fixture::new();
-    let load = |platform| {
-        fourth.store().images().load_platform(archive.as_slice(), Some(platform), &mut |_: LoadEvent| ())
-    };
-    assert!(load(&nobody).is_err());
-    assert_eq!(fourth.count("snapshots/committed"), 0, "nothing is left of a refused load");
-    load(&wanted).unwrap();
-    assert_eq!(fourth.image("multi:1").platform().architecture, other);
-    third.assert_whole();
-    fourth.assert_whole();
-    store.images().remove("multi:1", false, &|_: &Digest| Vec::new()).unwrap();
-    store.finish_removals();
-    assert_eq!(fixture.count("snapshots/committed"), 0);
-
-    // Another machine's image alone can be loaded, listed and run (by emulation, if at all).
-    let mut layout = Layout::default();
-    let foreign = layout.image(other, &foreign_layers, Packing::Plain, "foreign");
-    layout.list(foreign, Some("foreign:1"));
-    again.load(&layout.archive(false)).unwrap();
-    assert_eq!(again.image("foreign:1").platform().architecture, other);
 }
 
 #[test]

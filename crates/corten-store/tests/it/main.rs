@@ -4,6 +4,7 @@ mod archive;
 mod images;
 mod kill;
 mod opening;
+mod platforms;
 mod snapshots;
 
 use corten_std::Paths;

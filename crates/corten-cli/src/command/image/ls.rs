@@ -1,8 +1,9 @@
 //! `images`.
 
+use super::tree;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::flags::filter;
 use crate::format::{List, Row};
 use crate::time;
@@ -42,6 +43,9 @@ pub(crate) struct Arguments {
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
+    /// List multi-platform images as a tree (EXPERIMENTAL)
+    #[arg(long)]
+    tree: bool,
     /// Name or pattern
     repository: Option<String>,
 }
@@ -66,6 +70,20 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let mut filters = filter::parse(&arguments.filter);
     if let Some(repository) = &arguments.repository {
         filters.add("reference", repository);
+    }
+    if arguments.tree {
+        let refused = [
+            ("quiet", arguments.quiet),
+            ("no-trunc", arguments.no_trunc),
+            ("show-digest", arguments.digests),
+            ("format", arguments.format.is_some()),
+        ];
+        if let Some((flag, _)) = refused.into_iter().find(|(_, given)| *given) {
+            return Err(CliError::said(format!("--{flag} is not yet supported with --tree")));
+        }
+        let images = client.image_list_manifests(arguments.all, &filters)?;
+        tree::print(context, &images, arguments.all)?;
+        return Ok(0);
     }
     // A form that is asked for wins over `--quiet`, one of the configuration does not.
     let quiet = arguments.quiet

@@ -9,6 +9,7 @@ pub(crate) mod prune;
 pub(crate) mod rm;
 pub(crate) mod save;
 pub(crate) mod tag;
+pub(crate) mod tree;
 pub(crate) mod unbuilt;
 
 use crate::error::{CliError, Result};

@@ -24,16 +24,21 @@ pub(crate) struct Arguments {
     /// Do not delete untagged parents
     #[arg(long)]
     no_prune: bool,
+    /// Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
+    platform: Vec<String>,
     /// Images
     images: Vec<String>,
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
+    let platforms: Vec<String> =
+        arguments.platform.iter().map(|text| super::platform(text)).collect::<Result<_>>()?;
     let client = context.client()?;
     let mut errors = Vec::new();
     let mut failed = false;
     for name in &arguments.images {
-        match client.image_remove(name, arguments.force, arguments.no_prune) {
+        match client.image_remove(name, arguments.force, arguments.no_prune, &platforms) {
             Ok(removed) => {
                 for entry in removed {
                     if entry.deleted.is_empty() {
