@@ -51,7 +51,11 @@ const GLOBAL: &[Flag] = &[
     Flag::new("log", Kind::Value, "file that takes errors"),
     Flag::new("log-format", Kind::Value, "text (the default) or json"),
     Flag::new("debug", Kind::Switch, "passed over: the log tells errors and warnings"),
-    Flag::new("systemd-cgroup", Kind::Switch, "not supported: cgroups are made as folders"),
+    Flag::new(
+        "systemd-cgroup",
+        Kind::Switch,
+        "systemd makes the cgroup, a scope unit named by cgroupsPath slice:prefix:name",
+    ),
     Flag::new("rootless", Kind::Value, "auto, true or false; containers without root are not built"),
     Flag::new("criu", Kind::Value, "passed over"),
     Flag::new("version", Kind::Switch, "print the version").short('v'),

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use corten_oci::runtime::{Linux, LinuxDeviceCgroup, Mount, NamespaceKind, Spec};
-use corten_runtime::cgroup::{Cgroup, CgroupHandle, Hierarchies, Limits};
+use corten_runtime::cgroup::{Cgroup, CgroupHandle, Hierarchies, Limits, systemd};
 use corten_runtime::{
     ChildStdio, Hardening, HardeningStep, HookStates, LaunchError, LaunchErrorKind, LaunchRequest, Launched,
     Lifecycle, Stage, seccomp,
@@ -83,14 +83,9 @@ pub(crate) struct Made {
 
 /// Makes the container. On a failure nothing of it is left.
 pub(crate) fn make(context: &Context, bundle: Bundle, options: &Options<'_>) -> Result<Made> {
-    if context.systemd_cgroup {
-        return Err(Failure::new(
-            "the systemd cgroup driver is not supported; leave out --systemd-cgroup (Podman: --cgroup-manager=cgroupfs)",
-        ));
-    }
     let folder = context.root.take(options.id)?;
-    let mut undo = Undo { folder: &folder, cgroup: None, stopped: None };
-    let outcome = make_in(bundle, options, &folder, &mut undo);
+    let mut undo = Undo { folder: &folder, cgroup: None, unit: None, stopped: None };
+    let outcome = make_in(context, bundle, options, &folder, &mut undo);
     match outcome {
         Ok((state, launched)) => Ok(Made { folder, state, launched }),
         Err(failure) => {
@@ -103,6 +98,8 @@ pub(crate) fn make(context: &Context, bundle: Bundle, options: &Options<'_>) -> 
 struct Undo<'folder> {
     folder: &'folder Folder,
     cgroup: Option<Cgroup>,
+    /// The unit of systemd that the cgroup is.
+    unit: Option<String>,
     /// It was so far that its end is one that poststop hooks are told.
     stopped: Option<State>,
 }
@@ -111,6 +108,9 @@ impl Undo<'_> {
     fn undo(&mut self, context: &Context) {
         if let Some(cgroup) = self.cgroup.take() {
             let _ = cgroup.kill_all();
+            if let Some(unit) = self.unit.take() {
+                let _ = systemd::remove(&unit, &cgroup);
+            }
             let _ = cgroup.remove();
         }
         if let Some(state) = self.stopped.take() {
@@ -121,6 +121,7 @@ impl Undo<'_> {
 }
 
 fn make_in(
+    context: &Context,
     bundle: Bundle,
     options: &Options<'_>,
     folder: &Folder,
@@ -136,8 +137,9 @@ fn make_in(
                 .map_err(|error| Failure::of("cannot compile the seccomp filter", &error))
         })
         .transpose()?;
-    let cgroup = make_cgroup(&spec, options.id)?;
+    let Place { cgroup, unit, seat } = make_cgroup(&spec, options.id, context.systemd_cgroup)?;
     undo.cgroup.clone_from(&cgroup);
+    undo.unit.clone_from(&unit);
     let handle = cgroup.as_ref().map(Cgroup::handle).transpose()?.unwrap_or_default();
 
     let process = spec.process.clone().unwrap_or_default();
@@ -153,6 +155,7 @@ fn make_in(
         owner: rustix::process::geteuid().as_raw(),
         annotations: std::mem::take(&mut spec.annotations),
         cgroup,
+        unit,
         own_pids: spec.namespace(NamespaceKind::Pid).is_some_and(|namespace| namespace.path.is_none()),
         new_keyring: options.new_keyring,
         hooks,
@@ -185,6 +188,8 @@ fn make_in(
         told.start_time = corten_sys::process::start_time(pid).unwrap_or(0);
         run_early_hooks(folder, &told)
     })?;
+    // The container's own process holds the scope now.
+    drop(seat);
     state.pid = launched.pid;
     state.start_time = launched.start_time;
     let finish = || -> Result<()> {
@@ -345,25 +350,41 @@ fn map_ids(tree: &OwnedFd, mount: &Mount, linux: Option<&Linux>) -> Result<()> {
     })
 }
 
-/// The cgroup of the document's path, or one of the container's name below our own; none where the host has none.
-fn make_cgroup(spec: &Spec, id: &str) -> Result<Option<Cgroup>> {
+/// Where a container's processes are counted.
+#[derive(Default)]
+struct Place {
+    /// None where the host has no cgroups.
+    cgroup: Option<Cgroup>,
+    /// The unit of systemd that it is.
+    unit: Option<String>,
+    /// Holds the unit's place until the container's process is in it.
+    seat: Option<systemd::Seat>,
+}
+
+/// The cgroup of the document's path, or one of the container's name below our own.
+fn make_cgroup(spec: &Spec, id: &str, by_systemd: bool) -> Result<Place> {
     let hierarchies = match Hierarchies::probe() {
         Ok(hierarchies) => hierarchies,
-        Err(corten_runtime::cgroup::CgroupError::NotMounted) => return Ok(None),
+        Err(corten_runtime::cgroup::CgroupError::NotMounted) => return Ok(Place::default()),
         Err(error) => return Err(error.into()),
     };
     let linux = spec.linux.as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
+    let mut limits = linux.and_then(|linux| linux.resources.clone()).unwrap_or_default();
+    limits.devices = device_rules(limits.devices);
+    if by_systemd {
+        let unit = systemd::Unit::new(path.unwrap_or(""), "corten", id)?;
+        let (cgroup, seat) = unit.create(&hierarchies, &limits, &spec.annotations)?;
+        return Ok(Place { cgroup: Some(cgroup), unit: Some(unit.name().to_owned()), seat: Some(seat) });
+    }
     if path.is_some_and(|path| path.matches(':').count() == 2 && !path.contains('/')) {
         return Err(Failure::new(
-            "the cgroup path is one of systemd's (slice:prefix:name); the systemd cgroup driver is not supported",
+            "the cgroup path is one of systemd's (slice:prefix:name); it needs --systemd-cgroup",
         ));
     }
     let cgroup = Cgroup::at_path(&hierarchies, path.unwrap_or(id))?;
-    let mut limits = linux.and_then(|linux| linux.resources.clone()).unwrap_or_default();
-    limits.devices = device_rules(limits.devices);
     cgroup.create(&limits)?;
-    Ok(Some(cgroup))
+    Ok(Place { cgroup: Some(cgroup), ..Place::default() })
 }
 
 /// The document's rules between "nothing" and the devices that every container has.

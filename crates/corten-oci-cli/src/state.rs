@@ -67,6 +67,9 @@ pub(crate) struct State {
     /// None where the host has no cgroups.
     #[serde(default)]
     pub(crate) cgroup: Option<Cgroup>,
+    /// The unit of systemd that the cgroup is.
+    #[serde(default)]
+    pub(crate) unit: Option<String>,
     /// It has a pid namespace of its own, which ends with its first process.
     pub(crate) own_pids: bool,
     /// Further processes get a session keyring of their own.

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use corten_runtime::cgroup::systemd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Command, HELP, id};
@@ -84,6 +85,9 @@ pub(super) fn destroy(context: &Context, folder: &Folder, state: &State) -> Resu
             // Others may be left that nothing ends.
             cgroup.kill_all()?;
             let _ = cgroup.thaw();
+        }
+        if let Some(unit) = &state.unit {
+            systemd::remove(unit, cgroup)?;
         }
         cgroup.remove().or_else(|_| {
             cgroup.kill_all()?;

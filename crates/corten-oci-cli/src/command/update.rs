@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use corten_oci::runtime::LinuxResources;
+use corten_runtime::cgroup::{Hierarchies, systemd};
 use corten_std::size;
 
 use super::{Command, HELP, id};
@@ -55,6 +56,9 @@ fn run(context: &mut Context, arguments: &Arguments) -> Result<i32> {
         return Err(Failure::new("cannot update a stopped container"));
     }
     let cgroup = state.cgroup.ok_or_else(|| Failure::new("the container has no cgroup to be limited by"))?;
+    if let Some(unit) = &state.unit {
+        systemd::update(unit, &Hierarchies::probe()?, &limits)?;
+    }
     cgroup.update(&limits)?;
     Ok(0)
 }

@@ -9,4 +9,5 @@ mod config_linux;
 mod hooks;
 mod lifecycle;
 mod support;
+mod systemd;
 mod users;

@@ -21,6 +21,8 @@ pub(crate) struct Bundle {
     pub(crate) id: String,
     /// The runtime document; written at each call that reads it.
     pub(crate) config: Value,
+    /// Flags before the command, of every call.
+    pub(crate) flags: Vec<&'static str>,
 }
 
 /// What a call gave.
@@ -106,7 +108,7 @@ pub(crate) fn bundle(name: &str, script: &str) -> Option<Bundle> {
             ],
         },
     });
-    Some(Bundle { scratch, id, config })
+    Some(Bundle { scratch, id, config, flags: Vec::new() })
 }
 
 impl Bundle {
@@ -146,7 +148,12 @@ impl Bundle {
         if is_ours() {
             command.arg("oci");
         }
-        command.arg("--root").arg(self.scratch.path().join("state")).args(words).stdin(Stdio::null());
+        command
+            .arg("--root")
+            .arg(self.scratch.path().join("state"))
+            .args(&self.flags)
+            .args(words)
+            .stdin(Stdio::null());
         command.current_dir(self.path());
         command
     }

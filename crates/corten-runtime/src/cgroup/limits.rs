@@ -206,7 +206,7 @@ fn unlimited(value: i64, least: i64, word: &str) -> String {
 
 /// Shares (2 to 262144, usually 1024) as a weight (1 to 10000, usually 100): the curve through (2, 1), (1024,
 /// 100) and (262144, 10000) that runc uses since 1.4.
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
     }

@@ -359,7 +359,7 @@ pub fn check_parent(parent: &str) -> Result<()> {
 }
 
 /// A path from the top, or the path that systemd gives to a slice: `a-b.slice` is `a.slice/a-b.slice`.
-fn parent_path(parent: &str) -> Result<Vec<String>> {
+pub(super) fn parent_path(parent: &str) -> Result<Vec<String>> {
     let bad = || CgroupError::Name(parent.to_owned());
     let plain = parent.trim_matches('/');
     if plain.is_empty() && !parent.is_empty() {

@@ -19,6 +19,7 @@ mod limits;
 mod manager;
 mod path;
 mod stats;
+pub mod systemd;
 
 use std::io;
 use std::path::PathBuf;
@@ -84,6 +85,14 @@ pub enum CgroupError {
         /// Which.
         path: PathBuf,
     },
+    /// Not a path that names a unit of systemd.
+    #[error(
+        "expected the cgroup path to be of the form \"slice:prefix:name\" for systemd cgroups, got \"{0}\" instead"
+    )]
+    UnitPath(String),
+    /// systemd did not do its part.
+    #[error(transparent)]
+    Systemd(#[from] systemd::SystemdError),
     /// Not a name for one folder.
     #[error("`{0}` is not a name for a cgroup")]
     Name(String),
@@ -92,7 +101,7 @@ pub enum CgroupError {
 impl Classified for CgroupError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Limit { .. } | Self::Name(_) => ErrorClass::InvalidParameter,
+            Self::Limit { .. } | Self::Name(_) | Self::UnitPath(_) => ErrorClass::InvalidParameter,
             Self::Busy { .. } => ErrorClass::Conflict,
             _ => ErrorClass::System,
         }

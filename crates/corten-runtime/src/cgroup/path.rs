@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::group::{Cgroup, inherit_cpuset, make_folder, write_file};
+use super::group::{Cgroup, inherit_cpuset, make_folder, process_ids, write_file};
 use super::hierarchies::Hierarchies;
 use super::manager::UNIFIED_CONTROLLERS;
 use super::{CgroupError, Limits, Result, file_error};
@@ -85,8 +85,13 @@ impl Cgroup {
     /// # Errors
     /// `Busy` where processes are in it. On an error nothing that was made is left.
     pub fn create(&self, limits: &Limits) -> Result<()> {
+        self.create_around(limits, None)
+    }
+
+    /// As [`Self::create`], with one process that may be in it already.
+    pub(super) fn create_around(&self, limits: &Limits, seat: Option<i32>) -> Result<()> {
         let made = self
-            .make_with_parents()
+            .make_with_parents(seat)
             .and_then(|()| self.update(limits))
             .and_then(|()| self.set_devices(limits));
         if made.is_err() {
@@ -95,11 +100,11 @@ impl Cgroup {
         made
     }
 
-    fn make_with_parents(&self) -> Result<()> {
+    fn make_with_parents(&self, seat: Option<i32>) -> Result<()> {
         for (hierarchy, folder) in &self.legacy {
             let cpuset = hierarchy.has("cpuset");
             make_below(&hierarchy.mount, folder, |made| if cpuset { inherit_cpuset(made) } else { Ok(()) })?;
-            check_empty(folder)?;
+            check_empty(folder, seat)?;
         }
         if let Some(folder) = &self.unified {
             let legacy = !self.legacy.is_empty();
@@ -110,7 +115,7 @@ impl Cgroup {
                 }
                 Ok(())
             })?;
-            check_empty(folder)?;
+            check_empty(folder, seat)?;
         }
         Ok(())
     }
@@ -147,10 +152,11 @@ fn enable_available(folder: &Path) {
     }
 }
 
-fn check_empty(folder: &Path) -> Result<()> {
+fn check_empty(folder: &Path, seat: Option<i32>) -> Result<()> {
     let path = folder.join("cgroup.procs");
     let processes = fs::read_to_string(&path).map_err(file_error("read", path))?;
-    if processes.trim().is_empty() { Ok(()) } else { Err(CgroupError::Busy { path: folder.to_owned() }) }
+    let others = process_ids(&processes).into_iter().any(|pid| Some(pid) != seat);
+    if others { Err(CgroupError::Busy { path: folder.to_owned() }) } else { Ok(()) }
 }
 
 fn own_cgroups() -> Result<String> {
