@@ -1,6 +1,7 @@
 //! `daemon-main`: opens store, network and engine, and serves the API on the sockets that the keeper holds.
 
 use crate::settings::{Host, Settings};
+use crate::users;
 use corten_engine::network::DefaultBridge;
 use corten_engine::plugin::PluginCaller;
 use corten_engine::{Engine, EngineSettings, Failpoints, ShimSpawner};
@@ -137,6 +138,16 @@ async fn open(settings: &Settings, keeper: Keeper, plugins: Arc<dyn PluginCaller
     let mut networks = NetworkSettings::new(settings.paths.clone(), &settings.bridge);
     networks.firewall = settings.firewall;
     networks.allowed_ports.clone_from(&settings.allowed_ports);
+    let remap = match &settings.userns_remap {
+        Some(wanted) => users::read(wanted)?,
+        None => None,
+    };
+    let mut mapped = None;
+    if let Some(remap) = remap {
+        let namespaces = users::KeeperNamespaces::new(keeper.clone(), &remap);
+        mapped = Some(Arc::new(namespaces.mapped_users(remap, settings.paths.snapshots())?));
+        networks.users = Some(Arc::new(namespaces));
+    }
     let network = NetworkManager::open(networks).map_err(|error| crate::told(&error))?;
     for warning in network.warnings() {
         tracing::warn!("{warning}");
@@ -165,6 +176,7 @@ async fn open(settings: &Settings, keeper: Keeper, plugins: Arc<dyn PluginCaller
     engine.dns_search.clone_from(&settings.dns_search);
     engine.dns_options.clone_from(&settings.dns_options);
     engine.host_gateway.clone_from(&settings.host_gateway);
+    engine.users = mapped;
     engine.plugins = plugins;
     engine.authorization_plugins.clone_from(&settings.authorization_plugins);
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();

@@ -6,6 +6,7 @@
 mod daemon_role;
 mod keeper_role;
 mod settings;
+mod users;
 
 pub use settings::{Host, Settings, SettingsError};
 

@@ -67,6 +67,8 @@ pub struct Settings {
     pub allowed_ports: Vec<AllowedPorts>,
     /// Where numbers for Prometheus are; none: nowhere.
     pub metrics_address: Option<std::net::SocketAddr>,
+    /// Whose subordinate ids containers have; none: those of the host.
+    pub userns_remap: Option<String>,
     /// Plugins that are asked about every request, in this order.
     pub authorization_plugins: Vec<String>,
     /// How TCP sockets are secured.
@@ -177,6 +179,7 @@ impl Default for Settings {
             firewall: FirewallMode::default(),
             allowed_ports: Vec::new(),
             metrics_address: None,
+            userns_remap: None,
             authorization_plugins: Vec::new(),
             tls: TlsChoice::default(),
             group: None,

@@ -16,6 +16,7 @@ use crate::container::state::Phase;
 use crate::container::{files, rootfs};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
+use crate::users::{Sight, as_owner};
 use crate::volume::blocking;
 use corten_api::container::{FilesystemChange, PathStat};
 use corten_layer::tar::{Entry, EntryKind, Writer};
@@ -57,6 +58,8 @@ enum Purpose {
 /// A container's root for one operation.
 struct RootView {
     root: OwnedFd,
+    /// How owners are seen there.
+    sight: Sight,
     /// Keeps the mounts below the root where they were made for this operation.
     _namespace: Option<OwnedFd>,
 }
@@ -106,7 +109,8 @@ impl Engine {
     pub fn archive_get(&self, reference: &str, path: &str, out: &mut dyn Write) -> Result<()> {
         let handle = self.find(reference)?;
         let (root, view) = open(&self.inner, &handle, path, Purpose::Read)?;
-        pack(root.root.as_fd(), Path::new(path), out, &PackOptions::default())
+        let options = PackOptions { owner: root.sight.owner.clone(), ..PackOptions::default() };
+        pack(root.root.as_fd(), Path::new(path), out, &options)
             .map_err(|error| path_failed(error, path, reference))?;
         self.tell_of(&view.record, "archive-path");
         Ok(())
@@ -133,14 +137,19 @@ impl Engine {
         }
         check_writable(&view.record, &resolved)?;
         let owner = match view.record.config.user.as_str() {
-            "" => OwnerMapping::Identity,
-            _ if !options.copy_uid_gid => OwnerMapping::Identity,
-            name => owner_of(fd, name)?,
+            "" => root.sight.owner.clone(),
+            _ if !options.copy_uid_gid => root.sight.owner.clone(),
+            name => owner_of(fd, name, &root.sight)?,
         };
         let unpack_options =
             UnpackOptions { owner, no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir };
         let tar = decompress(tar).map_err(|error| EngineError::because("", error))?;
-        unpack(tar, fd, inside, &unpack_options).map_err(|error| EngineError::because("", error))?;
+        let work =
+            || unpack(tar, fd, inside, &unpack_options).map_err(|error| EngineError::because("", error));
+        match root.sight.root {
+            None => work()?,
+            Some((uid, gid)) => as_owner(uid, gid, work)?,
+        };
         self.tell_of(&view.record, "extract-to-dir");
         Ok(())
     }
@@ -157,7 +166,7 @@ impl Engine {
                     "exporting a running container over a plain folder is not supported; stop it first",
                 ));
             }
-            None => rootfs::mount(&self.inner, &view.record)?,
+            None => rootfs::mount(&self.inner, &view.record, None)?,
         };
         let options = PackOptions { top: TopName::Omitted, ..PackOptions::default() };
         pack(root.as_fd(), Path::new("/"), out, &options)
@@ -216,13 +225,13 @@ fn open(
     let view = settled(handle)?;
     let record = &view.record;
     if view.phase().has_process() {
-        let root = process_root(view.life.pid, &record.id).ok_or_else(|| {
+        let (root, sight) = process_view(view.life.pid, &record.id).ok_or_else(|| {
             EngineError::new(
                 ErrorClass::Unavailable,
                 format!("the files of container {} cannot be reached", record.id),
             )
         })?;
-        return Ok((RootView { root, _namespace: None }, view));
+        return Ok((RootView { root, sight, _namespace: None }, view));
     }
     // Held until what is below the root is mounted: from then on the volumes' mounts have a copy in this operation's own.
     let user = format!("copy-{}", corten_std::id::random_id());
@@ -231,10 +240,10 @@ fn open(
     let below = mounts_below(engine, record, path);
     let root = match &record.snapshot {
         Some(key) if purpose == Purpose::Read && below.is_empty() => read_only(engine, key)?,
-        _ => rootfs::mount(engine, record)?,
+        _ => rootfs::mount(engine, record, None)?,
     };
     let root = if below.is_empty() {
-        RootView { root, _namespace: None }
+        RootView { root, sight: Sight::default(), _namespace: None }
     } else {
         with_mounts(root, &below, &engine.settings.paths.running())?
     };
@@ -258,17 +267,30 @@ fn settled(handle: &Handle) -> Result<Arc<View>> {
 /// The root of a running container. The number may have gone to another process meanwhile, so the process must be in the
 /// container's cgroup; everything is asked through one open folder of `/proc`, which answers for that process only.
 pub(crate) fn process_root(pid: i32, id: &str) -> Option<OwnedFd> {
+    process_view(pid, id).map(|(root, _)| root)
+}
+
+/// The same with how owners are seen there.
+fn process_view(pid: i32, id: &str) -> Option<(OwnedFd, Sight)> {
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let process = rustix::fs::open(format!("/proc/{pid}"), folder, Mode::empty()).ok()?;
-    let cgroup =
-        rustix::fs::openat(&process, "cgroup", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut text = String::new();
-    std::fs::File::from(cgroup).take(64 * 1024).read_to_string(&mut text).ok()?;
-    let ours = text.lines().any(|line| line.split('/').any(|part| part == id));
-    if !ours {
+    let text_of = |name: &str| {
+        let file =
+            rustix::fs::openat(&process, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut text = String::new();
+        std::fs::File::from(file).take(64 * 1024).read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    let cgroup = text_of("cgroup")?;
+    if !cgroup.lines().any(|line| line.split('/').any(|part| part == id)) {
         return None;
     }
-    rustix::fs::openat(&process, "root", folder, Mode::empty()).ok()
+    // A kernel without user namespaces has no maps.
+    let sight = match (text_of("uid_map"), text_of("gid_map")) {
+        (Some(uids), Some(gids)) => Sight::of_maps(&uids, &gids),
+        _ => Sight::default(),
+    };
+    Some((rustix::fs::openat(&process, "root", folder, Mode::empty()).ok()?, sight))
 }
 
 /// The container's layers as one tree that cannot be written to. Works beside a mount of the same layers.
@@ -283,6 +305,7 @@ fn read_only(engine: &EngineInner, key: &str) -> Result<OwnedFd> {
         Mounts::Plain(folder) => return mount::clone_tree(folder, false).map_err(failed),
     };
     mount::overlay(&OverlayMount {
+        base: None,
         lowers: &lowers,
         upper: None,
         work: None,
@@ -358,7 +381,7 @@ fn with_mounts(root: OwnedFd, below: &[Below], place: &Path) -> Result<RootView>
                 let target = mount_point(root.as_fd(), &tree, &one.destination)?;
                 mount::attach_on(tree.as_fd(), target.as_fd()).map_err(failed)?;
             }
-            Ok(RootView { root, _namespace: Some(namespace) })
+            Ok(RootView { root, sight: Sight::default(), _namespace: Some(namespace) })
         };
         match scope.spawn(work).join() {
             Ok(view) => view,
@@ -415,11 +438,14 @@ fn check_writable(record: &Record, resolved: &Path) -> Result<()> {
 }
 
 /// The container's user by its own files, as the owner of everything.
-fn owner_of(root: BorrowedFd<'_>, name: &str) -> Result<OwnerMapping> {
+fn owner_of(root: BorrowedFd<'_>, name: &str, sight: &Sight) -> Result<OwnerMapping> {
     let wanted = User { username: Some(name.to_owned()), ..User::default() };
     let user = user::resolve(&wanted, &read_inside(root, "etc/passwd"), &read_inside(root, "etc/group"))
         .map_err(|error| EngineError::invalid(error.to_string()))?;
-    Ok(OwnerMapping::Fixed { uid: user.uid, gid: user.gid })
+    let (uid, gid) = sight.on_host(user.uid, user.gid).ok_or_else(|| {
+        EngineError::invalid(format!("user {name} has no number in the container's user namespace"))
+    })?;
+    Ok(OwnerMapping::Fixed { uid, gid })
 }
 
 /// A small file of the container; nothing where there is none.

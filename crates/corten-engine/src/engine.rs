@@ -63,6 +63,8 @@ pub struct EngineSettings {
     pub address_pools: Vec<corten_network::SubnetPool>,
     /// The file of our own program, which becomes the first process of containers that want our init.
     pub program: std::path::PathBuf,
+    /// The maps of containers in user namespaces; none: all are in the host's.
+    pub users: Option<Arc<crate::users::MappedUsers>>,
     /// Plugins that are asked about every request; shown by `info`.
     pub authorization_plugins: Vec<String>,
     /// Who calls plugins.
@@ -86,6 +88,7 @@ impl EngineSettings {
             bridge: crate::network::DefaultBridge::default(),
             address_pools: Vec::new(),
             program: "/proc/self/exe".into(),
+            users: None,
             authorization_plugins: Vec::new(),
             plugins: Arc::new(crate::plugin::NoPlugins),
             failpoints: Failpoints::default(),

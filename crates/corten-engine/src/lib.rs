@@ -25,6 +25,7 @@ pub mod plugin;
 mod runtime;
 pub mod system;
 mod undo;
+pub mod users;
 pub mod volume;
 
 pub use defaults::{Defaults, Reloadable, SeccompProfile};

@@ -167,6 +167,24 @@ impl Keeper {
         state.ask(&Request::Release { name: name.to_owned() }, Vec::new())
     }
 
+    /// A new user namespace with these maps, as the kernel reads them.
+    ///
+    /// # Errors
+    /// Where the kernel refuses it, or the keeper cannot be reached.
+    pub fn user_namespace(&self, uid_map: &str, gid_map: &str) -> Result<OwnedFd, KeeperError> {
+        let request = Request::UserNamespace { uid_map: uid_map.to_owned(), gid_map: gid_map.to_owned() };
+        self.lock().ask_for(&request, Vec::new())
+    }
+
+    /// A new network namespace that belongs to a user namespace.
+    ///
+    /// # Errors
+    /// Where the kernel refuses it, or the keeper cannot be reached.
+    pub fn network_namespace(&self, users: BorrowedFd<'_>) -> Result<OwnedFd, KeeperError> {
+        let users = users.try_clone_to_owned().map_err(KeeperError::Lost)?;
+        self.lock().ask_for(&Request::NetworkNamespace, vec![users])
+    }
+
     /// We serve. From here on our death is not a failed start, and a thread of ours watches the keeper.
     ///
     /// # Errors
@@ -243,32 +261,55 @@ impl Keeper {
 impl State {
     /// Asks for something that may be asked twice; a keeper that was killed is replaced.
     fn ask(&mut self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<(), KeeperError> {
+        self.ask_twice(request, descriptors).map(drop)
+    }
+
+    /// As [`Self::ask`], for a descriptor.
+    fn ask_for(&mut self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<OwnedFd, KeeperError> {
+        let made = self.ask_twice(request, descriptors)?.into_iter().next();
+        made.ok_or_else(|| KeeperError::Refused { message: "it sent nothing".to_owned() })
+    }
+
+    fn ask_twice(
+        &mut self,
+        request: &Request,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Vec<OwnedFd>, KeeperError> {
         let copies = descriptors
             .iter()
             .map(OwnedFd::try_clone)
             .collect::<io::Result<_>>()
             .map_err(KeeperError::Lost)?;
-        let reply = match self.ask_once(request, &[], copies) {
+        let (reply, received) = match self.exchange(request, &[], copies) {
             Ok(reply) => reply,
             Err(error) if self.ending => return Err(KeeperError::Lost(error)),
             Err(_) => {
                 self.replace().map_err(KeeperError::Lost)?;
-                self.ask_once(request, &[], descriptors).map_err(KeeperError::Lost)?
+                self.exchange(request, &[], descriptors).map_err(KeeperError::Lost)?
             }
         };
         match reply {
             Reply::Failed { message } => Err(KeeperError::Refused { message }),
-            Reply::Done | Reply::Forked { .. } => Ok(()),
+            Reply::Done | Reply::Forked { .. } => Ok(received),
         }
     }
 
     fn ask_once(&mut self, request: &Request, body: &[u8], descriptors: Vec<OwnedFd>) -> io::Result<Reply> {
+        self.exchange(request, body, descriptors).map(|(reply, _)| reply)
+    }
+
+    fn exchange(
+        &mut self,
+        request: &Request,
+        body: &[u8],
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<(Reply, Vec<OwnedFd>)> {
         let mut document = serde_json::to_vec(request)?;
         document.push(0);
         document.extend_from_slice(body);
         packet::send(self.channel.as_fd(), document, descriptors)?;
         let packet = self.receive()?;
-        Ok(serde_json::from_slice(&packet.document)?)
+        Ok((serde_json::from_slice(&packet.document)?, packet.descriptors))
     }
 
     fn receive(&self) -> io::Result<Packet> {

@@ -34,6 +34,15 @@ pub enum Request {
         /// The name.
         name: String,
     },
+    /// Make a user namespace, whose descriptor comes with the answer: a process with threads cannot.
+    UserNamespace {
+        /// Its map of users, as the kernel reads it.
+        uid_map: String,
+        /// Its map of groups.
+        gid_map: String,
+    },
+    /// Make a network namespace that belongs to the user namespace whose descriptor is here; the answer has its own.
+    NetworkNamespace,
     /// The daemon is about to end for good: the keeper ends too and does not start another.
     Shutdown,
     /// Replace keeper and daemon by the program that is now at the keeper's path.

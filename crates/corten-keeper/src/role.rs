@@ -14,6 +14,7 @@ use crate::view::{View, ViewError};
 use corten_shim::packet::{self, Incoming, Outgoing, Packet};
 use corten_std::{PathError, Paths, file};
 use corten_sys::process::{self, Exit, Fork};
+use corten_sys::user_namespace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -433,6 +434,13 @@ impl Role {
                 self.held.remove(&name);
                 Reply::Done
             }
+            Ok(Request::UserNamespace { uid_map, gid_map }) => {
+                return self.answer_with(user_namespace::make(&uid_map, &gid_map));
+            }
+            Ok(Request::NetworkNamespace) => {
+                let users = descriptors.first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
+                return self.answer_with(users.and_then(|users| user_namespace::make_network(users.as_fd())));
+            }
             Ok(Request::Shutdown) => {
                 self.stopping = true;
                 self.kill_at = Some(Instant::now() + STOP_TIME);
@@ -448,11 +456,26 @@ impl Role {
         None
     }
 
+    /// Answers with what was made.
+    fn answer_with(&mut self, made: io::Result<OwnedFd>) -> Option<Outcome> {
+        match made {
+            Ok(descriptor) => self.send(&Reply::Done, vec![descriptor]),
+            Err(error) => {
+                self.answer(&Reply::Failed { message: format!("cannot make a namespace: {error}") });
+            }
+        }
+        None
+    }
+
     fn answer(&mut self, reply: &Reply) {
+        self.send(reply, Vec::new());
+    }
+
+    fn send(&mut self, reply: &Reply, descriptors: Vec<OwnedFd>) {
         let Some(daemon) = &self.daemon else { return };
         // The daemon waits for each answer, so its socket has room; where not, it is no daemon of ours.
         if let Ok(document) = serde_json::to_vec(reply)
-            && let Ok(mut outgoing) = Outgoing::new(document, Vec::new())
+            && let Ok(mut outgoing) = Outgoing::new(document, descriptors)
         {
             let _ = outgoing.send(daemon.channel.as_fd());
         }

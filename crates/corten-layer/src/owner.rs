@@ -2,6 +2,9 @@
 
 use crate::LayerError;
 
+/// Who owns what has no number in a user namespace (the kernel's `overflowuid`).
+const NOBODY: u32 = 65_534;
+
 /// How owners in an archive become owners on disk, and back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OwnerMapping {
@@ -17,6 +20,14 @@ pub enum OwnerMapping {
     },
     /// Ranges, as in a user namespace's maps. A number outside of all of them is an error.
     Ranges {
+        /// For users.
+        uids: Vec<IdRange>,
+        /// For groups.
+        gids: Vec<IdRange>,
+    },
+    /// As [`Self::Ranges`] for the files of somebody in a user namespace, who sees whatever has no number there as
+    /// belonging to 65534.
+    Seen {
         /// For users.
         uids: Vec<IdRange>,
         /// For groups.
@@ -50,7 +61,7 @@ impl OwnerMapping {
             Self::Unchanged => Ok(None),
             Self::Fixed { uid, gid } => Ok(Some((*uid, *gid))),
             Self::Identity => Ok(Some((number(uid, "user")?, number(gid, "group")?))),
-            Self::Ranges { uids, gids } => {
+            Self::Ranges { uids, gids } | Self::Seen { uids, gids } => {
                 let user = translate(uids, number(uid, "user")?, |range| (range.container, range.host));
                 let group = translate(gids, number(gid, "group")?, |range| (range.container, range.host));
                 both(user, group, uid, gid, path).map(Some)
@@ -67,6 +78,10 @@ impl OwnerMapping {
                 let user = translate(uids, uid, |range| (range.host, range.container));
                 let group = translate(gids, gid, |range| (range.host, range.container));
                 both(user, group, uid.into(), gid.into(), path)
+            }
+            Self::Seen { uids, gids } => {
+                let back = |ranges, id| translate(ranges, id, |range| (range.host, range.container));
+                Ok((back(uids, uid).unwrap_or(NOBODY), back(gids, gid).unwrap_or(NOBODY)))
             }
         }
     }
@@ -111,6 +126,15 @@ mod tests {
             assert_eq!(mapping().to_host(archive.0.into(), archive.1.into(), b"f").unwrap(), Some(disk));
             assert_eq!(mapping().to_archive(disk.0, disk.1, b"f").unwrap(), archive);
         }
+    }
+
+    #[test]
+    fn what_is_nobodys_inside_is_seen_so() {
+        let OwnerMapping::Ranges { uids, gids } = mapping() else { unreachable!() };
+        let seen = OwnerMapping::Seen { uids, gids };
+        assert_eq!(seen.to_archive(0, 100_000, b"f").unwrap(), (NOBODY, 1));
+        assert_eq!(seen.to_host(0, 1, b"f").unwrap(), Some((1000, 100_000)));
+        assert!(seen.to_host(70_000, 0, b"f").is_err());
     }
 
     #[test]

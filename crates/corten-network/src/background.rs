@@ -115,7 +115,10 @@ fn refill_all(shared: &Shared, requests: &Receiver<SyncSender<()>>) {
             std::thread::sleep(CALM);
         }
         while let Some(wanted) = shared.next_plan() {
-            match pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, wanted.plan()) {
+            let made = shared.new_namespace(&shared.pooled()).and_then(|new| {
+                pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, new, wanted.plan())
+            });
+            match made {
                 Ok(ready) => shared.put_ready(ready, wanted.plan()),
                 Err(error) => {
                     // A network that was removed meanwhile is no failure; any other the next start meets as well, and

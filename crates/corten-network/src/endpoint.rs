@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A place in a network that is wanted for a sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +66,20 @@ pub struct SandboxRequest {
     pub name: String,
     /// What it is attached to.
     pub network: Attachment,
+    /// Which user namespace its network namespace belongs to.
+    pub owner: NamespaceOwner,
+}
+
+/// Which user namespace a network namespace belongs to.
+#[derive(Clone, Debug, Default)]
+pub enum NamespaceOwner {
+    /// The host's.
+    #[default]
+    Host,
+    /// A new one of its own ([`crate::NetworkSettings::users`]).
+    New,
+    /// One that exists.
+    Users(Arc<OwnedFd>),
 }
 
 /// What a sandbox is attached to, without what was asked for.

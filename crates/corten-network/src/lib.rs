@@ -40,11 +40,15 @@ mod settings;
 
 pub use address::{Subnet, SubnetError, SubnetPool, choose_subnet, mac_of};
 pub use config::{AddressRange, Driver, GatewayMode, IpvlanFlag, IpvlanMode, MacvlanMode, NetworkConfig};
-pub use endpoint::{Attachment, Endpoint, EndpointRequest, Sandbox, SandboxKind, SandboxRequest};
+pub use endpoint::{
+    Attachment, Endpoint, EndpointRequest, NamespaceOwner, Sandbox, SandboxKind, SandboxRequest,
+};
 pub use error::{NetworkError, PublishError, PublishFailure};
 pub use files::{
     HostEntry, ResolvConf, ResolvSettings, hostname, hosts, own_names, resolv_conf, resolv_conf_source,
 };
 pub use manager::NetworkManager;
 pub use policy::AllowedPorts;
-pub use settings::{FirewallMode, MacAddress, NetworkSettings, PortMapping, Protocol, PublishedPort};
+pub use settings::{
+    FirewallMode, MacAddress, NamespaceMaker, NetworkSettings, PortMapping, Protocol, PublishedPort,
+};

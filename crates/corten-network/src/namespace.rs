@@ -54,11 +54,19 @@ impl Addressing {
     }
 }
 
-/// Makes a namespace whose loopback is up. The calling thread must be one that nobody else uses: it leaves its
-/// namespace and comes back to `home`.
-pub(crate) fn make(home: BorrowedFd<'_>, ipv6: bool, names: bool) -> Result<Namespace, NetworkError> {
+/// Makes a namespace whose loopback is up, or takes one that is new. The calling thread must be one that nobody else
+/// uses: it leaves its namespace and comes back to `home`.
+pub(crate) fn make(
+    home: BorrowedFd<'_>,
+    new: Option<OwnedFd>,
+    ipv6: bool,
+    names: bool,
+) -> Result<Namespace, NetworkError> {
     let fail = |operation| move |source| NetworkError::System { operation, source };
-    namespace::unshare().map_err(fail("make a network namespace"))?;
+    match new {
+        None => namespace::unshare().map_err(fail("make a network namespace"))?,
+        Some(new) => namespace::enter(new.as_fd()).map_err(fail("enter a network namespace"))?,
+    }
     let made = inside(ipv6, names);
     // Left where it is, the thread would make everything that follows in a container's namespace.
     namespace::enter(home).map_err(fail("come back from a network namespace"))?;

@@ -12,7 +12,7 @@ use corten_sys::netlink::Socket;
 use corten_sys::netlink::namespace as kernel;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// A namespace, pinned, and connected where it belongs to a network.
@@ -175,6 +175,15 @@ impl Network {
         Some(ready)
     }
 
+    /// The same with the one that has the lowest address.
+    pub(crate) fn evict_lowest(&mut self) -> Option<Ready> {
+        let ready = self.ready.pop_front()?;
+        if let Some(cable) = &ready.cable {
+            self.release(&cable.addressing);
+        }
+        Some(ready)
+    }
+
     /// Takes addresses that an earlier daemon gave.
     pub(crate) fn retake(&mut self, endpoint: &Endpoint) {
         for address in endpoint.addresses() {
@@ -233,18 +242,19 @@ fn mac_for(addressing: &Addressing) -> MacAddress {
     MacAddress([0x02, 0x42, a, b, c, d])
 }
 
-/// Makes a namespace, connects it where there is a plan, and pins it. Leaves nothing behind when it fails. The calling
+/// Makes a namespace, or takes a new one, connects it where there is a plan, and pins it. Leaves nothing behind when it fails. The calling
 /// thread must be in `home` and used by nobody else meanwhile.
 pub(crate) fn make(
     paths: &Paths,
     home: BorrowedFd<'_>,
     host: &mut Socket,
+    new: Option<OwnedFd>,
     plan: Option<&Plan>,
 ) -> Result<Ready, NetworkError> {
     let id = id::random_id();
     let path = pin_path(paths, &id);
     let ipv6 = plan.is_some_and(|plan| plan.addressing.ipv6.is_some());
-    let mut space = namespace::make(home, ipv6, plan.is_some_and(|plan| plan.names))?;
+    let mut space = namespace::make(home, new, ipv6, plan.is_some_and(|plan| plan.names))?;
     let mut cable = None;
     if let Some(plan) = plan {
         let host_interface = interface_name(&id);

@@ -4,8 +4,11 @@ use crate::policy::AllowedPorts;
 use corten_std::Paths;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// How a manager is opened.
 #[derive(Clone, Debug)]
@@ -25,6 +28,24 @@ pub struct NetworkSettings {
     pub firewall: FirewallMode,
     /// Ports that are open to other hosts whatever the host's rules say ([`FirewallMode::Host`]).
     pub allowed_ports: Vec<AllowedPorts>,
+    /// Who makes namespaces that belong to a user namespace; those that stand ready are of this kind then.
+    pub users: Option<Arc<dyn NamespaceMaker>>,
+}
+
+/// Makes network namespaces that belong to a user namespace. The layer above supplies it, as a process with threads
+/// cannot.
+pub trait NamespaceMaker: fmt::Debug + Send + Sync {
+    /// In a new user namespace.
+    ///
+    /// # Errors
+    /// Where it is not made.
+    fn make(&self) -> io::Result<OwnedFd>;
+
+    /// In a user namespace that exists.
+    ///
+    /// # Errors
+    /// Where it is not made.
+    fn make_in(&self, users: BorrowedFd<'_>) -> io::Result<OwnedFd>;
 }
 
 impl NetworkSettings {
@@ -43,6 +64,7 @@ impl NetworkSettings {
             ip_forward: true,
             firewall: FirewallMode::default(),
             allowed_ports: Vec::new(),
+            users: None,
         }
     }
 }

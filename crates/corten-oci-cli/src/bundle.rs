@@ -159,6 +159,7 @@ fn check(spec: &Spec) -> Result<()> {
 fn check_users(spec: &Spec) -> Result<()> {
     let linux = spec.linux.clone().unwrap_or_default();
     let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
+    let joins = spec.namespace(NamespaceKind::User).is_some_and(|namespace| namespace.path.is_some());
     match spec.namespace(NamespaceKind::User) {
         None if mapped => {
             return Err(Failure::new(
@@ -166,11 +167,12 @@ fn check_users(spec: &Spec) -> Result<()> {
             ));
         }
         None => {}
-        Some(namespace) if namespace.path.is_some() => {
+        Some(namespace) if namespace.path.is_some() && mapped => {
             return Err(Failure::new(
-                "joining a user namespace by its path is not supported by this runtime: leave out the path for a new one",
+                "user namespaces enabled, but both namespace path and mapping specified -- you may only provide one",
             ));
         }
+        Some(namespace) if namespace.path.is_some() => {}
         Some(_) if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() => {
             return Err(Failure::new("a new user namespace needs linux.uidMappings and linux.gidMappings"));
         }
@@ -182,7 +184,7 @@ fn check_users(spec: &Spec) -> Result<()> {
         if mount.uid_mappings.is_empty() != mount.gid_mappings.is_empty() {
             return refused("uidMappings and gidMappings must be given together");
         }
-        if word && mount.uid_mappings.is_empty() && !mapped {
+        if word && mount.uid_mappings.is_empty() && !mapped && !joins {
             return refused("idmap needs mappings, of its own or of the container's user namespace");
         }
         let bind = mount.kind.as_deref() == Some("bind")
@@ -324,7 +326,12 @@ mod tests {
         let users = |rest: &str| format!(r#"{{"ociVersion":"1.0.0","linux":{{"namespaces":[{rest}]}}}}"#);
         refused(&format!(r#"{{"ociVersion":"1.0.0","linux":{{{maps}}}}}"#), "isn't enabled");
         refused(&users(r#"{"type":"user"}"#), "needs linux.uidMappings");
-        refused(&users(r#"{"type":"user","path":"/proc/1/ns/user"}"#), "by its path is not supported");
+        refused(
+            &format!(
+                r#"{{"ociVersion":"1.0.0","linux":{{"namespaces":[{{"type":"user","path":"/proc/1/ns/user"}}],{maps}}}}}"#
+            ),
+            "both namespace path and mapping",
+        );
         let mount =
             |rest: &str| format!(r#"{{"ociVersion":"1.0.0","mounts":[{{"destination":"/m",{rest}}}]}}"#);
         refused(&mount(r#""type":"bind","options":["idmap"]"#), "idmap needs mappings");

@@ -270,6 +270,8 @@ fn request(
         root,
         mount_trees: trees,
         network_namespace: None,
+        user_namespace: None,
+        devices: Vec::new(),
         cgroup,
         stdio,
         seccomp: filter,
@@ -337,12 +339,21 @@ fn clone_bind(bundle: &Path, mount: &mut Mount) -> Result<Option<OwnedFd>> {
 /// Shows a bind's files under the ids that its mappings give, or with `idmap` alone those of the container's users.
 fn map_ids(tree: &OwnedFd, mount: &Mount, linux: Option<&Linux>) -> Result<()> {
     let has = |word: &str| mount.options.iter().any(|option| option == word);
-    let (uids, gids) = match linux {
-        _ if !mount.uid_mappings.is_empty() => (&mount.uid_mappings, &mount.gid_mappings),
-        Some(linux) if has("idmap") || has("ridmap") => (&linux.uid_mappings, &linux.gid_mappings),
-        _ => return Ok(()),
+    let joined = linux
+        .into_iter()
+        .flat_map(|linux| &linux.namespaces)
+        .find_map(|namespace| namespace.path.as_ref().filter(|_| namespace.kind == NamespaceKind::User));
+    let namespace: OwnedFd = match (linux, joined) {
+        _ if !mount.uid_mappings.is_empty() => {
+            corten_runtime::user_namespace(&mount.uid_mappings, &mount.gid_mappings)?
+        }
+        _ if !has("idmap") && !has("ridmap") => return Ok(()),
+        (_, Some(path)) => std::fs::File::open(path)
+            .map_err(|error| Failure::of(format_args!("cannot open the namespace {path}"), &error))?
+            .into(),
+        (Some(linux), None) => corten_runtime::user_namespace(&linux.uid_mappings, &linux.gid_mappings)?,
+        (None, None) => return Ok(()),
     };
-    let namespace = corten_runtime::user_namespace(uids, gids)?;
     mount::set_id_mapping(tree.as_fd(), namespace.as_fd(), has("ridmap")).map_err(|error| {
         let place = &mount.destination;
         let why = "its filesystem may not be able to (overlayfs is not, ext4, xfs, btrfs and tmpfs are)";

@@ -58,6 +58,7 @@ fn main() {
         }
         marks.push(Instant::now());
         let root = overlay(&OverlayMount {
+            base: None,
             lowers: std::slice::from_ref(&folder),
             upper: Some(&upper),
             work: Some(&work),
@@ -78,6 +79,8 @@ fn main() {
             root,
             mount_trees: Vec::new(),
             network_namespace: None,
+            user_namespace: None,
+            devices: Vec::new(),
             cgroup: handle,
             stdio: ChildStdio::Pipes { stdin: null(), stdout: null(), stderr: null() },
             seccomp: Some(program.clone()),

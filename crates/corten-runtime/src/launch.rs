@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use corten_oci::runtime::{LinuxTimeOffset, NamespaceKind};
+use corten_oci::runtime::{Linux, LinuxTimeOffset, NamespaceKind};
 use corten_sys::process::{self, Child, CloneOptions, Fork, Namespaces};
 use corten_sys::socket;
 
@@ -13,7 +13,7 @@ use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::inside::{self, Report};
 use crate::lifecycle::Lifecycle;
 use crate::request::{LaunchRequest, Launched};
-use crate::user_namespace::OwnUsers;
+use crate::user_namespace::{self, OwnUsers};
 
 /// Starts a container's first process. Returns when it has executed its command, or with what went wrong;
 /// then nothing is left of it.
@@ -39,7 +39,10 @@ pub(crate) fn begin_in_steps(
     report: Report,
     sibling: bool,
 ) -> Result<Child, LaunchError> {
-    let plan = Plan::new(&request)?;
+    let mut plan = Plan::new(&request)?;
+    if let Some(users) = plan.own_users.as_mut().and_then(|users| users.joined.take()) {
+        return begin_in_users(request, plan, users, lifecycle, report, sibling);
+    }
     let pid_namespace = match &plan.pid_namespace {
         Some(theirs) => Some(ChildrenIn::enter(theirs.as_fd())?),
         None => None,
@@ -58,18 +61,83 @@ pub(crate) fn begin_in_steps(
         Fork::Parent(child) => {
             drop(pid_namespace);
             drop(clocks);
-            if let Some(users) = &plan.own_users
-                && let Err(error) = users.release(child.pid, request.spec.process.as_ref())
-            {
-                let signal = rustix::process::Signal::KILL.as_raw();
-                let _ = process::pidfd_send_signal(child.pidfd.as_fd(), signal);
-                if !sibling {
-                    let _ = process::wait(child.pid);
-                }
-                return Err(error);
-            }
+            release(&plan, &request, &child, sibling)?;
             // Our copies of the container's ends of its pipes go with the request: the shim must see their
             // end.
+            Ok(child)
+        }
+    }
+}
+
+/// Lets a child go on that waits for what it cannot do itself; where that fails the child is gone.
+fn release(plan: &Plan, request: &LaunchRequest, child: &Child, sibling: bool) -> Result<(), LaunchError> {
+    let Some(users) = &plan.own_users else { return Ok(()) };
+    users.release(child.pid, request.spec.process.as_ref(), &request.stdio).inspect_err(|_| {
+        let signal = rustix::process::Signal::KILL.as_raw();
+        let _ = process::pidfd_send_signal(child.pidfd.as_fd(), signal);
+        if !sibling {
+            let _ = process::wait(child.pid);
+        }
+    })
+}
+
+/// Makes the process in a user namespace that exists, in two steps; see [`crate::user_namespace`].
+fn begin_in_users(
+    request: LaunchRequest,
+    mut plan: Plan,
+    users: OwnedFd,
+    lifecycle: Lifecycle,
+    report: Report,
+    sibling: bool,
+) -> Result<Child, LaunchError> {
+    if sibling {
+        // The child would be its maker's, not the caller's parent's.
+        return Err(LaunchError::new(
+            Stage::Prepare,
+            LaunchErrorKind::Invalid,
+            "a seat makes no container in a user namespace that exists",
+        ));
+    }
+    let clocks = match &plan.new_clocks {
+        Some(offsets) => Some(ChildrenWithClocks::enter(offsets)?),
+        None => None,
+    };
+    let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
+    let options = CloneOptions {
+        namespaces: Namespaces::NONE,
+        cgroup: request.cgroup.unified.as_ref().map(AsFd::as_fd),
+        sibling: false,
+    };
+    match process::clone_process(&options).at(Stage::Clone, "make the container's process")? {
+        Fork::Child => {
+            let first = Report::new(theirs);
+            drop(ours);
+            let made = plan.enter_existing(users.as_fd()).and_then(|()| {
+                drop(users);
+                let options = CloneOptions { namespaces: plan.new, cgroup: None, sibling: true };
+                process::clone_process(&options).at(Stage::Clone, "make the container's process")
+            });
+            match made {
+                Ok(Fork::Child) => {
+                    drop(first);
+                    inside::run_container(request, plan, lifecycle, &report)
+                }
+                Ok(Fork::Parent(child)) => first.made(child.pid).unwrap_or_default(),
+                Err(error) => first.error(&error),
+            }
+            process::exit_now(0)
+        }
+        Fork::Parent(first) => {
+            drop(clocks);
+            drop(theirs);
+            drop(report);
+            let second = inside::hear_of_second(&ours);
+            let _ = process::wait(first.pid);
+            let pid = second?;
+            // It is our child and not reaped yet: the number is its own.
+            let pidfd = process::pidfd_open(pid).at(Stage::Clone, "open a handle of the process")?;
+            let child = Child { pid, pidfd };
+            release(&plan, &request, &child, false)?;
             Ok(child)
         }
     }
@@ -88,7 +156,7 @@ pub(crate) struct Plan {
     pub(crate) existing: Vec<(Namespaces, OwnedFd)>,
     /// Entered by the caller around the clone, as it holds for children only.
     pid_namespace: Option<OwnedFd>,
-    /// A new user namespace, which owns all the new others.
+    /// Another user namespace than ours, which owns all the new others.
     pub(crate) own_users: Option<OwnUsers>,
 }
 
@@ -112,18 +180,11 @@ impl Plan {
                 NamespaceKind::Uts => Namespaces::UTS,
                 NamespaceKind::Cgroup => Namespaces::CGROUP,
                 NamespaceKind::Time => Namespaces::TIME,
-                NamespaceKind::User if namespace.path.is_some() => {
-                    return Err(LaunchError::new(
-                        Stage::Prepare,
-                        LaunchErrorKind::Invalid,
-                        "a user namespace that exists already cannot be joined: leave out its path for a new one",
-                    ));
+                NamespaceKind::User => {
+                    plan.settle_users(request, namespace.path.as_deref())?;
+                    continue;
                 }
-                NamespaceKind::User => Namespaces::USER,
             };
-            if let (NamespaceKind::User, Some(linux)) = (namespace.kind, &request.spec.linux) {
-                plan.own_users = Some(OwnUsers::new(linux)?);
-            }
             if namespace.kind == NamespaceKind::Network && request.network_namespace.is_some() {
                 continue;
             }
@@ -152,6 +213,41 @@ impl Plan {
         }
         Ok(plan)
     }
+
+    /// The user namespace: the one given, one by its path, or a new one.
+    fn settle_users(&mut self, request: &LaunchRequest, path: Option<&str>) -> Result<(), LaunchError> {
+        let joined: Option<OwnedFd> = match (&request.user_namespace, path) {
+            (Some(given), _) => Some(given.try_clone().at(Stage::Prepare, "keep the user namespace")?),
+            (None, Some(path)) => {
+                let context = format!("open the namespace {path}");
+                Some(File::open(path).at(Stage::Prepare, context)?.into())
+            }
+            (None, None) => None,
+        };
+        if joined.as_ref().is_some_and(|namespace| user_namespace::is_our_own(namespace.as_fd())) {
+            return Ok(());
+        }
+        if joined.is_none() {
+            self.new = self.new.with(Namespaces::USER);
+        }
+        let linux = request.spec.linux.as_ref();
+        let none = Linux::default();
+        self.own_users = Some(OwnUsers::new(linux.unwrap_or(&none), joined, &request.devices)?);
+        Ok(())
+    }
+
+    /// In the first of two processes: enters what exists, the user namespace last, as its root may not enter what
+    /// belongs to another.
+    fn enter_existing(&mut self, users: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        for (kind, namespace) in std::mem::take(&mut self.existing) {
+            process::enter_namespace(namespace.as_fd(), kind).at(Stage::Namespaces, "enter a namespace")?;
+        }
+        if let Some(namespace) = self.pid_namespace.take() {
+            process::enter_namespace(namespace.as_fd(), Namespaces::PID)
+                .at(Stage::Namespaces, "enter the container's pid namespace")?;
+        }
+        process::enter_namespace(users, Namespaces::USER).at(Stage::Namespaces, "enter the user namespace")
+    }
 }
 
 /// While it lives, the caller's new children are born in another pid namespace.
@@ -161,7 +257,7 @@ pub(crate) struct ChildrenIn {
 
 impl ChildrenIn {
     /// `namespace` is a pid namespace, or a handle of a process inside one.
-    pub(crate) fn enter(namespace: std::os::fd::BorrowedFd<'_>) -> Result<Self, LaunchError> {
+    pub(crate) fn enter(namespace: BorrowedFd<'_>) -> Result<Self, LaunchError> {
         let own = File::open("/proc/self/ns/pid").at(Stage::Prepare, "open our own pid namespace")?.into();
         process::enter_namespace(namespace, Namespaces::PID)
             .at(Stage::Namespaces, "enter the container's pid namespace")?;

@@ -19,6 +19,12 @@ pub struct LaunchRequest {
     pub mount_trees: Vec<(usize, OwnedFd)>,
     /// The network namespace to enter; none follows the document (new, by path, or the caller's).
     pub network_namespace: Option<OwnedFd>,
+    /// The user namespace to enter; none follows the document (new, by path, or the caller's). The new namespaces
+    /// belong to it.
+    pub user_namespace: Option<OwnedFd>,
+    /// The host's device nodes for a container in a user namespace, by their path inside, as detached trees
+    /// ([`crate::device_nodes`]); one that is not here is looked for among the caller's own mounts.
+    pub devices: Vec<(String, OwnedFd)>,
     /// The cgroup to be born into.
     pub cgroup: CgroupHandle,
     /// Standard streams.

@@ -101,12 +101,21 @@ impl Seat {
             root,
             mount_trees,
             network_namespace,
+            user_namespace,
+            devices,
             mut cgroup,
             stdio,
             seccomp,
             init,
             hardening,
         } = request;
+        if user_namespace.is_some() || !devices.is_empty() {
+            return Err(LaunchError::new(
+                Stage::Prepare,
+                LaunchErrorKind::Invalid,
+                "a seat makes no container in a user namespace that exists",
+            ));
+        }
         cgroup.join.clear();
         let (shape, cgroup) = cgroup.into_parts();
         let (streams, terminal) = streams(stdio);
@@ -273,6 +282,8 @@ fn obey(message: &[u8], descriptors: Vec<OwnedFd>) -> Result<i32, LaunchError> {
                 root,
                 mount_trees,
                 network_namespace,
+                user_namespace: None,
+                devices: Vec::new(),
                 cgroup: CgroupHandle::from_parts(&cgroup, descriptors.collect()).ok_or_else(damaged)?,
                 stdio,
                 seccomp: filter,

@@ -5,16 +5,25 @@
 //!    maps, limits and score by /proc/PID and by its number
 //!    go ─────────────────────────────────────▶ child: goes on, and becomes root in there once the root is in place
 //! ```
+//!
+//! A namespace that exists already is entered by a process in between, as the new namespaces are to belong to it:
+//!
+//! ```text
+//! caller ──┬── first: enters what exists, the user namespace last ─ ─ makes ─ ─┐
+//!          └── child (new namespaces): waits, goes on as above   ◀ ─ ─ ─ ─ ─ ─ ┘
+//! ```
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use corten_oci::runtime::{LinuxIdMapping, Process};
-use corten_sys::process::{self, CloneOptions, Fork, Namespaces};
+use corten_oci::runtime::{Linux, LinuxIdMapping, Process};
+use corten_sys::mount::{AttributeChange, Attributes};
+use corten_sys::process;
 use corten_sys::{mount, socket};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::inside;
+use crate::request::ChildStdio;
 
 /// Most lines of a map that the kernel takes (since 4.15).
 const MOST_RANGES: usize = 340;
@@ -27,27 +36,9 @@ const MOST_RANGES: usize = 340;
 /// # Errors
 /// Where the maps are empty or overlap, or the caller may not give away these ids.
 pub fn user_namespace(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<OwnedFd, LaunchError> {
-    let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
-    let options = CloneOptions { namespaces: Namespaces::USER, cgroup: None, sibling: false };
-    match process::clone_process(&options).at(Stage::Clone, "make a user namespace")? {
-        Fork::Child => {
-            drop(ours);
-            // Until the caller has its descriptor, or is gone.
-            let _ = rustix::io::read(&theirs, &mut [0; 1]);
-            process::exit_now(0)
-        }
-        Fork::Parent(child) => {
-            drop(theirs);
-            let namespace = write_maps(child.pid, uids, gids).and_then(|()| {
-                let path = format!("/proc/{}/ns/user", child.pid);
-                rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                    .at(Stage::Prepare, "open the user namespace")
-            });
-            drop(ours);
-            let _ = process::wait(child.pid);
-            namespace
-        }
-    }
+    check_maps(uids, gids)?;
+    corten_sys::user_namespace::make(&map_text(uids), &map_text(gids))
+        .at(Stage::Clone, "make a user namespace")
 }
 
 /// Gives a process's new user namespace its maps, which can be done once.
@@ -56,7 +47,13 @@ pub(crate) fn write_maps(
     uids: &[LinuxIdMapping],
     gids: &[LinuxIdMapping],
 ) -> Result<(), LaunchError> {
-    for (file, what, map) in [("uid_map", "user", uids), ("gid_map", "group", gids)] {
+    check_maps(uids, gids)?;
+    corten_sys::user_namespace::write_maps(pid, &map_text(uids), &map_text(gids))
+        .at(Stage::Prepare, "write the maps of the user namespace")
+}
+
+fn check_maps(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<(), LaunchError> {
+    for (what, map) in [("user", uids), ("group", gids)] {
         if map.is_empty() || map.len() > MOST_RANGES {
             return Err(LaunchError::new(
                 Stage::Prepare,
@@ -64,25 +61,24 @@ pub(crate) fn write_maps(
                 format!("a user namespace needs 1 to {MOST_RANGES} ranges of {what} ids, not {}", map.len()),
             ));
         }
-        let context = format!("write the map of {what} ids");
-        let path = format!("/proc/{pid}/{file}");
-        let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-            .at(Stage::Prepare, &context)?;
-        // The kernel takes a map in one write.
-        rustix::io::write(&file, map_text(map).as_bytes()).at(Stage::Prepare, &context)?;
     }
     Ok(())
 }
 
-fn map_text(map: &[LinuxIdMapping]) -> String {
+/// A map as the kernel reads it.
+pub fn map_text(map: &[LinuxIdMapping]) -> String {
     let line = |range: &LinuxIdMapping| format!("{} {} {}", range.container_id, range.host_id, range.size);
     let lines: Vec<String> = map.iter().map(line).collect();
     lines.join("\n") + "\n"
 }
 
-/// What a start in a new user namespace has beside the others.
+/// What a start in another user namespace than the caller's has beside the others.
 #[derive(Debug)]
 pub(crate) struct OwnUsers {
+    /// One that exists already, until it is entered.
+    pub(crate) joined: Option<OwnedFd>,
+    /// It is a new one, which gets the maps.
+    is_new: bool,
     uids: Vec<LinuxIdMapping>,
     gids: Vec<LinuxIdMapping>,
     /// Nobody makes devices in there: nodes of the host by their path, as detached trees.
@@ -93,32 +89,39 @@ pub(crate) struct OwnUsers {
 }
 
 impl OwnUsers {
-    /// Takes the devices while those of the host are in sight.
-    pub(crate) fn new(linux: &corten_oci::runtime::Linux) -> Result<Self, LaunchError> {
+    /// Takes the devices while those of the host are in sight, but for those that are given.
+    pub(crate) fn new(
+        linux: &Linux,
+        joined: Option<OwnedFd>,
+        given: &[(String, OwnedFd)],
+    ) -> Result<Self, LaunchError> {
         let (go, wait) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
-        let own = inside::DEVICE_NODES.iter().map(|(name, major, minor)| {
-            (format!("/dev/{name}"), FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))
-        });
         let mut nodes: Vec<(String, OwnedFd)> = Vec::new();
-        for (path, kind, number) in own {
-            nodes.push((path.clone(), node(&path, kind, number)?));
+        for (path, kind, number) in device_nodes(linux)? {
+            let tree = match given.iter().find(|(given, _)| *given == path) {
+                Some((_, tree)) => tree.try_clone().at(Stage::Prepare, "copy a device's descriptor")?,
+                None => device_tree(&path, &path, kind, number)?,
+            };
+            nodes.push((path, tree));
         }
-        for device in &linux.devices {
-            if nodes.iter().any(|(path, _)| *path == device.path) {
-                continue;
-            }
-            let (kind, number) = inside::device_number(device)?;
-            nodes.push((device.path.clone(), node(&device.path, kind, number)?));
-        }
-        Ok(Self { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone(), nodes, go, wait })
+        let (uids, gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
+        Ok(Self { is_new: joined.is_none(), joined, uids, gids, nodes, go, wait })
     }
 
     /// In the caller: gives the child its maps and what only the host's root can give, and lets it go on.
-    pub(crate) fn release(&self, pid: i32, process: Option<&Process>) -> Result<(), LaunchError> {
-        write_maps(pid, &self.uids, &self.gids)?;
+    pub(crate) fn release(
+        &self,
+        pid: i32,
+        process: Option<&Process>,
+        stdio: &ChildStdio,
+    ) -> Result<(), LaunchError> {
+        if self.is_new {
+            write_maps(pid, &self.uids, &self.gids)?;
+        }
         if let Some(process) = process {
             inside::set_outer_limits(pid, process)?;
         }
+        give_pipes(pid, stdio);
         rustix::io::write(&self.go, b"g").at(Stage::Prepare, "let the container's process go on").map(drop)
     }
 
@@ -136,21 +139,83 @@ impl OwnUsers {
     }
 }
 
-/// The host's node at a path, if it is the device that is meant.
-fn node(path: &str, kind: FileType, number: u64) -> Result<OwnedFd, LaunchError> {
+/// The devices that a container in a user namespace has, with what they must be: where in the container, and which.
+///
+/// # Errors
+/// Where the document asks for one that cannot be.
+pub fn device_nodes(linux: &Linux) -> Result<Vec<(String, FileType, u64)>, LaunchError> {
+    let own = inside::DEVICE_NODES.iter().map(|(name, major, minor)| {
+        (format!("/dev/{name}"), FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))
+    });
+    let mut all: Vec<_> = own.collect();
+    for device in &linux.devices {
+        if !all.iter().any(|(path, ..)| *path == device.path) {
+            let (kind, number) = inside::device_number(device)?;
+            all.push((device.path.clone(), kind, number));
+        }
+    }
+    Ok(all)
+}
+
+/// The host's node at `source` as a detached tree, if it is the device that is meant for `path` in the container.
+///
+/// # Errors
+/// Where there is none, or another one.
+pub fn device_tree(source: &str, path: &str, kind: FileType, number: u64) -> Result<OwnedFd, LaunchError> {
     let context = format!("bind the host's device {path}");
-    let tree = mount::clone_tree(path, false).map_err(|error| error.source).at(Stage::Prepare, &context)?;
+    let tree = mount::clone_tree(source, false).map_err(|error| error.source).at(Stage::Prepare, &context)?;
     let stat = rustix::fs::fstat(tree.as_fd()).at(Stage::Prepare, &context)?;
     if FileType::from_raw_mode(stat.st_mode) == kind && (kind == FileType::Fifo || stat.st_rdev == number) {
+        let change = AttributeChange { set: Attributes::MOUNT_ATTR_NOSUID, ..AttributeChange::default() };
+        mount::set_attributes(tree.as_fd(), &change).at(Stage::Prepare, &context)?;
         return Ok(tree);
     }
     Err(LaunchError::new(
         Stage::Prepare,
         LaunchErrorKind::Invalid,
         format!(
-            "{context}: in a user namespace devices cannot be made, and the host has another one at this path"
+            "{context}: in a user namespace devices cannot be made, and the host has another one at {source}"
         ),
     ))
+}
+
+/// Gives the pipes among a process's streams to the root of its user namespace, who could not open them by
+/// `/dev/stdout` otherwise, nor give them on. What is not the caller's own stays whose it is.
+pub(crate) fn give_pipes(pid: i32, stdio: &ChildStdio) {
+    let ChildStdio::Pipes { stdin, stdout, stderr } = stdio else { return };
+    let Some((uid, gid)) = root_of(pid) else { return };
+    for stream in [stdin, stdout, stderr] {
+        let ours = rustix::process::geteuid();
+        let is_ours = rustix::fs::fstat(stream).is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && stat.st_uid == ours.as_raw()
+        });
+        if is_ours {
+            let owner = (Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)));
+            let _ = rustix::fs::fchown(stream, owner.0, owner.1);
+        }
+    }
+}
+
+/// Who root of a process's user namespace is for us.
+fn root_of(pid: i32) -> Option<(u32, u32)> {
+    let id = |file: &str| first_host_id(&std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?);
+    Some((id("uid_map")?, id("gid_map")?))
+}
+
+/// What 0 is outside, by a map of `/proc`.
+fn first_host_id(map: &str) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next()? == "0").then(|| words.next()?.parse().ok())?
+    })
+}
+
+/// Whether a namespace is the caller's own, which the kernel refuses to enter.
+pub(crate) fn is_our_own(namespace: BorrowedFd<'_>) -> bool {
+    let own = rustix::fs::stat("/proc/self/ns/user");
+    own.is_ok_and(|own| {
+        rustix::fs::fstat(namespace).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino))
+    })
 }
 
 #[cfg(test)]
@@ -164,6 +229,13 @@ mod tests {
             LinuxIdMapping { container_id: 1, host_id: 100_000, size: 65_535 },
         ];
         assert_eq!(map_text(&map), "0 1000 1\n1 100000 65535\n");
+    }
+
+    #[test]
+    fn root_is_found_in_a_map() {
+        assert_eq!(first_host_id("         0     100000      65536\n"), Some(100_000));
+        assert_eq!(first_host_id("1 5 1\n0 7 1\n"), Some(7));
+        assert_eq!(first_host_id("1 5 1\n"), None);
     }
 
     #[test]

@@ -100,6 +100,10 @@ pub struct StartDescriptors {
     pub mount_trees: Vec<(usize, OwnedFd)>,
     /// The network namespace to join.
     pub network_namespace: Option<OwnedFd>,
+    /// The user namespace to join.
+    pub user_namespace: Option<OwnedFd>,
+    /// The host's device nodes for a container in a user namespace, by their path inside.
+    pub devices: Vec<(String, OwnedFd)>,
     /// The cgroup.
     pub cgroup: corten_runtime::cgroup::CgroupHandle,
     /// The seccomp program of container and execs.
@@ -141,6 +145,8 @@ fn assemble(
         descriptors.mount_trees.into_iter().map(|(index, tree)| (DescriptorRole::Mount { index }, tree)),
     );
     list.extend(descriptors.network_namespace.map(|namespace| (DescriptorRole::NetworkNamespace, namespace)));
+    list.extend(descriptors.user_namespace.map(|namespace| (DescriptorRole::UserNamespace, namespace)));
+    list.extend(descriptors.devices.into_iter().map(|(path, tree)| (DescriptorRole::Device { path }, tree)));
     let (shape, folders) = descriptors.cgroup.into_parts();
     request.cgroup = shape;
     list.extend(folders.into_iter().map(|folder| (DescriptorRole::Cgroup, folder)));

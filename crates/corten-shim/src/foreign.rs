@@ -47,8 +47,8 @@ pub(crate) struct Foreign {
     /// The program's `--root`.
     state: PathBuf,
     view: HostView,
-    /// The document names it by our descriptor's path.
-    _network: Option<OwnedFd>,
+    /// The document names them by the paths of our descriptors.
+    _namespaces: [Option<OwnedFd>; 2],
     root: OwnedFd,
     /// The folder of version 2 beside hierarchies of version 1, which other runtimes do not join.
     beside: Option<OwnedFd>,
@@ -75,7 +75,15 @@ impl Foreign {
         let terminal = matches!(stdio, ChildStdio::Terminal);
         let document = document(request, &parts, &bundle)?;
         let root = parts.root.try_clone().map_err(|error| system("copy the root's descriptor", &error))?;
-        let LaunchParts { root: attached, mut mount_trees, network_namespace, init, cgroup, .. } = parts;
+        let LaunchParts {
+            root: attached,
+            mut mount_trees,
+            network_namespace,
+            user_namespace,
+            init,
+            cgroup,
+            ..
+        } = parts;
         if let Some(init) = init {
             mount_trees.push((request.spec.mounts.len(), init));
         }
@@ -92,7 +100,7 @@ impl Foreign {
             state: request.run_dir.join(STATE),
             bundle,
             view,
-            _network: network_namespace,
+            _namespaces: [network_namespace, user_namespace],
             root,
             beside: unified.filter(|_| !join.is_empty()),
         };
@@ -397,10 +405,19 @@ fn document(request: &StartRequest, parts: &LaunchParts, bundle: &Path) -> Resul
             ..Mount::default()
         });
     }
-    if let (Some(network), Some(linux)) = (&parts.network_namespace, &mut spec.linux) {
-        let path = format!("/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
-        for namespace in linux.namespaces.iter_mut().filter(|one| one.kind == NamespaceKind::Network) {
-            namespace.path = Some(path.clone());
+    let given =
+        [(NamespaceKind::Network, &parts.network_namespace), (NamespaceKind::User, &parts.user_namespace)];
+    for (kind, namespace) in given {
+        if let (Some(namespace), Some(linux)) = (namespace, &mut spec.linux) {
+            let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+            for listed in linux.namespaces.iter_mut().filter(|one| one.kind == kind) {
+                listed.path = Some(path.clone());
+            }
+            if kind == NamespaceKind::User {
+                // One that exists has its maps.
+                linux.uid_mappings.clear();
+                linux.gid_mappings.clear();
+            }
         }
     }
     serde_json::to_vec(&spec)

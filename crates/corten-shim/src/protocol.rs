@@ -120,6 +120,13 @@ pub enum DescriptorRole {
     },
     /// The network namespace to join.
     NetworkNamespace,
+    /// The user namespace to join.
+    UserNamespace,
+    /// A detached tree of the host's device node for a container in a user namespace.
+    Device {
+        /// Its path inside.
+        path: String,
+    },
     /// A descriptor of the cgroup; see [`StartRequest::cgroup`].
     Cgroup,
     /// A memory file with the compiled seccomp program.

@@ -187,6 +187,8 @@ fn start_container(
         root: parts.root,
         mount_trees: parts.mount_trees,
         network_namespace: parts.network_namespace,
+        user_namespace: parts.user_namespace,
+        devices: parts.devices,
         cgroup: parts.cgroup,
         stdio,
         seccomp: seccomp.cloned(),

@@ -31,6 +31,8 @@ pub(crate) struct LaunchParts {
     pub(crate) root: OwnedFd,
     pub(crate) mount_trees: Vec<(usize, OwnedFd)>,
     pub(crate) network_namespace: Option<OwnedFd>,
+    pub(crate) user_namespace: Option<OwnedFd>,
+    pub(crate) devices: Vec<(String, OwnedFd)>,
     pub(crate) init: Option<OwnedFd>,
     pub(crate) cgroup: CgroupHandle,
     /// For another runtime's program.
@@ -76,6 +78,8 @@ pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Sta
     let mut root = None;
     let mut mount_trees = Vec::new();
     let mut network_namespace = None;
+    let mut user_namespace = None;
+    let mut devices = Vec::new();
     let mut init = None;
     let (mut host_namespace, mut host_root) = (None, None);
     let mut cgroup = Vec::new();
@@ -92,6 +96,8 @@ pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Sta
             DescriptorRole::Root => root = Some(descriptor),
             DescriptorRole::Mount { index } => mount_trees.push((index, descriptor)),
             DescriptorRole::NetworkNamespace => network_namespace = Some(descriptor),
+            DescriptorRole::UserNamespace => user_namespace = Some(descriptor),
+            DescriptorRole::Device { path } => devices.push((path, descriptor)),
             DescriptorRole::Cgroup => cgroup.push(descriptor),
             DescriptorRole::Seccomp => program = Some(descriptor),
             DescriptorRole::Init => init = Some(descriptor),
@@ -119,7 +125,9 @@ pub(crate) fn read(document: &[u8], mut descriptors: Vec<OwnedFd>) -> Result<Sta
             .map_err(|error| failure(FailureCode::System, format!("cannot copy a descriptor: {error}")))?;
         let seccomp = program.map(read_program).transpose()?;
         let host = host_namespace.zip(host_root).map(|(namespace, root)| HostView { namespace, root });
-        Ok((LaunchParts { root, mount_trees, network_namespace, init, cgroup, host }, kept, seccomp))
+        let parts =
+            LaunchParts { root, mount_trees, network_namespace, user_namespace, devices, init, cgroup, host };
+        Ok((parts, kept, seccomp))
     };
     match check() {
         Err(failure) => Err(Refused { control, failure }),

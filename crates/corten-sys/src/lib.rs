@@ -21,6 +21,7 @@ pub mod process;
 pub mod seccomp;
 pub mod socket;
 pub mod terminal;
+pub mod user_namespace;
 
 pub use host::HostCapabilities;
 pub use mount::MountError;

@@ -262,7 +262,11 @@ pub fn set_namespace_propagation(propagation: Propagation) -> Result<()> {
 }
 
 fn open_path(path: &Path) -> Result<OwnedFd> {
-    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    open_path_at(CWD, path)
+}
+
+fn open_path_at(folder: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    rustix::fs::openat(folder, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| MountError::new("open", path.display().to_string(), error))
 }
 
@@ -322,6 +326,9 @@ pub fn enter_root_by_chroot(root: BorrowedFd<'_>) -> Result<()> {
 /// The layers of an overlay.
 #[derive(Clone, Debug)]
 pub struct OverlayMount<'path> {
+    /// The folder that the paths begin at, on a mount that need not be attached (Linux 6.15); none: this namespace's
+    /// own view of them.
+    pub base: Option<BorrowedFd<'path>>,
     /// Read-only layers, the topmost first; at least one.
     pub lowers: &'path [PathBuf],
     /// The writable layer; none makes the mount read-only.
@@ -398,10 +405,11 @@ impl Layers {
         if overlay.lowers.is_empty() || overlay.upper.is_some() != overlay.work.is_some() {
             return Err(MountError::new("mount", subject(overlay), io::ErrorKind::InvalidInput));
         }
+        let open = |path: &Path| open_path_at(overlay.base.unwrap_or(CWD), path);
         Ok(Self {
-            lowers: overlay.lowers.iter().map(|path| open_path(path)).collect::<Result<_>>()?,
-            upper: overlay.upper.map(open_path).transpose()?,
-            work: overlay.work.map(open_path).transpose()?,
+            lowers: overlay.lowers.iter().map(|path| open(path)).collect::<Result<_>>()?,
+            upper: overlay.upper.map(open).transpose()?,
+            work: overlay.work.map(open).transpose()?,
         })
     }
 
@@ -457,6 +465,10 @@ impl Layers {
 
     /// `mount(2)` over one of the overlay's own folders, a detached copy of it, and away again.
     fn mount_classic(&self, overlay: &OverlayMount<'_>) -> Result<OwnedFd> {
+        if overlay.base.is_some() {
+            let why = io::Error::from(Errno::INVAL);
+            return Err(MountError::new("mount layers that are not attached in", subject(overlay), why));
+        }
         let lowers: Vec<String> = self.lowers.iter().map(|layer| descriptor_path(layer.as_fd())).collect();
         let mut options = vec![format!("lowerdir={}", lowers.join(":"))];
         for (key, layer) in [("upperdir", &self.upper), ("workdir", &self.work)] {

@@ -64,7 +64,13 @@ pub struct ScratchDaemon {
     keeper: Mutex<Child>,
     bridge: String,
     extra: Vec<String>,
+    /// What it finds in `/etc/subuid` and `/etc/subgid`, where that is not the machine's own.
+    subordinate_ids: Option<PathBuf>,
 }
+
+/// Puts a file in the place of two, in a mount namespace that nobody else is in, and goes on as the program.
+const WITH_SUBORDINATE_IDS: &str =
+    "for place in /etc/subuid /etc/subgid; do mount --bind \"$1\" $place || exit 1; done; shift; exec \"$@\"";
 
 impl ScratchDaemon {
     /// Starts one and waits until it answers; `extra` are further arguments of `corten daemon`.
@@ -80,6 +86,19 @@ impl ScratchDaemon {
     /// # Panics
     /// As [`Self::start`].
     pub fn start_on(name: &str, extra: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_as(name, extra, None, prepare)
+    }
+
+    /// As [`Self::start`] in a mount namespace where this is in `/etc/subuid` and `/etc/subgid`, which exist. Needs the
+    /// program `unshare`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_with_subordinate_ids(name: &str, extra: &[&str], ids: &str) -> Self {
+        Self::start_as(name, extra, Some(ids), |_| {})
+    }
+
+    fn start_as(name: &str, extra: &[&str], ids: Option<&str>, prepare: impl FnOnce(&Path)) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let scratch = Scratch::new(name);
@@ -88,8 +107,13 @@ impl ScratchDaemon {
         prepare(&data_root);
         let bridge = format!("ct{}x{number}", std::process::id() % 100_000);
         let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
-        let keeper = spawn(program(), scratch.path(), &bridge, &extra);
-        let daemon = Self { scratch, keeper: Mutex::new(keeper), bridge, extra };
+        let subordinate_ids = ids.map(|ids| {
+            let file = scratch.path().join("subordinate-ids");
+            std::fs::write(&file, ids).expect("a file of ids");
+            file
+        });
+        let keeper = spawn(program(), scratch.path(), &bridge, &extra, subordinate_ids.as_deref());
+        let daemon = Self { scratch, keeper: Mutex::new(keeper), bridge, extra, subordinate_ids };
         daemon.wait_until_it_answers();
         daemon
     }
@@ -296,7 +320,8 @@ impl ScratchDaemon {
     /// As [`Self::start_again`], from another file with the program: an upgrade.
     pub fn start_program(&self, program: &Path) {
         let _ = self.child().wait();
-        *self.child() = spawn(program, self.scratch.path(), &self.bridge, &self.extra);
+        let ids = self.subordinate_ids.as_deref();
+        *self.child() = spawn(program, self.scratch.path(), &self.bridge, &self.extra, ids);
         self.wait_until_it_answers();
     }
 
@@ -347,13 +372,21 @@ impl Drop for ScratchDaemon {
     }
 }
 
-fn spawn(program: &Path, folder: &Path, bridge: &str, extra: &[String]) -> Child {
+fn spawn(program: &Path, folder: &Path, bridge: &str, extra: &[String], ids: Option<&Path>) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("daemon.log"))
         .expect("a log file");
-    Command::new(program)
+    let mut command = match ids {
+        None => Command::new(program),
+        Some(ids) => {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", WITH_SUBORDINATE_IDS, "sh"]).arg(ids).arg(program);
+            command
+        }
+    };
+    command
         .arg("daemon")
         .arg("--data-root")
         .arg(folder.join("data"))

@@ -43,7 +43,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("no-proxy", "set the variable NO_PROXY of the daemon"),
     ("node-generic-resources", "there is no swarm"),
     ("storage-opts", "the storage has no options"),
-    ("userns-remap", "user namespaces for the whole daemon are not supported"),
 ];
 
 /// Docker's keys that tune what works without them, or that are one value here.
@@ -269,7 +268,7 @@ mod tests {
     #[test]
     fn what_is_not_so_here_is_refused_and_what_nobody_knows_is_told() {
         for (json, text) in [
-            (r#"{"userns-remap": "default"}"#, "userns-remap cannot be honoured"),
+            (r#"{"containerd": "/run/x"}"#, "containerd cannot be honoured"),
             (r#"{"live-restore": false}"#, "live-restore cannot be honoured: it is always true here"),
             (r#"{"storage-driver": "btrfs"}"#, "storage-driver cannot be honoured"),
             (r#"{"debug": "yes"}"#, "debug: true or false is wanted"),
@@ -280,8 +279,8 @@ mod tests {
             let error = parse(json).unwrap_err();
             assert!(error.contains(text), "{json}: {error}");
         }
-        let file = parse(r#"{"storage-driver": "overlay2", "userns-remap": "", "odd": 1, "raw-logs": true}"#)
-            .unwrap();
+        let file =
+            parse(r#"{"storage-driver": "overlay2", "containerd": "", "odd": 1, "raw-logs": true}"#).unwrap();
         assert_eq!(
             file.warnings,
             ["odd does not match any configuration option and is passed over", "raw-logs has no effect here"]

@@ -485,6 +485,18 @@ const FLAGS: &[Flag] = &[
         ..DEFAULT
     },
     Flag {
+        name: "--userns-remap",
+        key: "userns-remap",
+        form: Form::Value("string"),
+        text: "Run containers in user namespaces with the subordinate ids of\n\
+               this user: default (dockremap), USER[:GROUP] or UID[:GID]",
+        apply: |settings, _, value| {
+            settings.userns_remap = Some(value.to_owned()).filter(|value| !value.is_empty());
+            Ok(())
+        },
+        ..DEFAULT
+    },
+    Flag {
         name: "--authorization-plugin",
         key: "authorization-plugins",
         form: Form::List("list"),

@@ -47,6 +47,9 @@ impl Engine {
         validate::host_config(&host_config)?;
         crate::runtime::check(&self.inner.reloadable(), &host_config.runtime)?;
         validate::together(&config, &host_config)?;
+        if self.inner.settings.users.is_some() && host_config.userns_mode != "host" {
+            validate::in_user_namespace(&host_config)?;
+        }
         let rootfs = host_config.rootfs.clone();
         let image = match &rootfs {
             Some(folder) => {

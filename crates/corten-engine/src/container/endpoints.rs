@@ -14,10 +14,12 @@ use crate::container::{links, names, save};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::network::NetworkDriver;
+use crate::users;
 use corten_api::network::EndpointSettings;
-use corten_network::{Attachment, Endpoint, EndpointRequest, Sandbox, SandboxRequest};
+use corten_network::{Attachment, Endpoint, EndpointRequest, NamespaceOwner, Sandbox, SandboxRequest};
 use corten_std::id;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// What stands before the reason of a network that could not be set up.
 const FAILED: &str = "failed to set up container networking";
@@ -26,11 +28,12 @@ pub(super) const INTERFACE_NAME: &str = "com.docker.network.endpoint.ifname";
 /// An option of an endpoint: settings of the interface, separated by commas.
 pub(super) const INTERFACE_SETTINGS: &str = "com.docker.network.endpoint.sysctls";
 
-/// The network: a sandbox of its own, another container's, or the host's. Also tells what the files need.
+/// The network: a sandbox of its own (in `users`, where they are given), another container's, or the host's. Also tells what the files need.
 pub(super) fn connect(
     engine: &EngineInner,
     record: &Record,
     other: Option<&View>,
+    users: Option<&Arc<OwnedFd>>,
 ) -> Result<(NetworkView, Option<OwnedFd>, Addresses)> {
     let failed = |error| EngineError::because(FAILED, error);
     if let Some(other) = other {
@@ -78,7 +81,7 @@ pub(super) fn connect(
                     endpoint_id: id::random_id(),
                     ..settings.clone()
                 };
-                let sandbox = create(engine, record, Attachment::None)?;
+                let sandbox = create(engine, record, users, Attachment::None)?;
                 let mut view = view_of(record, &sandbox);
                 view.endpoints.insert(network.name, endpoint);
                 return Ok((view, Some(sandbox.namespace), addresses));
@@ -91,7 +94,7 @@ pub(super) fn connect(
             }
         }
     }
-    let sandbox = create(engine, record, Attachment::Networks(wanted))?;
+    let sandbox = create(engine, record, users, Attachment::Networks(wanted))?;
     let addresses = Addresses {
         own: sandbox.endpoints.iter().flat_map(Endpoint::addresses).collect(),
         ipv6: sandbox.endpoints.iter().any(|endpoint| endpoint.address6.is_some()),
@@ -100,8 +103,19 @@ pub(super) fn connect(
     Ok((view_of(record, &sandbox), Some(sandbox.namespace), addresses))
 }
 
-fn create(engine: &EngineInner, record: &Record, network: Attachment) -> Result<Sandbox> {
-    let request = SandboxRequest { container_id: record.id.clone(), name: record.name.clone(), network };
+fn create(
+    engine: &EngineInner,
+    record: &Record,
+    users: Option<&Arc<OwnedFd>>,
+    network: Attachment,
+) -> Result<Sandbox> {
+    let owner = match (users, users::of(engine, record)) {
+        (Some(users), _) => NamespaceOwner::Users(Arc::clone(users)),
+        (None, Some(_)) => NamespaceOwner::New,
+        (None, None) => NamespaceOwner::Host,
+    };
+    let (container_id, name) = (record.id.clone(), record.name.clone());
+    let request = SandboxRequest { container_id, name, network, owner };
     engine.network.create_sandbox(&request).map_err(|error| EngineError::because(FAILED, error))
 }
 

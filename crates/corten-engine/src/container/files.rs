@@ -22,6 +22,11 @@ const ETC: &str = "/etc/resolv.conf";
 pub(crate) const FILES: [(&str, &str); 3] =
     [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
 
+/// Whether a place inside is one of theirs.
+pub(super) fn is_own(destination: &str) -> bool {
+    FILES.iter().any(|(_, place)| *place == destination)
+}
+
 /// What `/etc/hosts` needs to know of the network.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Addresses {

@@ -32,6 +32,7 @@ mod merge;
 mod monitor;
 pub(crate) mod mounts;
 mod names;
+mod namespaces;
 mod networks;
 mod owner;
 mod pause;

@@ -4,27 +4,33 @@
 use crate::container::record::Record;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
+use crate::users::MappedUsers;
 use corten_std::file;
 use corten_store::{Mounts, SnapshotKey};
 use corten_sys::mount::{self, Attributes, OverlayMount};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Names of the folders below a `--rootfs` container's own folder.
 const UPPER: &str = "upper";
 const WORK: &str = "work";
 
-/// Mounts a container's root. Blocking.
-pub(crate) fn mount(engine: &EngineInner, record: &Record) -> Result<OwnedFd> {
+/// Mounts a container's root, for containers with these maps; without, with the owners that the disk has. Blocking.
+pub(crate) fn mount(engine: &EngineInner, record: &Record, users: Option<&MappedUsers>) -> Result<OwnedFd> {
     match (&record.snapshot, &record.host_config.rootfs) {
-        (Some(key), _) => mount_snapshot(engine, key, record.auto_remove()),
-        (None, Some(folder)) => mount_folder(engine, record, Path::new(folder)),
+        (Some(key), _) => mount_snapshot(engine, key, record.auto_remove(), users),
+        (None, Some(folder)) => mount_folder(engine, record, Path::new(folder), users),
         (None, None) => Err(EngineError::system("the container has neither an image nor a root folder")),
     }
 }
 
 /// Mounts an active snapshot; `volatile` leaves every sync out, for what is gone with its container anyway.
-pub(super) fn mount_snapshot(engine: &EngineInner, key: &str, volatile: bool) -> Result<OwnedFd> {
+pub(super) fn mount_snapshot(
+    engine: &EngineInner,
+    key: &str,
+    volatile: bool,
+    users: Option<&MappedUsers>,
+) -> Result<OwnedFd> {
     let key = SnapshotKey::new(key).map_err(|error| EngineError::because("", error))?;
     let mounts = engine
         .store
@@ -36,17 +42,30 @@ pub(super) fn mount_snapshot(engine: &EngineInner, key: &str, volatile: bool) ->
             if volatile {
                 allow_again(work)?;
             }
-            overlay(lowers, upper, work, volatile)
+            overlay(lowers, upper, work, volatile, users)
         }
-        Mounts::ReadOnly { lowers } => mount::overlay(&OverlayMount {
-            lowers,
-            upper: None,
-            work: None,
-            volatile: false,
-            userxattr: false,
-            read_only: true,
-        }),
-        Mounts::Plain(folder) => mount::clone_tree(folder, false),
+        Mounts::ReadOnly { lowers } => {
+            let overlay = OverlayMount {
+                base: None,
+                lowers,
+                upper: None,
+                work: None,
+                volatile: false,
+                userxattr: false,
+                read_only: true,
+            };
+            match users {
+                None => mount::overlay(&overlay),
+                Some(users) => users.overlay(&overlay),
+            }
+        }
+        Mounts::Plain(folder) => {
+            let tree = mount::clone_tree(folder, false);
+            if let (Ok(tree), Some(users)) = (&tree, users) {
+                users.map(tree.as_fd(), false, "/")?;
+            }
+            tree
+        }
     };
     made.map_err(|error| EngineError::from_error("mounting the root", error))
 }
@@ -56,9 +75,15 @@ fn overlay(
     upper: &Path,
     work: &Path,
     volatile: bool,
+    users: Option<&MappedUsers>,
 ) -> Result<OwnedFd, mount::MountError> {
     let (upper, work) = (Some(upper), Some(work));
-    mount::overlay(&OverlayMount { lowers, upper, work, volatile, userxattr: false, read_only: false })
+    let overlay =
+        OverlayMount { base: None, lowers, upper, work, volatile, userxattr: false, read_only: false };
+    match users {
+        None => mount::overlay(&overlay),
+        Some(users) => users.overlay(&overlay),
+    }
 }
 
 /// The kernel refuses a second mount of a volatile layer, because after a crash of the machine it may be torn. It is
@@ -69,7 +94,12 @@ fn allow_again(work: &Path) -> Result<()> {
 
 /// Any folder of the host, copy-on-write. The writes go to the container's own folder, or to memory where overlayfs
 /// cannot have it so: the folder contains it (`/`), or its file system cannot be an upper layer.
-fn mount_folder(engine: &EngineInner, record: &Record, folder: &Path) -> Result<OwnedFd> {
+fn mount_folder(
+    engine: &EngineInner,
+    record: &Record,
+    folder: &Path,
+    users: Option<&MappedUsers>,
+) -> Result<OwnedFd> {
     let lower = folder.canonicalize().map_err(|error| {
         EngineError::from_error(&format!("looking up the root folder `{}`", folder.display()), error)
     })?;
@@ -77,33 +107,53 @@ fn mount_folder(engine: &EngineInner, record: &Record, folder: &Path) -> Result<
         return Err(EngineError::invalid(format!("the root folder `{}` is not a folder", folder.display())));
     }
     let own = engine.settings.paths.container(&record.id);
-    let lowers = [lower.clone()];
     let contained = own.canonicalize().is_ok_and(|own| own.starts_with(&lower) || lower.starts_with(own));
+    let place = engine.settings.paths.running_container(&record.id).join("memory");
     if !contained {
         let (upper, work) = (own.join(UPPER), own.join(WORK));
         make_upper(&upper, &work, &lower)?;
         if record.auto_remove() {
             allow_again(&work)?;
         }
-        if let Ok(root) = overlay(&lowers, &upper, &work, record.auto_remove()) {
+        let root = over_folder(&lower, &own, record.auto_remove(), users, &place)?;
+        if let Ok(root) = root {
             return Ok(root);
         }
     }
     // The kernel takes layers only from mounts of this namespace, so the memory is attached while the overlay is made.
-    let place = engine.settings.paths.running_container(&record.id).join("memory");
     file::create_dir_all(&place)?;
     let memory = mount::tmpfs(&[("mode", Some("0700"))], Attributes::empty())
         .map_err(|error| EngineError::from_error("mounting memory for the writes", error))?;
-    mount::attach(std::os::fd::AsFd::as_fd(&memory), &place)
+    mount::attach(memory.as_fd(), &place)
         .map_err(|error| EngineError::from_error("mounting memory for the writes", error))?;
-    let (upper, work) = (place.join(UPPER), place.join(WORK));
-    let made = make_upper(&upper, &work, &lower).and_then(|()| {
-        overlay(&lowers, &upper, &work, false)
+    let made = make_upper(&place.join(UPPER), &place.join(WORK), &lower).and_then(|()| {
+        over_folder(&lower, &place, false, users, &place.with_extension("lower"))?
             .map_err(|error| EngineError::from_error("mounting the root", error))
     });
     mount::detach(&place).map_err(|error| EngineError::from_error("mounting the root", error))?;
     file::remove_tree(&place)?;
     made
+}
+
+/// An overlay of a folder of the host and the two folders in `own`. `place` is where the first can be attached with its
+/// ids mapped: that of `/` itself is taken.
+fn over_folder(
+    lower: &Path,
+    own: &Path,
+    volatile: bool,
+    users: Option<&MappedUsers>,
+    place: &Path,
+) -> Result<Result<OwnedFd, mount::MountError>> {
+    let (upper, work) = (own.join(UPPER), own.join(WORK));
+    let Some(users) = users else {
+        return Ok(overlay(&[lower.to_owned()], &upper, &work, volatile, None));
+    };
+    file::create_dir_all(place)?;
+    let made = users.with_mapped(&[(lower, place), (own, own)], || {
+        overlay(&[place.to_owned()], &upper, &work, volatile, None)
+    });
+    file::remove_tree(place)?;
+    Ok(made)
 }
 
 /// The two folders of a writable layer; the upper one has the mode of the folder that it covers.

@@ -2,9 +2,10 @@
 //! is used where the container is built.
 
 use crate::container::record::{MountKind, Mounted, ReadOnlyDepth, Record};
-use crate::container::rootfs;
+use crate::container::{files, rootfs};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
+use crate::users::{self, MappedUsers};
 use corten_oci::runtime::Spec;
 use corten_std::{PathError, file};
 use corten_sys::mount;
@@ -32,7 +33,13 @@ pub(super) fn open_mounts(
         let tree = match (mounted, neighbour) {
             (Some(mounted), _) => open_mounted(engine, record, mounted, source)?,
             (None, Some(pid)) if mount.source.as_deref() == Some(NEIGHBOURS_MEMORY) => open_memory_of(pid)?,
-            (None, _) => clone(source, mount.options.iter().any(|option| option == "rbind"))?,
+            (None, _) => {
+                let tree = clone(source, mount.options.iter().any(|option| option == "rbind"))?;
+                if let (true, Some(users)) = (files::is_own(&mount.destination), users::of(engine, record)) {
+                    users.map(tree.as_fd(), false, &mount.destination)?;
+                }
+                tree
+            }
         };
         trees.push((index, tree));
     }
@@ -41,13 +48,18 @@ pub(super) fn open_mounts(
 
 fn open_mounted(engine: &EngineInner, record: &Record, mounted: &Mounted, source: &Path) -> Result<OwnedFd> {
     let tree = match &mounted.kind {
-        MountKind::Volume { source, subpath, name, .. } if !subpath.is_empty() => {
-            open_below(source, subpath, name)?
+        MountKind::Volume { source: volume, subpath, name, .. } => {
+            let tree =
+                if subpath.is_empty() { clone(source, true)? } else { open_below(volume, subpath, name)? };
+            if let Some(users) = users::of(engine, record) {
+                users.map(tree.as_fd(), true, &mounted.destination)?;
+            }
+            tree
         }
-        MountKind::Volume { .. } | MountKind::Tmpfs { .. } => clone(source, true)?,
+        MountKind::Tmpfs { .. } => clone(source, true)?,
         MountKind::Bind { create, .. } => {
             if !source.exists() {
-                make_source(source, *create)?;
+                make_source(source, *create, users::of(engine, record))?;
             }
             check_propagation(source, &mounted.propagation)?;
             clone(source, mounted.recursive)?
@@ -123,7 +135,7 @@ fn open_image(
     snapshot: &str,
     subpath: &str,
 ) -> Result<OwnedFd> {
-    let root = rootfs::mount_snapshot(engine, snapshot, false)?;
+    let root = rootfs::mount_snapshot(engine, snapshot, false, users::of(engine, record))?;
     if subpath.is_empty() {
         return Ok(root);
     }
@@ -159,14 +171,21 @@ fn open_part(root: &OwnedFd, subpath: &str, name: &str) -> std::result::Result<O
 }
 
 /// A missing source of `-v` becomes a folder, as Docker has it.
-fn make_source(source: &Path, create: bool) -> Result<()> {
+fn make_source(source: &Path, create: bool, users: Option<&MappedUsers>) -> Result<()> {
     if !create {
         return Err(EngineError::invalid(format!(
             "invalid mount config for type \"bind\": bind source path does not exist: {}",
             source.display()
         )));
     }
-    std::fs::create_dir_all(source).map_err(|error| {
+    let missing: Vec<&Path> = source.ancestors().take_while(|folder| !folder.exists()).collect();
+    let make = || {
+        std::fs::create_dir_all(source)?;
+        // Whose it would be, had the container made it.
+        let Some((uid, gid)) = users.map(MappedUsers::root) else { return Ok(()) };
+        missing.iter().try_for_each(|folder| std::os::unix::fs::lchown(folder, Some(uid), Some(gid)))
+    };
+    make().map_err(|error| {
         EngineError::from_error(
             &format!("error while creating mount source path '{}'", source.display()),
             PathError::new("create folder", source, error),

@@ -7,14 +7,16 @@ use crate::container::files::{self, Addresses};
 use crate::container::handle::{NetworkView, Request, View};
 use crate::container::links::{self, Linked};
 use crate::container::monitor::{clear_run_folder, owns_sandbox, remove_sandbox, take_down, tell_connected};
+use crate::container::namespaces::{self, Namespaces};
 use crate::container::owner::{Owner, Running};
 use crate::container::record::Record;
 use crate::container::spares::Spare;
 use crate::container::spec::{self, Neighbours, logging};
-use crate::container::{names, rootfs, save, sources};
+use crate::container::{names, rootfs, save, sources, validate};
 use crate::engine::{Engine, EngineInner};
 use crate::error::{EngineError, Result};
 use crate::undo::Undo;
+use crate::users;
 use crate::volume::blocking;
 use corten_network::HostEntry;
 use corten_oci::runtime::{NamespaceKind, Spec};
@@ -163,6 +165,11 @@ fn fork(
 ) -> Result<Forked> {
     let points = &engine.settings.failpoints;
     let mut undo = Undo::new();
+    let users = users::of(engine, record);
+    if users.is_some() {
+        // It may have been made by a daemon without them.
+        validate::in_user_namespace(&record.host_config)?;
+    }
 
     let run_dir = engine.settings.paths.running_container(&record.id);
     file::create_dir_all(engine.settings.paths.running())?;
@@ -177,11 +184,16 @@ fn fork(
         engine.volumes.begin_use(name, &record.id)?;
         undo.push("volume", || engine.volumes.end_use(name, &record.id));
     }
-    let root = rootfs::mount(engine, record)?;
-    prepare_root(root.as_fd(), record)?;
+    let root = rootfs::mount(engine, record, users)?;
+    match users {
+        None => prepare_root(root.as_fd(), record)?,
+        Some(users) => users.as_root(|| prepare_root(root.as_fd(), record))?,
+    }
     points.check("start.root")?;
 
-    let (network, namespace, addresses) = connect(engine, record, others.network.as_deref())?;
+    let neighbours_users = namespaces::of_neighbours(engine, record, &others.neighbours)?;
+    let (network, namespace, addresses) =
+        connect(engine, record, others.network.as_deref(), neighbours_users.as_ref())?;
     if owns_sandbox(record) {
         let sandbox = network.sandbox_id.clone();
         undo.push("network", move || remove_sandbox(engine, &sandbox));
@@ -206,8 +218,10 @@ fn fork(
     }
     settle_modes(root.as_fd(), &mut spec);
     points.check("start.spec")?;
-    let mount_trees = sources::open_mounts(engine, record, &spec, others.neighbours.ipc)?;
+    let mut mount_trees = sources::open_mounts(engine, record, &spec, others.neighbours.ipc)?;
     points.check("start.mounts")?;
+    let Namespaces { users: user_namespace, devices } =
+        namespaces::settle(record, users, &mut spec, namespace.as_ref(), neighbours_users, &mut mount_trees)?;
 
     let foreign = crate::runtime::foreign(&engine.reloadable(), record)?;
     if foreign.is_none() {
@@ -219,8 +233,11 @@ fn fork(
     // A seat would count against a limit on processes, which the container can read.
     let counted = limits.pids.as_ref().is_some_and(|pids| pids.limit > 0);
     let elsewhere = !record.host_config.cgroup_parent.is_empty();
-    let fits =
-        !counted && !elsewhere && foreign.is_none() && client::Spare::takes(&request, mount_trees.len());
+    let fits = user_namespace.is_none()
+        && !counted
+        && !elsewhere
+        && foreign.is_none()
+        && client::Spare::takes(&request, mount_trees.len());
     let spare = if fits { engine.spares.take() } else { None };
     let (cgroup, spare) = match spare {
         Some(Spare { cgroup, shim }) => (engine.cgroups.adopt(cgroup, &record.id, &limits), Some(shim)),
@@ -253,6 +270,8 @@ fn fork(
         root,
         mount_trees,
         network_namespace: namespace,
+        user_namespace,
+        devices,
         cgroup: cgroup.handle().map_err(|error| EngineError::because("opening the cgroup", error))?,
         seccomp,
         init: init_program(engine, record)?,

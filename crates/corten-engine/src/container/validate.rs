@@ -93,6 +93,24 @@ pub(super) fn together(config: &ContainerConfig, host: &HostConfig) -> Result<()
     Ok(())
 }
 
+/// What a container in a user namespace cannot have.
+pub(super) fn in_user_namespace(host: &HostConfig) -> Result<()> {
+    let refused = |text: &str| Err(EngineError::invalid(text));
+    if host.privileged {
+        return refused(
+            "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace \
+             when running privileged mode",
+        );
+    }
+    if host.network_mode == "host" {
+        return refused("cannot share the host's network namespace when user namespaces are enabled");
+    }
+    if host.pid_mode == "host" {
+        return refused("cannot share the host PID namespace when user namespaces are enabled");
+    }
+    Ok(())
+}
+
 /// How it runs on this host.
 pub(super) fn host_config(host: &HostConfig) -> Result<()> {
     restart_policy(&host.restart_policy)?;

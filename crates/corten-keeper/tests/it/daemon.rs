@@ -90,6 +90,8 @@ fn run(keeper: &Keeper, exec_root: &Path) -> String {
             root: corten_sys::mount::clone_tree(&root, false).unwrap(),
             mount_trees: Vec::new(),
             network_namespace: None,
+            user_namespace: None,
+            devices: Vec::new(),
             cgroup: Default::default(),
             seccomp: None,
             init: None,

@@ -5,7 +5,9 @@ use super::{Held, NetworkManager, Shared, lock};
 use crate::background::Sweep;
 use crate::bridge;
 use crate::config::GatewayMode;
-use crate::endpoint::{Attachment, Endpoint, EndpointRequest, Sandbox, SandboxKind, SandboxRequest};
+use crate::endpoint::{
+    Attachment, Endpoint, EndpointRequest, NamespaceOwner, Sandbox, SandboxKind, SandboxRequest,
+};
 use crate::error::NetworkError;
 use crate::firewall;
 use crate::gateway::Targets;
@@ -41,10 +43,14 @@ impl NetworkManager {
                 (self.create_connected(request, first)?, others)
             }
             _ => {
-                let ready = lock(&shared.state).bare.pop_front();
+                let ready = if shared.is_pooled(&request.owner) {
+                    lock(&shared.state).bare.pop_front()
+                } else {
+                    None
+                };
                 let ready = match ready {
                     Some(ready) => ready,
-                    None => self.make_now(None)?,
+                    None => self.make_now(None, &request.owner)?,
                 };
                 let record = record(ready.id, kind);
                 (self.hand_out(record, ready.path, ready.namespace.descriptor)?, networks)
@@ -72,11 +78,12 @@ impl NetworkManager {
         request: &SandboxRequest,
         wanted: &EndpointRequest,
     ) -> Result<Sandbox, NetworkError> {
-        let ready = match self.take_connected(wanted) {
+        let owner = &request.owner;
+        let ready = match self.take_connected(wanted, owner) {
             // One may be on its way into the pool, or on its way back from a sandbox that is gone.
             Err(NetworkError::AddressesExhausted { .. } | NetworkError::AddressTaken(_)) => {
                 self.settle();
-                self.take_connected(wanted)?
+                self.take_connected(wanted, owner)?
             }
             other => other?,
         };
@@ -100,7 +107,11 @@ impl NetworkManager {
     }
 
     /// A connected namespace with the addresses asked for, counted as attached.
-    fn take_connected(&self, wanted: &EndpointRequest) -> Result<Ready, NetworkError> {
+    fn take_connected(
+        &self,
+        wanted: &EndpointRequest,
+        owner: &NamespaceOwner,
+    ) -> Result<Ready, NetworkError> {
         let network_id = &wanted.network_id;
         let mut state = lock(&self.shared.state);
         let network = state
@@ -115,10 +126,16 @@ impl NetworkManager {
         // What the plan's namespace held before, where it is still to be given back.
         let mut held = None;
         let mut unplanned = None;
-        let (ready, plan) = if let Some(index) = network.ready.iter().position(serves) {
+        let pooled = self.shared.is_pooled(owner);
+        let index = network.ready.iter().position(serves).filter(|_| pooled);
+        let (ready, plan) = if let Some(index) = index {
             (network.ready.remove(index), None)
         } else {
             let mut evicted = network.evict(&asked);
+            if !pooled && asked.is_empty() {
+                // Its address is lower than that of any other, and free again where there is none else.
+                evicted.extend(network.evict_lowest());
+            }
             let addressing = match network.take(wanted.address, wanted.address6) {
                 Ok(addressing) => addressing,
                 Err(error) => {
@@ -127,8 +144,8 @@ impl NetworkManager {
                     return Err(error);
                 }
             };
-            let mut ready = evicted.pop();
-            if ready.is_none() {
+            let mut ready = if pooled { evicted.pop() } else { None };
+            if ready.is_none() && pooled {
                 ready = network.ready.pop_back();
                 held = ready.as_ref().and_then(|ready| Some(ready.cable.as_ref()?.addressing));
             }
@@ -143,7 +160,7 @@ impl NetworkManager {
         network.warm = true;
         drop(state);
         let result = match ready {
-            None => self.make_now(plan.as_ref()),
+            None => self.make_now(plan.as_ref(), owner),
             Some(ready) => self.adjust(ready, plan.as_ref(), wanted.mac),
         };
         if let Some(network) = lock(&self.shared.state).networks.get_mut(network_id) {
@@ -203,15 +220,16 @@ impl NetworkManager {
     }
 
     /// Makes a namespace while the caller waits, on a thread of its own because threads that make them move.
-    fn make_now(&self, plan: Option<&Plan>) -> Result<Ready, NetworkError> {
+    fn make_now(&self, plan: Option<&Plan>, owner: &NamespaceOwner) -> Result<Ready, NetworkError> {
         let shared = &*self.shared;
-        let run = || {
+        let new = shared.new_namespace(owner)?;
+        let run = move || {
             let mut host = Socket::open(Family::Route).map_err(|source| NetworkError::Kernel {
                 operation: "open a socket",
                 subject: "sandbox".to_owned(),
                 source,
             })?;
-            pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, plan)
+            pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, new, plan)
         };
         let lost =
             || NetworkError::System { operation: "start a thread", source: std::io::ErrorKind::Other.into() };

@@ -1,13 +1,42 @@
 //! Namespaces that stand ready: which are wanted, where they go, and the addresses they hold.
 
 use super::{Shared, lock};
+use crate::endpoint::NamespaceOwner;
+use crate::error::NetworkError;
 use crate::pool::{Network, Plan, Ready, Wanted};
 use crate::record::Record;
 use corten_sys::netlink::namespace;
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 impl Shared {
+    /// Which user namespace those that stand ready belong to.
+    pub(crate) fn pooled(&self) -> NamespaceOwner {
+        if self.settings.users.is_some() { NamespaceOwner::New } else { NamespaceOwner::Host }
+    }
+
+    /// Whether one that stands ready belongs to the right user namespace.
+    pub(super) fn is_pooled(&self, owner: &NamespaceOwner) -> bool {
+        match owner {
+            NamespaceOwner::Host => self.settings.users.is_none(),
+            NamespaceOwner::New => self.settings.users.is_some(),
+            NamespaceOwner::Users(_) => false,
+        }
+    }
+
+    /// A new namespace that belongs to a user namespace; none where any thread can make it.
+    pub(crate) fn new_namespace(&self, owner: &NamespaceOwner) -> Result<Option<OwnedFd>, NetworkError> {
+        let maker = || self.settings.users.as_ref().ok_or_else(|| std::io::ErrorKind::Unsupported.into());
+        let made = match owner {
+            NamespaceOwner::Host => return Ok(None),
+            NamespaceOwner::New => maker().and_then(|maker| maker.make()),
+            NamespaceOwner::Users(users) => maker().and_then(|maker| maker.make_in(users.as_fd())),
+        };
+        let operation = "make a network namespace in a user namespace";
+        made.map(Some).map_err(|source| NetworkError::System { operation, source })
+    }
+
     /// What should be made ready next: a plan, whose addresses are taken, or a namespace without a network.
     pub(crate) fn next_plan(&self) -> Option<Wanted> {
         let mut state = lock(&self.state);

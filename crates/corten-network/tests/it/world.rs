@@ -145,7 +145,12 @@ pub(crate) fn sandbox_on(manager: &NetworkManager, name: &str, network: Attachme
 }
 
 pub(crate) fn request(name: &str, network: Attachment) -> SandboxRequest {
-    SandboxRequest { container_id: String::new(), name: name.to_owned(), network }
+    SandboxRequest {
+        container_id: String::new(),
+        name: name.to_owned(),
+        network,
+        owner: corten_network::NamespaceOwner::Host,
+    }
 }
 
 /// The first endpoint.

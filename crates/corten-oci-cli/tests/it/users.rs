@@ -118,6 +118,65 @@ fn a_further_process_is_in_the_namespace() {
     assert_eq!(fs::metadata(bundle.rootfs().join("by-exec")).unwrap().uid(), FIRST);
 }
 
+/// "path … namespace file": the container is in the user namespace of another, whose new namespaces belong to it.
+#[test]
+fn a_user_namespace_is_joined_by_its_path() {
+    let Some(first) = users("users-first", "sleep 100") else { return };
+    first.create();
+    first.start();
+    let theirs = format!("/proc/{}/ns/user", first.pid());
+    let script = "id -u; cat /proc/self/uid_map; stat -c %u /bin /dev /proc/1; echo x > /dev/null && echo null; \
+                  hostname inside && hostname; ulimit -n; cat /proc/self/oom_score_adj; readlink /proc/self/ns/user; \
+                  echo out > /proc/self/fd/1; readlink /proc/self";
+    let Some(mut bundle) = users("users-joined", script) else { return };
+    let linux = bundle.linux();
+    linux["uidMappings"] = json!([]);
+    linux["gidMappings"] = json!([]);
+    for namespace in linux["namespaces"].as_array_mut().unwrap() {
+        if namespace["type"] == "user" {
+            namespace["path"] = json!(theirs);
+        }
+    }
+    bundle.process()["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 512, "hard": 777 }]);
+    bundle.process()["oomScoreAdj"] = json!(77);
+    let capabilities = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+    for set in ["bounding", "effective", "permitted"] {
+        bundle.process()["capabilities"][set] = capabilities.clone();
+    }
+    let namespace = fs::read_link(&theirs).unwrap();
+    let out = bundle.prints();
+    let last = words(&out).last().unwrap().parse::<u32>().unwrap();
+    let expected =
+        format!("0 0 100000 65536 0 0 0 null inside 512 77 {} out {last}", namespace.to_str().unwrap());
+    assert_eq!(words(&out).join(" "), expected);
+    // In a pid namespace of its own, in which few processes were.
+    assert!(last < 40, "{last}");
+}
+
+/// With the option alone, a bind has the maps of the namespace that is joined; and the caller's own is no other.
+#[test]
+fn binds_of_a_joined_namespace_and_the_own_namespace_by_its_path() {
+    let Some(first) = users("users-first-bind", "sleep 100") else { return };
+    first.create();
+    for (name, path, ids) in [
+        ("users-joined-bind", format!("/proc/{}/ns/user", first.pid()), "0:0"),
+        ("users-own", "/proc/self/ns/user".to_owned(), "100000:100000"),
+    ] {
+        let Some(mut bundle) = users(name, "stat -c %u:%g /data/f /bin") else { return };
+        let data = bundle.folder().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("f"), "").unwrap();
+        let linux = bundle.linux();
+        linux["uidMappings"] = json!([]);
+        linux["gidMappings"] = json!([]);
+        let namespaces = linux["namespaces"].as_array_mut().unwrap();
+        namespaces.last_mut().unwrap()["path"] = json!(path);
+        let mapped = if ids == "0:0" { &["bind", "idmap"][..] } else { &["bind"] };
+        bundle.add_mount("/data", "bind", data.to_str().unwrap(), mapped);
+        assert_eq!(words(&bundle.prints()), ["0:0", ids], "{name}");
+    }
+}
+
 /// "uidMappings … The mapping to convert UIDs from the source file system to the destination mount point."
 #[test]
 fn a_bind_shows_its_files_under_other_ids() {

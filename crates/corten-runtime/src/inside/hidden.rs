@@ -25,6 +25,7 @@ use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::hardening::Hardening;
 use crate::request::{ChildStdio, Container, ExecRequest};
 use crate::seccomp;
+use crate::user_namespace::give_pipes;
 
 /// What the second process needs to know.
 #[derive(Deserialize, Serialize)]
@@ -60,12 +61,15 @@ fn prepare(
     service::set_last_affinity(&request.process)?;
     identity::set_oom_score(&request.process)?;
     identity::set_security_labels(&request.process)?;
+    let other_users = namespaces.contains(Namespaces::USER);
+    if other_users {
+        give_pipes(container.pid, &request.stdio);
+    }
     let terminal = matches!(request.stdio, ChildStdio::Terminal);
     if !terminal {
         let none = || Err(invalid("pipes need no terminal"));
         place_streams(&request.stdio, &request.process, report, none)?;
     }
-    let other_users = namespaces.contains(Namespaces::USER);
     if other_users {
         // In there they could only get stricter.
         identity::set_limits(&request.process)?;

@@ -29,6 +29,7 @@ use crate::launch::Plan;
 use crate::lifecycle::{Gate, HookStates, Lifecycle};
 use crate::request::{ChildStdio, Container, ExecRequest, LaunchRequest};
 use crate::seccomp;
+use crate::user_namespace::give_pipes;
 
 pub(crate) use devices::{NODES as DEVICE_NODES, numbers as device_number};
 pub(crate) use hidden::{hear_of_second, run_hidden_exec};
@@ -210,6 +211,7 @@ fn start_exec(
     identity::set_security_labels(&request.process)?;
     let other_users = namespaces.contains(Namespaces::USER);
     if other_users {
+        give_pipes(container.pid, &request.stdio);
         // In there they could only get stricter.
         identity::set_limits(&request.process)?;
         request.process.rlimits.clear();

@@ -57,7 +57,7 @@ impl Report {
     }
 
     /// Tells the number of the process that is to be listened to from now on.
-    pub(super) fn made(&self, pid: i32) -> io::Result<()> {
+    pub(crate) fn made(&self, pid: i32) -> io::Result<()> {
         let mut message = vec![MADE];
         message.extend(pid.to_ne_bytes());
         rustix::io::write(&self.socket, &message)?;

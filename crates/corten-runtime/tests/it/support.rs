@@ -180,6 +180,8 @@ impl Trial {
             root: self.root,
             mount_trees: self.trees,
             network_namespace: self.network,
+            user_namespace: None,
+            devices: Vec::new(),
             cgroup: handle,
             stdio,
             seccomp: filter.clone(),

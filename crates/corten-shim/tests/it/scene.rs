@@ -207,6 +207,8 @@ impl<'forker> Container<'forker> {
             root: corten_sys::mount::clone_tree(forker.root.path(), false).unwrap(),
             mount_trees: Vec::new(),
             network_namespace: None,
+            user_namespace: None,
+            devices: Vec::new(),
             cgroup: options.cgroup,
             seccomp: None,
             init: None,

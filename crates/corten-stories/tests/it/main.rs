@@ -27,6 +27,7 @@ mod scarcity;
 mod settings;
 mod shells;
 mod socket;
+mod users;
 mod volumes;
 mod websocket;
 

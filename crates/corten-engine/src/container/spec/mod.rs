@@ -17,6 +17,9 @@ use corten_oci::runtime::{LinuxCapabilities, Mount, NamespaceKind, Spec};
 use corten_runtime::{DEFAULT_CAPABILITIES, DEFAULT_PATH, SpecOptions, default_spec, make_privileged};
 use std::path::Path;
 
+/// Who may ping without privileges.
+const PING_GROUPS: &str = "net.ipv4.ping_group_range";
+
 /// What the document needs to know of other containers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Neighbours {
@@ -85,10 +88,13 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
         linux.resources = Some(resources);
         linux.sysctl = host.sysctls.clone();
         if super::monitor::owns_sandbox(record) {
-            for (name, value) in
-                [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")]
+            for (name, value) in [("net.ipv4.ip_unprivileged_port_start", "0"), (PING_GROUPS, "0 2147483647")]
             {
                 linux.sysctl.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            }
+            if crate::users::of(engine, record).is_some() && !host.sysctls.contains_key(PING_GROUPS) {
+                // The network has set it for all groups, of which most do not exist inside.
+                linux.sysctl.remove(PING_GROUPS);
             }
         }
     }

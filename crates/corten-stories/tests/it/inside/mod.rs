@@ -52,6 +52,22 @@ const HIDDEN: [&str; 13] = [
     "write /proc/sys",
 ];
 
+/// Whether a line only shows that nodes are bound from the host, where none can be made.
+fn is_bound_node(line: &str) -> bool {
+    let words: Vec<&str> = line.split(' ').collect();
+    let node = |place: &str| {
+        ["full", "null", "random", "tty", "urandom", "zero"]
+            .iter()
+            .any(|name| place == format!("/dev/{name}"))
+    };
+    match words[..] {
+        ["mount", place, "devices" | "devtmpfs" | "execute" | "write"] if node(place) => true,
+        // What is hidden there is behind the null device.
+        ["mount", place, "devtmpfs"] => place.starts_with("/proc/"),
+        _ => false,
+    }
+}
+
 fn look_around() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own program");
     let profile = test.parent().and_then(Path::parent).expect("the profile's folder").to_owned();
@@ -140,4 +156,18 @@ fn a_further_process_can_do_no_more_than_the_first() {
     assert!(more.is_empty(), "{more:?}");
     let further = ask(daemon.command(&["exec", "-i", "-u", "root:root", "box", "sh", "-c", SCRIPT]));
     assert_eq!(more_than_docker(&further), [""; 0]);
+}
+
+#[test]
+fn in_a_user_namespace_root_can_do_no_more_than_in_the_hosts() {
+    let Some(daemon) = crate::users::remapped("inside-users") else { return };
+    let whole = run(&daemon, &["--userns", "host"]);
+    let mapped = run(&daemon, &[]);
+    let more: Vec<_> =
+        mapped.difference(&whole).map(String::as_str).filter(|line| !is_bound_node(line)).collect();
+    assert_eq!(more, [""; 0]);
+    // And it is a whole container too.
+    for line in ["call read", "do become another user", "mount /proc proc", "write to /", "socket packet"] {
+        assert!(mapped.contains(line), "{line}");
+    }
 }
