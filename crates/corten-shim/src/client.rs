@@ -335,7 +335,7 @@ impl Shim {
     /// Changes a terminal's size.
     ///
     /// # Errors
-    /// Where there is no such process, or it has no terminal.
+    /// Where there is no such process. One without a terminal has no size, and that is fine.
     pub async fn resize(&self, exec_id: Option<&str>, size: ConsoleSize) -> Result<(), ShimError> {
         self.ask(Request::Resize { target: Target::of(exec_id), size }).await.map(drop)
     }

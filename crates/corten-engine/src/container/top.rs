@@ -18,6 +18,8 @@ const USER: [&str; 11] =
 struct Process {
     pid: i32,
     parent: i32,
+    group: i32,
+    session: i32,
     uid: u32,
     gid: u32,
     state: char,
@@ -108,8 +110,8 @@ fn columns(ps_args: &str) -> Result<Vec<(String, String)>> {
         };
         for column in spec.split(',').filter(|column| !column.is_empty()) {
             let (key, title) = column.split_once('=').unwrap_or((column, ""));
-            let title = if title.is_empty() { title_of(key)? } else { title.to_owned() };
-            list.push((title_of(key)?, title));
+            let (key, own) = column_of(key)?;
+            list.push((key.to_owned(), if title.is_empty() { own } else { title }.to_owned()));
         }
     }
     if !list.is_empty() {
@@ -129,32 +131,46 @@ fn format_list(word: &str) -> Option<&str> {
     before.chars().all(|letter| "aefxA".contains(letter)).then_some(list)
 }
 
-/// The column that `ps -o` calls so.
-fn title_of(key: &str) -> Result<String> {
-    let title = match key.to_ascii_lowercase().as_str() {
-        "pid" | "tgid" => "PID",
-        "ppid" => "PPID",
-        "uid" => "UID",
-        "user" | "euser" | "uname" => "USER",
-        "gid" | "egid" => "GID",
-        "c" => "C",
-        "%cpu" | "pcpu" => "%CPU",
-        "%mem" | "pmem" => "%MEM",
-        "vsz" | "vsize" => "VSZ",
-        "rss" | "rssize" => "RSS",
-        "tty" | "tt" | "tname" => "TTY",
-        "stat" | "state" | "s" => "STAT",
-        "start" | "start_time" | "stime" | "lstart" => "STIME",
-        "time" | "cputime" => "TIME",
-        "etime" => "ELAPSED",
-        "nlwp" | "thcount" => "NLWP",
-        "ni" | "nice" => "NI",
-        "comm" | "ucmd" | "ucomm" => "COMM",
-        "cmd" => "CMD",
-        "args" | "command" => "COMMAND",
-        _ => return Err(EngineError::invalid(format!("ps column {key} is not supported"))),
-    };
-    Ok(title.to_owned())
+/// The column that `ps -o` calls so: what is in it, and its title (procps 4, ps(1), "STANDARD FORMAT SPECIFIERS").
+fn column_of(key: &str) -> Result<(&'static str, &'static str)> {
+    Ok(match key.to_ascii_lowercase().as_str() {
+        "pid" | "tgid" => ("PID", "PID"),
+        "ppid" => ("PPID", "PPID"),
+        "pgid" | "pgrp" => ("PGID", "PGID"),
+        "sid" | "sess" | "session" => ("SID", "SID"),
+        "uid" => ("NUMBER", "UID"),
+        "euid" => ("NUMBER", "EUID"),
+        "user" | "uname" => ("USER", "USER"),
+        "euser" => ("USER", "EUSER"),
+        "gid" => ("GID", "GID"),
+        "egid" => ("GID", "EGID"),
+        "c" => ("C", "C"),
+        "%cpu" | "pcpu" => ("%CPU", "%CPU"),
+        "%mem" | "pmem" => ("%MEM", "%MEM"),
+        "vsz" | "vsize" => ("VSZ", "VSZ"),
+        "rss" | "rssize" | "rsz" => ("RSS", "RSS"),
+        "tty" | "tt" => ("TTY", "TT"),
+        "tname" => ("TTY", "TTY"),
+        "stat" => ("STAT", "STAT"),
+        "state" | "s" => ("STAT", "S"),
+        "start" => ("STARTED", "STARTED"),
+        "stime" | "start_time" => ("STIME", "STIME"),
+        "bsdstart" => ("STIME", "START"),
+        "time" | "cputime" => ("TIME", "TIME"),
+        "etime" => ("ELAPSED", "ELAPSED"),
+        "etimes" => ("SECONDS", "ELAPSED"),
+        "nlwp" => ("NLWP", "NLWP"),
+        "thcount" => ("NLWP", "THCNT"),
+        "ni" | "nice" => ("NI", "NI"),
+        "comm" | "ucomm" => ("COMM", "COMMAND"),
+        "ucmd" => ("COMM", "CMD"),
+        "cmd" => ("COMMAND", "CMD"),
+        "args" | "command" => ("COMMAND", "COMMAND"),
+        _ => {
+            return Err(EngineError::invalid(format!("ps column {key} is not supported"))
+                .with_hint("known are those of processes, users, times, memory and commands, as in `-o pid,user,etime,rss,args`"));
+        }
+    })
 }
 
 fn cell(key: &str, process: &Process, clock: &Clock, users: &BTreeMap<u32, String>) -> String {
@@ -167,6 +183,9 @@ fn cell(key: &str, process: &Process, clock: &Clock, users: &BTreeMap<u32, Strin
         "UID" | "USER" => user(),
         "PID" => process.pid.to_string(),
         "PPID" => process.parent.to_string(),
+        "PGID" => process.group.to_string(),
+        "SID" => process.session.to_string(),
+        "NUMBER" => process.uid.to_string(),
         "GID" => process.gid.to_string(),
         "C" => (seconds as i64 * 100 / age).min(99).to_string(),
         "%CPU" => format!("{:.1}", seconds as f64 * 100.0 / age as f64),
@@ -175,10 +194,15 @@ fn cell(key: &str, process: &Process, clock: &Clock, users: &BTreeMap<u32, Strin
         "RSS" => (process.resident / 1024).to_string(),
         "TTY" => terminal_name(process.terminal),
         "STAT" => process.state.to_string(),
-        "STIME" | "START" => start_text(started, clock.now),
+        "STARTED" if clock.now - started < 86_400 => {
+            let (_, _, _, hour, minute, second) = corten_std::Timestamp::from_unix(started, 0).civil();
+            format!("{hour:02}:{minute:02}:{second:02}")
+        }
+        "STIME" | "START" | "STARTED" => start_text(started, clock.now),
         "TIME" => format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
         "ELAPSED" if age < 3600 => format!("{:02}:{:02}", age / 60, age % 60),
         "ELAPSED" => format!("{:02}:{:02}:{:02}", age / 3600, age / 60 % 60, age % 60),
+        "SECONDS" => age.to_string(),
         "NLWP" => process.threads.to_string(),
         "NI" => process.nice.to_string(),
         "COMM" => process.name.clone(),
@@ -238,6 +262,8 @@ fn parse_stat(text: &str) -> Option<Process> {
         name: name.to_owned(),
         state: fields.first()?.chars().next()?,
         parent: number(1)? as i32,
+        group: number(2)? as i32,
+        session: number(3)? as i32,
         terminal: number(4)? as i32,
         ticks: (number(11)? + number(12)?) as u64,
         nice: number(16)?,
@@ -306,6 +332,8 @@ mod tests {
         assert_eq!(titles("aux"), USER);
         assert_eq!(titles("-o pid,args"), ["PID", "COMMAND"]);
         assert_eq!(titles("-eo pid,ppid"), ["PID", "PPID"]);
+        assert_eq!(titles("-o pid,comm,tty,s,start"), ["PID", "COMMAND", "TT", "S", "STARTED"]);
+        assert_eq!(titles("-o pid,args=WHAT"), ["PID", "WHAT"]);
         assert!(columns("-o args").is_err());
         assert!(columns("--forest").is_err());
     }

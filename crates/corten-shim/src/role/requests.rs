@@ -80,10 +80,8 @@ impl Role {
             }
             Request::Resize { target, size } => {
                 let process = self.find_running(&target)?;
-                let terminal = process
-                    .streams
-                    .terminal()
-                    .ok_or_else(|| failure(FailureCode::Invalid, "the process has no terminal"))?;
+                // Docker takes a size for a process without a terminal, too, and so do clients that always send one.
+                let Some(terminal) = process.streams.terminal() else { return done };
                 let size = corten_sys::terminal::Size { rows: size.height, columns: size.width };
                 corten_sys::terminal::set_size(terminal, size).map_err(|error| {
                     failure(FailureCode::System, format!("cannot change the terminal's size: {error}"))
