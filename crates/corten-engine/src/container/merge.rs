@@ -35,6 +35,8 @@ pub(crate) fn merge(user: &mut ContainerConfig, image: &ContainerDefaults) {
             all.entry(path.clone()).or_default();
         }
     }
+    // Docker keeps none where nothing is in it.
+    user.volumes = user.volumes.take().filter(|volumes| !volumes.is_empty());
     if user.stop_signal.is_empty() {
         user.stop_signal.clone_from(&image.stop_signal);
     }

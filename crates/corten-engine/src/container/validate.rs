@@ -206,7 +206,7 @@ pub(super) fn restart_policy(policy: &RestartPolicy) -> Result<()> {
 }
 
 /// `CAP_NET_ADMIN` for `net_admin`; `ALL` stays.
-fn normal_capability(text: &str) -> String {
+pub(crate) fn normal_capability(text: &str) -> String {
     let upper = text.to_ascii_uppercase();
     if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
 }
@@ -249,11 +249,6 @@ pub(super) fn fill_defaults(
         host.masked_paths = Some(strings(&MASKED_PATHS));
     }
     host.readonly_paths.get_or_insert_with(|| strings(&READONLY_PATHS));
-    for list in [&mut host.cap_add, &mut host.cap_drop].into_iter().flatten() {
-        for capability in list {
-            *capability = normal_capability(capability);
-        }
-    }
     if config.attach_stdin && !config.open_stdin {
         // Docker leaves it so: nothing is read, and a client that is attached sees the end at once.
         config.stdin_once = false;
@@ -320,7 +315,7 @@ mod tests {
         fill_defaults(&mut ContainerConfig::default(), &mut host, &defaults, &reloadable, Mode::V2);
         assert_eq!(host.network_mode, "bridge");
         assert_eq!((host.shm_size, host.memory_swap), (crate::defaults::SHM_SIZE, 128));
-        assert_eq!(host.cap_drop.unwrap(), ["CAP_CHOWN"]);
+        assert_eq!(host.cap_drop.unwrap(), ["chown"]);
         assert_eq!(host.log_config.driver, "json-file");
         assert_eq!(host.readonly_paths.unwrap(), READONLY_PATHS);
     }

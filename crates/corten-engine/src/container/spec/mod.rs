@@ -11,6 +11,7 @@ use crate::container::apparmor;
 use crate::container::files::{self, FILES};
 use crate::container::record::{MountKind, Mounted, ReadOnlyDepth, Record};
 use crate::container::sources::NEIGHBOURS_MEMORY;
+use crate::container::validate::normal_capability;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use corten_oci::runtime::{LinuxCapabilities, Mount, NamespaceKind, Spec};
@@ -150,18 +151,23 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
 
 /// The capabilities that remain of Docker's, by its rules for `ALL`.
 pub(crate) fn capabilities(add: &[String], drop: &[String]) -> Vec<String> {
+    let normal = |list: &[String]| list.iter().map(|name| normal_capability(name)).collect::<Vec<_>>();
+    let (add, drop) = (normal(add), normal(drop));
     let has_all = |list: &[String]| list.iter().any(|name| name == "ALL");
-    let mut names: Vec<String> = if has_all(add) {
-        corten_sys::capability::of_kernel().names().collect()
-    } else if has_all(drop) {
+    let kept = |names: &mut dyn Iterator<Item = String>| -> Vec<String> {
+        names.filter(|name| !drop.contains(name)).collect()
+    };
+    if has_all(&add) {
+        return kept(&mut corten_sys::capability::of_kernel().names());
+    }
+    let mut names = if has_all(&drop) {
         Vec::new()
     } else {
-        DEFAULT_CAPABILITIES.iter().map(|&name| name.to_owned()).collect()
+        kept(&mut DEFAULT_CAPABILITIES.iter().map(|&name| name.to_owned()))
     };
-    names.retain(|name| !drop.contains(name));
-    for name in add.iter().filter(|name| *name != "ALL") {
-        if !names.contains(name) {
-            names.push(name.clone());
+    for name in add {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     names
@@ -317,6 +323,11 @@ mod tests {
             ["CAP_NET_BIND_SERVICE"]
         );
         assert!(!capabilities(&[], &strings(&["CAP_MKNOD"])).contains(&"CAP_MKNOD".to_owned()));
+        assert_eq!(capabilities(&strings(&["net_admin"]), &strings(&["all"])), ["CAP_NET_ADMIN"]);
+        assert_eq!(
+            capabilities(&strings(&["chown"]), &strings(&["CAP_CHOWN"])).len(),
+            DEFAULT_CAPABILITIES.len()
+        );
         let most = capabilities(&strings(&["ALL"]), &strings(&["CAP_SYS_ADMIN"]));
         assert!(most.contains(&"CAP_SYS_TIME".to_owned()) && !most.contains(&"CAP_SYS_ADMIN".to_owned()));
     }
