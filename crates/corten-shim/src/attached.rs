@@ -26,6 +26,11 @@ const LONGEST_PENDING: usize = 1024 * 1024;
 /// the log.
 const STALL_TIME: Duration = Duration::from_mins(1);
 
+/// How long the first output waits for the client to read the answer's head. Clients that read heads through a buffer of
+/// their own and streams past it (all on Python's `http.client`: docker-py, Ansible) lose what comes in one piece with the
+/// head; with an engine that needs many times longer to start a process this never shows.
+const HEAD_TIME: Duration = Duration::from_millis(20);
+
 /// How long a client whose output has ended may keep its connection open.
 const LEAVING_TIME: Duration = Duration::from_secs(10);
 
@@ -64,6 +69,8 @@ pub(crate) struct Attached {
     written: usize,
     /// Since when the process waits for it, and it took nothing.
     stalled: Option<Instant>,
+    /// It had the time to read the answer's head.
+    greeted: bool,
     /// Its input has ended.
     input_ended: bool,
     /// Both directions are closed at the other end.
@@ -84,6 +91,7 @@ impl Attached {
             pending: Vec::new(),
             written: 0,
             stalled: None,
+            greeted: false,
             input_ended: false,
             hung_up: false,
             phase: Phase::Streaming,
@@ -289,6 +297,9 @@ impl Attached {
 
     /// Bytes taken by the socket; none: it broke.
     fn send(&mut self, parts: &[&[u8]]) -> Option<usize> {
+        if !std::mem::replace(&mut self.greeted, true) {
+            corten_sys::socket::wait_until_read(&self.socket, HEAD_TIME);
+        }
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let sent =
@@ -315,6 +326,28 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let request = AttachRequest { stdin: true, stdout: true, ..AttachRequest::default() };
         (Attached::new(request, ours.into()), theirs)
+    }
+
+    #[test]
+    fn the_first_output_comes_behind_the_head() {
+        let (mut client, mut reader) = client();
+        rustix::io::write(client.socket(), b"head").unwrap();
+        let slow = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(3));
+            let mut all = [0; 100];
+            let head = reader.read(&mut all).unwrap();
+            (head, reader.read(&mut all).unwrap())
+        });
+        client.output(Stream::Stdout, b"output");
+        assert_eq!(slow.join().unwrap(), (4, 6), "not in one piece");
+        // One that never reads is not waited for again and again.
+        let (mut client, _reader) = self::client();
+        rustix::io::write(client.socket(), b"head").unwrap();
+        let begin = Instant::now();
+        for _ in 0..50 {
+            client.output(Stream::Stdout, b"x");
+        }
+        assert!(begin.elapsed() < 10 * HEAD_TIME);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -20,6 +21,25 @@ pub fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Two connected byte-stream sockets, close-on-exec.
 pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Bytes that were written to a byte stream and that the other end has not read yet, as the kernel counts them (with what
+/// it needs to keep them): 0 says that all is read. Over TCP: not acknowledged yet (tcp(7), `SIOCOUTQ`).
+pub fn unread(socket: impl AsFd) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one integer, which outlives the call.
+    if unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// Waits until the other end has read all that was written, at most for `limit`. Blocking.
+pub fn wait_until_read(socket: impl AsFd, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while unread(&socket).is_ok_and(|count| count > 0) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_micros(50));
+    }
 }
 
 /// Sends one message with descriptors; how many bytes went out (all of them on a socket that keeps borders).
@@ -114,6 +134,19 @@ pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_other_end_has_read_is_known() {
+        let (ours, theirs) = stream_pair().unwrap();
+        assert_eq!(unread(&ours).unwrap(), 0);
+        rustix::io::write(&ours, b"head").unwrap();
+        assert!(unread(&ours).unwrap() > 0);
+        let begin = Instant::now();
+        wait_until_read(&ours, Duration::from_millis(5));
+        assert!(begin.elapsed() >= Duration::from_millis(5), "nobody reads");
+        rustix::io::read(&theirs, &mut [0; 4]).unwrap();
+        assert_eq!(unread(&ours).unwrap(), 0);
+    }
 
     #[test]
     fn descriptors_arrive_with_their_message() {

@@ -161,15 +161,23 @@ async fn send_log(
 ) -> Result<()> {
     let options = LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
     let mut log = engine.logs(ticket.container(), options).await?;
+    let mut first = true;
     while let Some(piece) = log.next_piece(!ticket.terminal, PIECE).await? {
-        send(socket, piece).await?;
+        send(socket, piece, std::mem::take(&mut first)).await?;
     }
     Ok(())
 }
 
-async fn send(socket: &rustix::fd::OwnedFd, bytes: Vec<u8>) -> Result<()> {
+/// Writes a piece; the first one when the client has read the head, as the shim does (`corten_shim`'s `HEAD_TIME`).
+async fn send(socket: &rustix::fd::OwnedFd, bytes: Vec<u8>, first: bool) -> Result<()> {
     let socket = socket.try_clone().map_err(|error| ApiError::invalid(error.to_string()))?;
-    let written = tokio::task::spawn_blocking(move || write_blocking(&socket, &bytes)).await;
+    let write = move || {
+        if first {
+            corten_sys::socket::wait_until_read(&socket, std::time::Duration::from_millis(20));
+        }
+        write_blocking(&socket, &bytes)
+    };
+    let written = tokio::task::spawn_blocking(write).await;
     match written {
         Ok(Ok(())) => Ok(()),
         _ => Err(ApiError::invalid("the client is gone")),
