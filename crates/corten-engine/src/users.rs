@@ -22,6 +22,7 @@ use corten_sys::process::{self, Namespaces};
 use corten_sys::user_namespace;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an id-mapped mount asks of the host.
 const NEEDS: &str = "its filesystem cannot show files under other ids (ext4, xfs, btrfs and tmpfs can, overlayfs and \
@@ -37,6 +38,8 @@ pub struct MappedUsers {
     layers: PathBuf,
     /// The same as a detached mount that maps ids.
     mapped_layers: OwnedFd,
+    /// The kernel takes no layers that are not attached; it complains in its log each time.
+    attaches: AtomicBool,
 }
 
 impl MappedUsers {
@@ -51,7 +54,7 @@ impl MappedUsers {
                 error,
             )
         })?;
-        Ok(Self { remap, namespace, layers, mapped_layers })
+        Ok(Self { remap, namespace, layers, mapped_layers, attaches: AtomicBool::new(false) })
     }
 
     /// The maps.
@@ -63,6 +66,19 @@ impl MappedUsers {
     pub(crate) fn root(&self) -> (u32, u32) {
         let first = |map: &[LinuxIdMapping]| map.first().map_or(0, |range| range.host_id);
         (first(&self.remap.uids), first(&self.remap.gids))
+    }
+
+    /// From a container's owners to the host's.
+    pub(crate) fn owner(&self) -> OwnerMapping {
+        let ranges = |map: &[LinuxIdMapping]| {
+            let line = |range: &LinuxIdMapping| IdRange {
+                container: range.container_id,
+                host: range.host_id,
+                length: range.size,
+            };
+            map.iter().map(line).collect()
+        };
+        OwnerMapping::Ranges { uids: ranges(&self.remap.uids), gids: ranges(&self.remap.gids) }
     }
 
     /// Shows a detached tree of ours to containers as theirs.
@@ -82,11 +98,13 @@ impl MappedUsers {
 
     /// An overlay of our layers that shows them as the containers' own.
     pub(crate) fn overlay(&self, overlay: &OverlayMount<'_>) -> std::result::Result<OwnedFd, MountError> {
-        match self.overlay_of_detached(overlay) {
-            // Before Linux 6.15 layers must be attached somewhere.
-            Some(Err(error)) if is_invalid(&error) => {}
-            Some(made) => return made,
-            None => {}
+        if !self.attaches.load(Ordering::Relaxed) {
+            match self.overlay_of_detached(overlay) {
+                // Before Linux 6.15 layers must be attached somewhere.
+                Some(Err(error)) if is_invalid(&error) => self.attaches.store(true, Ordering::Relaxed),
+                Some(made) => return made,
+                None => {}
+            }
         }
         let layers = [(self.layers.as_path(), self.layers.as_path())];
         self.with_mapped(&layers, || mount::overlay(overlay))
@@ -204,14 +222,7 @@ impl Sight {
 
     /// Who somebody inside is on the host; none where nobody is.
     pub(crate) fn on_host(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
-        let OwnerMapping::Seen { uids, gids } = &self.owner else { return Some((uid, gid)) };
-        let translate = |map: &[IdRange], id: u32| {
-            map.iter().find_map(|range| {
-                let distance = id.checked_sub(range.container)?;
-                (distance < range.length).then(|| range.host.checked_add(distance))?
-            })
-        };
-        translate(uids, uid).zip(translate(gids, gid))
+        self.owner.on_disk(uid, gid).ok()
     }
 }
 

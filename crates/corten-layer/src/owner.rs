@@ -69,6 +69,14 @@ impl OwnerMapping {
         }
     }
 
+    /// The owner on disk of something that belongs to `uid:gid` in a container; the same where owners are left alone.
+    ///
+    /// # Errors
+    /// Where the mapping does not cover them.
+    pub fn on_disk(&self, uid: u32, gid: u32) -> Result<(u32, u32), LayerError> {
+        Ok(self.to_host(uid.into(), gid.into(), b".")?.unwrap_or((uid, gid)))
+    }
+
     /// The owner in an archive of a file that belongs to `uid:gid` on disk.
     pub(crate) fn to_archive(&self, uid: u32, gid: u32, path: &[u8]) -> Result<(u32, u32), LayerError> {
         match self {

@@ -40,4 +40,4 @@ pub use launch::launch;
 pub use lifecycle::{Gate, HookStates, Lifecycle, create};
 pub use request::{ChildStdio, Container, ExecRequest, LaunchRequest, Launched};
 pub use seat::Seat;
-pub use user_namespace::{device_nodes, device_tree, map_text, user_namespace};
+pub use user_namespace::{device_nodes, device_tree, give_pipes_to, map_text, root_of_maps, user_namespace};

@@ -182,18 +182,30 @@ pub fn device_tree(source: &str, path: &str, kind: FileType, number: u64) -> Res
 /// Gives the pipes among a process's streams to the root of its user namespace, who could not open them by
 /// `/dev/stdout` otherwise, nor give them on. What is not the caller's own stays whose it is.
 pub(crate) fn give_pipes(pid: i32, stdio: &ChildStdio) {
+    if let Some((uid, gid)) = root_of(pid) {
+        give_pipes_to(uid, gid, stdio);
+    }
+}
+
+/// Gives the pipes among a process's streams to somebody; what is not the caller's own stays whose it is.
+pub fn give_pipes_to(uid: u32, gid: u32, stdio: &ChildStdio) {
     let ChildStdio::Pipes { stdin, stdout, stderr } = stdio else { return };
-    let Some((uid, gid)) = root_of(pid) else { return };
+    let ours = rustix::process::geteuid().as_raw();
     for stream in [stdin, stdout, stderr] {
-        let ours = rustix::process::geteuid();
-        let is_ours = rustix::fs::fstat(stream).is_ok_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && stat.st_uid == ours.as_raw()
-        });
+        let is_ours = rustix::fs::fstat(stream)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && stat.st_uid == ours);
         if is_ours {
-            let owner = (Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)));
-            let _ = rustix::fs::fchown(stream, owner.0, owner.1);
+            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+            let _ = rustix::fs::fchown(stream, Some(uid), Some(gid));
         }
     }
+}
+
+/// What root of a user namespace with these maps is outside; none where there is no root.
+pub fn root_of_maps(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Option<(u32, u32)> {
+    let id =
+        |map: &[LinuxIdMapping]| map.iter().find(|range| range.container_id == 0).map(|range| range.host_id);
+    Some((id(uids)?, id(gids)?))
 }
 
 /// Who root of a process's user namespace is for us.

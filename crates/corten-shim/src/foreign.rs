@@ -11,16 +11,21 @@
 //! either, the descriptors are attached below the run folder, in a mount namespace that nobody else is in and that
 //! goes with the shim.
 
+mod view;
+
+use self::view::{make_place, place};
 use crate::control::failure;
 use crate::packet::retry;
 use crate::protocol::{ExecRequest, Failure, FailureCode, ForeignRuntime, StartRequest};
 use crate::start::{HostView, LaunchParts, launch_failure};
 use corten_oci::runtime::{Mount, NamespaceKind, Process, Root};
 use corten_runtime::cgroup::CgroupHandle;
-use corten_runtime::{ChildStdio, LaunchError, LaunchErrorKind, Launched, Stage};
+use corten_runtime::{
+    ChildStdio, LaunchError, LaunchErrorKind, Launched, Stage, give_pipes_to, root_of_maps,
+};
 use corten_std::file;
-use corten_sys::process::{self, Exit, Fork, Namespaces, StringVector};
-use corten_sys::{descriptor, mount, socket};
+use corten_sys::process::{self, Exit, Fork, StringVector};
+use corten_sys::{descriptor, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -28,6 +33,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// How long one call of the program may take, in seconds; then it is killed, and the call has failed.
@@ -50,6 +56,8 @@ pub(crate) struct Foreign {
     /// The document names them by the paths of our descriptors.
     _namespaces: [Option<OwnedFd>; 2],
     root: OwnedFd,
+    /// Who root of its user namespace is outside.
+    inner_root: Option<(u32, u32)>,
     /// The folder of version 2 beside hierarchies of version 1, which other runtimes do not join.
     beside: Option<OwnedFd>,
 }
@@ -90,7 +98,18 @@ impl Foreign {
         for (index, tree) in &mount_trees {
             make_place(&bundle, *index, tree).map_err(|error| system("make a mount point", &error))?;
         }
-        let view = host.with_mounts(&bundle, &attached, &mount_trees)?;
+        let linux = request.spec.linux.as_ref().filter(|_| user_namespace.is_some());
+        let inner_root = linux.and_then(|linux| root_of_maps(&linux.uid_mappings, &linux.gid_mappings));
+        let mapped = user_namespace.is_some();
+        if mapped {
+            let open = || {
+                std::fs::create_dir_all(request.run_dir.join(STATE))?;
+                // The folder above is closed to all but root.
+                std::fs::set_permissions(&bundle, std::fs::Permissions::from_mode(0o711))
+            };
+            open().map_err(|error: io::Error| system("prepare the bundle", &error))?;
+        }
+        let view = host.with_mounts(&bundle, &attached, &mount_trees, mapped)?;
         drop((attached, mount_trees));
         file::write(bundle.join("config.json"), document).map_err(files)?;
         let CgroupHandle { unified, join, .. } = cgroup;
@@ -102,6 +121,7 @@ impl Foreign {
             view,
             _namespaces: [network_namespace, user_namespace],
             root,
+            inner_root,
             beside: unified.filter(|_| !join.is_empty()),
         };
         let launched = foreign.create(terminal, stdio).inspect_err(|_| foreign.delete())?;
@@ -180,6 +200,9 @@ impl Foreign {
             arguments.extend(["--console-socket", CONSOLE]);
         }
         arguments.extend(after);
+        if let Some((uid, gid)) = self.inner_root {
+            give_pipes_to(uid, gid, &stdio);
+        }
         let streams = match stdio {
             ChildStdio::Pipes { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
             ChildStdio::Terminal => None,
@@ -287,96 +310,6 @@ impl Foreign {
                 process::exit_now(127)
             }
         }
-    }
-}
-
-impl HostView {
-    /// Goes there, in a process that has nothing to lose.
-    fn enter(&self) -> io::Result<()> {
-        process::enter_namespace(self.namespace.as_fd(), Namespaces::MOUNT)?;
-        // The namespace's root need not be what is the root there for the daemon.
-        rustix::process::fchdir(&self.root)?;
-        rustix::process::chroot(".")?;
-        Ok(())
-    }
-
-    /// A copy of this namespace in which the container's root and trees are attached in the bundle.
-    fn with_mounts(
-        &self,
-        bundle: &Path,
-        root: &OwnedFd,
-        trees: &[(usize, OwnedFd)],
-    ) -> Result<Self, Failure> {
-        let told = |error: io::Error| system("make a mount namespace for the runtime", &error);
-        let (ours, theirs) = socket::seqpacket_pair().map_err(told)?;
-        match process::fork().map_err(told)? {
-            Fork::Child => {
-                let outcome = self.mount_inside(bundle, root, trees);
-                let sent = match &outcome {
-                    Ok((namespace, root)) => {
-                        socket::send_with_fds(&theirs, b"+", &[namespace.as_fd(), root.as_fd()])
-                    }
-                    Err(text) => socket::send_with_fds(&theirs, text.as_bytes(), &[]),
-                };
-                process::exit_now(i32::from(sent.is_err()))
-            }
-            Fork::Parent(child) => {
-                drop(theirs);
-                let mut buffer = vec![0; 4096];
-                let received = socket::receive_with_fds(&ours, &mut buffer);
-                let _ = process::wait(child.pid);
-                let (count, descriptors) = received.map_err(told)?;
-                let mut descriptors = descriptors.into_iter();
-                match (descriptors.next(), descriptors.next()) {
-                    (Some(namespace), Some(root)) => Ok(Self { namespace, root }),
-                    _ => Err(failure(
-                        FailureCode::System,
-                        format!(
-                            "cannot make a mount namespace for the runtime: {}",
-                            String::from_utf8_lossy(&buffer[..count])
-                        ),
-                    )),
-                }
-            }
-        }
-    }
-
-    fn mount_inside(
-        &self,
-        bundle: &Path,
-        root: &OwnedFd,
-        trees: &[(usize, OwnedFd)],
-    ) -> Result<(OwnedFd, OwnedFd), String> {
-        let plain = |error: io::Error| error.to_string();
-        self.enter().map_err(plain)?;
-        process::unshare(Namespaces::MOUNT).map_err(plain)?;
-        let mounts = |error: mount::MountError| corten_std::chain(&error);
-        // What is mounted on the host later is seen here, as a runtime started by hand would see it; not the other way.
-        mount::set_namespace_propagation(mount::Propagation::Slave).map_err(mounts)?;
-        mount::attach(root.as_fd(), bundle.join("rootfs")).map_err(mounts)?;
-        for (index, tree) in trees {
-            mount::attach(tree.as_fd(), place(bundle, *index)).map_err(mounts)?;
-        }
-        let open = |path: &str, flags: OFlags| {
-            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|error| plain(error.into()))
-        };
-        Ok((open("/proc/self/ns/mnt", OFlags::RDONLY)?, open("/", OFlags::PATH | OFlags::DIRECTORY)?))
-    }
-}
-
-/// Where a tree is attached in the bundle.
-fn place(bundle: &Path, index: usize) -> PathBuf {
-    bundle.join("mounts").join(index.to_string())
-}
-
-fn make_place(bundle: &Path, index: usize, tree: &OwnedFd) -> io::Result<()> {
-    let place = place(bundle, index);
-    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode);
-    if kind == rustix::fs::FileType::Directory {
-        std::fs::create_dir(place)
-    } else {
-        std::fs::File::create(place).map(drop)
     }
 }
 

@@ -116,7 +116,7 @@ impl Engine {
         };
         points.check("create.snapshot")?;
         if let Some(key) = &snapshot {
-            populate::fill_volumes(engine, key, &mounts, host_config.auto_remove)?;
+            populate::fill_volumes(engine, key, &mounts, &host_config)?;
         }
         let folder = engine.settings.paths.container(&id);
         file::create_dir_all(engine.settings.paths.containers())?;

@@ -8,7 +8,7 @@ use crate::container::record::Record;
 use crate::container::spec::Neighbours;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
-use crate::users::{self, MappedUsers};
+use crate::users;
 use corten_oci::runtime::{LinuxNamespace, NamespaceKind, Spec};
 use corten_runtime::{device_nodes, device_tree};
 use corten_sys::mount::{self, Attributes};
@@ -71,14 +71,17 @@ fn same(one: Option<OwnedFd>, other: OwnedFd) -> Result<OwnedFd> {
 
 /// Completes the document and the mounts of a container in a user namespace.
 pub(super) fn settle(
+    engine: &EngineInner,
     record: &Record,
-    users: Option<&MappedUsers>,
     spec: &mut Spec,
     network: Option<&OwnedFd>,
     neighbours: Option<Arc<OwnedFd>>,
     trees: &mut Vec<(usize, OwnedFd)>,
 ) -> Result<Namespaces> {
-    let (Some(users), Some(network)) = (users, network) else { return Ok(Namespaces::default()) };
+    let (Some(users), Some(network)) = (users::of(engine, record), network) else {
+        return Ok(Namespaces::default());
+    };
+    let unified = !engine.cgroups.hierarchies().is_legacy();
     let owner = users::of_network(network.as_fd()).map_err(|error| looking("network", error))?;
     let owner = owner.ok_or_else(|| in_hosts("network"))?;
     let owner = match neighbours {
@@ -94,6 +97,10 @@ pub(super) fn settle(
             // Queues of an IPC namespace that is not its user namespace's are the host's to mount.
             Some("mqueue") if record.host_config.ipc_mode == "host" => {
                 trees.push((index, filesystem("mqueue", &mount.destination)?));
+            }
+            // And so is the whole tree of cgroups, of which version 2 shows what its cgroup namespace does.
+            Some("cgroup") if record.host_config.cgroupns_mode == "host" && unified => {
+                trees.push((index, filesystem("cgroup2", &mount.destination)?));
             }
             _ => {}
         }

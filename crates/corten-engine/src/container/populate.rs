@@ -5,7 +5,8 @@ use crate::container::record::{MountKind, Mounted};
 use crate::container::rootfs;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
-use corten_layer::{PackOptions, UnpackOptions};
+use corten_api::container::HostConfig;
+use corten_layer::{OwnerMapping, PackOptions, UnpackOptions};
 use corten_std::file;
 use corten_store::SnapshotKey;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -20,8 +21,9 @@ pub(super) fn fill_volumes(
     engine: &EngineInner,
     snapshot: &SnapshotKey,
     mounts: &[Mounted],
-    auto_remove: bool,
+    host: &HostConfig,
 ) -> Result<()> {
+    let users = engine.settings.users.as_deref().filter(|_| host.userns_mode != "host");
     let mut root: Option<OwnedFd> = None;
     for mounted in mounts {
         let MountKind::Volume { name, source, copy: true, anonymous, .. } = &mounted.kind else { continue };
@@ -39,8 +41,13 @@ pub(super) fn fill_volumes(
         if !file::list(source)?.is_empty() {
             continue;
         }
-        let durable = !(auto_remove && *anonymous);
-        let filled = fill(&folder, source).and_then(|()| if durable { sync(source) } else { Ok(()) });
+        let durable = !(host.auto_remove && *anonymous);
+        // A folder of ours has the ids of containers; what is mounted from elsewhere those of the host.
+        let owner = match users {
+            Some(users) if !engine.volumes.is_folder(name) => users.owner(),
+            _ => OwnerMapping::Identity,
+        };
+        let filled = fill(&folder, source, owner).and_then(|()| if durable { sync(source) } else { Ok(()) });
         if let Err(error) = filled {
             let is_anothers =
                 |container: &Arc<Handle>| container.view().record.volumes().any(|one| one == name);
@@ -73,15 +80,12 @@ fn folder_in(root: BorrowedFd<'_>, place: &str) -> std::io::Result<Option<OwnedF
     }
 }
 
-fn fill(folder: &OwnedFd, volume: &Path) -> std::io::Result<()> {
+fn fill(folder: &OwnedFd, volume: &Path, owner: OwnerMapping) -> std::io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = rustix::fs::open(volume, flags, Mode::empty())?;
     let about = rustix::fs::fstat(folder)?;
-    rustix::fs::fchown(
-        &target,
-        Some(rustix::fs::Uid::from_raw(about.st_uid)),
-        Some(rustix::fs::Gid::from_raw(about.st_gid)),
-    )?;
+    let (uid, gid) = owner.on_disk(about.st_uid, about.st_gid).map_err(std::io::Error::other)?;
+    rustix::fs::fchown(&target, Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)))?;
     rustix::fs::fchmod(&target, Mode::from_raw_mode(about.st_mode & 0o7777))?;
     let (reader, writer) = std::io::pipe()?;
     std::thread::scope(|scope| {
@@ -91,8 +95,8 @@ fn fill(folder: &OwnedFd, volume: &Path) -> std::io::Result<()> {
                 .map_err(std::io::Error::other)?;
             std::io::Write::flush(&mut writer)
         });
-        let unpacked =
-            corten_layer::unpack(reader, target.as_fd(), Path::new("/"), &UnpackOptions::default());
+        let options = UnpackOptions { owner, ..UnpackOptions::default() };
+        let unpacked = corten_layer::unpack(reader, target.as_fd(), Path::new("/"), &options);
         let packed = packing.join().unwrap_or_else(|_| Err(std::io::Error::other("the copy broke off")));
         unpacked.map_err(std::io::Error::other)?;
         packed

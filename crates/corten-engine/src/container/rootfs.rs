@@ -127,8 +127,14 @@ fn mount_folder(
     mount::attach(memory.as_fd(), &place)
         .map_err(|error| EngineError::from_error("mounting memory for the writes", error))?;
     let made = make_upper(&place.join(UPPER), &place.join(WORK), &lower).and_then(|()| {
+        let context = match users {
+            None => "mounting the root",
+            Some(_) => {
+                "mounting the root: memory for the writes of a container in a user namespace needs Linux 6.3"
+            }
+        };
         over_folder(&lower, &place, false, users, &place.with_extension("lower"))?
-            .map_err(|error| EngineError::from_error("mounting the root", error))
+            .map_err(|error| EngineError::from_error(context, error))
     });
     mount::detach(&place).map_err(|error| EngineError::from_error("mounting the root", error))?;
     file::remove_tree(&place)?;

@@ -51,7 +51,8 @@ fn open_mounted(engine: &EngineInner, record: &Record, mounted: &Mounted, source
         MountKind::Volume { source: volume, subpath, name, .. } => {
             let tree =
                 if subpath.is_empty() { clone(source, true)? } else { open_below(volume, subpath, name)? };
-            if let Some(users) = users::of(engine, record) {
+            // What is mounted from elsewhere has the owners that it has there, as a bind has.
+            if let Some(users) = users::of(engine, record).filter(|_| engine.volumes.is_folder(name)) {
                 users.map(tree.as_fd(), true, &mounted.destination)?;
             }
             tree

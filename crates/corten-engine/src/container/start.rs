@@ -220,8 +220,14 @@ fn fork(
     points.check("start.spec")?;
     let mut mount_trees = sources::open_mounts(engine, record, &spec, others.neighbours.ipc)?;
     points.check("start.mounts")?;
-    let Namespaces { users: user_namespace, devices } =
-        namespaces::settle(record, users, &mut spec, namespace.as_ref(), neighbours_users, &mut mount_trees)?;
+    let Namespaces { users: user_namespace, devices } = namespaces::settle(
+        engine,
+        record,
+        &mut spec,
+        namespace.as_ref(),
+        neighbours_users,
+        &mut mount_trees,
+    )?;
 
     let foreign = crate::runtime::foreign(&engine.reloadable(), record)?;
     if foreign.is_none() {

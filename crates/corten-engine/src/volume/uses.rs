@@ -104,6 +104,11 @@ impl Volumes {
         lock
     }
 
+    /// Whether a volume is a plain folder of ours, and not a mount that comes from somewhere.
+    pub(crate) fn is_folder(&self, name: &str) -> bool {
+        self.content(name).is_none()
+    }
+
     /// Has the volume's content in place for `user`, until [`Self::end_use`]. A volume that is a plain folder, or that is
     /// not known, always is. Blocking, and as slow as a server that it comes from.
     pub(crate) fn begin_use(&self, name: &str, user: &str) -> Result<()> {

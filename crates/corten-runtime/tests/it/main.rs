@@ -13,6 +13,7 @@ mod execs;
 mod hostile;
 mod probe;
 mod support;
+mod users;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     if !corten_testing::need_root() {
         return ExitCode::SUCCESS;
     }
-    let mut groups = vec![containers::TESTS, hostile::TESTS, execs::TESTS, cgroups::TESTS];
+    let mut groups = vec![containers::TESTS, hostile::TESTS, execs::TESTS, cgroups::TESTS, users::TESTS];
     groups.extend(cve::TESTS);
     let mut failed = Vec::new();
     let mut passed = 0;

@@ -159,6 +159,14 @@ fn the_disk_keeps_the_ids_of_containers() {
     assert_eq!(says(&daemon, &["-v", "data:/v"], "stat -c %u:%g /v/whole"), "7:7");
     // A volume that is filled from the image has the image's owners.
     assert_eq!(says(&daemon, &["-v", "etc:/etc"], "stat -c %u /etc/passwd"), "0");
+    // One that is mounted from elsewhere has the host's ids, as a bind has.
+    let host = daemon.folder().join("elsewhere");
+    std::fs::create_dir(&host).expect("a folder");
+    chown(&host, Some(FIRST), Some(FIRST)).expect("an owner");
+    let device = format!("device={}", host.display());
+    daemon.ok(&["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", &device, "bound"]);
+    assert_eq!(says(&daemon, &["-v", "bound:/etc"], "stat -c %u /etc /etc/passwd; touch /etc/f"), "0 0");
+    assert_eq!((owner(&host.join("passwd")), owner(&host.join("f"))), ((FIRST, FIRST), (FIRST, FIRST)));
     // Part of a volume, and another container's.
     says(&daemon, &["-v", "data:/v"], "mkdir -p /v/sub; touch /v/sub/part; chown 3:3 /v/sub/part");
     let part = ["--mount", "type=volume,source=data,target=/p,volume-subpath=sub"];
