@@ -27,6 +27,15 @@ pub(crate) struct Configuration {
     /// More folders with plugins.
     #[serde(rename = "cliPluginsExtraDirs")]
     pub(crate) plugin_folders: Vec<String>,
+    /// Who is logged in, by registry.
+    #[serde(rename = "auths")]
+    pub(crate) logins: BTreeMap<String, crate::credentials::Login>,
+    /// The program that keeps secrets: `docker-credential-NAME`.
+    #[serde(rename = "credsStore")]
+    store: String,
+    /// The same for single registries.
+    #[serde(rename = "credHelpers")]
+    helpers: crate::credentials::Helpers,
     /// Formats of lists, by key: `psFormat`, `imagesFormat` and so on.
     #[serde(flatten)]
     formats: BTreeMap<String, serde_json::Value>,
@@ -70,6 +79,13 @@ impl Configuration {
                 (Self::default(), Some(text))
             }
         }
+    }
+
+    /// The program that keeps a registry's secret, where one does.
+    pub(crate) fn helper(&self, key: &str) -> Option<&str> {
+        let host = crate::credentials::host_of(key);
+        let own = self.helpers.get(key).or_else(|| self.helpers.get(host));
+        own.or(Some(&self.store)).map(String::as_str).filter(|name| !name.is_empty())
     }
 
     /// A list's format, where one is set.

@@ -76,11 +76,6 @@ impl CliError {
             _ => 1,
         }
     }
-
-    /// Whether the daemon says that there is no such object.
-    pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Client(error) if error.is_not_found())
-    }
 }
 
 impl From<StartError> for CliError {

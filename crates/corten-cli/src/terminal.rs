@@ -17,6 +17,22 @@ pub(crate) fn size() -> Option<(u16, u16)> {
     (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }
 
+/// Reads a line from standard input; what is typed is not shown where it is a secret.
+pub(crate) fn read_line(shown: bool) -> Result<String> {
+    let before = if shown { None } else { rustix::termios::tcgetattr(io::stdin()).ok() };
+    let restore = before.map(RawMode);
+    if let Some(RawMode(before)) = &restore {
+        let mut silent = before.clone();
+        silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        rustix::termios::tcsetattr(io::stdin(), OptionalActions::Flush, &silent)
+            .map_err(|error| CliError::Output(error.into()))?;
+    }
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(CliError::Output)?;
+    drop(restore);
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// Raw mode of the terminal at standard input, until dropped.
 #[derive(Debug)]
 pub(crate) struct RawMode(Termios);

@@ -86,31 +86,37 @@ impl Client {
         query: &Query,
         payload: Payload<'_>,
     ) -> Result<Reply, ClientError> {
+        self.request_with(method, path, query, payload, &[])
+    }
+
+    /// As [`Self::request`], with further headers.
+    pub fn request_with(
+        &self,
+        method: &str,
+        path: &str,
+        query: &Query,
+        payload: Payload<'_>,
+        further: &[(&str, &str)],
+    ) -> Result<Reply, ClientError> {
         let target = format!("/v{}{path}{query}", self.version()?);
+        let with = |own: &[(&'static str, &'static str)]| -> Vec<(&str, &str)> {
+            own.iter().map(|(name, value)| (*name, *value)).chain(further.iter().copied()).collect()
+        };
+        let json = ("Content-Type", "application/json");
+        let tar = ("Content-Type", "application/x-tar");
         let answer = match payload {
-            Payload::Empty => self.send_raw(method, &target, &[], Body::Empty)?,
-            Payload::Json(bytes) => {
-                self.send_raw(method, &target, &[("Content-Type", "application/json")], Body::Bytes(bytes))?
+            Payload::Empty => self.send_raw(method, &target, &with(&[]), Body::Empty)?,
+            Payload::Json(bytes) => self.send_raw(method, &target, &with(&[json]), Body::Bytes(bytes))?,
+            Payload::Archive(source) => {
+                self.send_raw(method, &target, &with(&[tar]), Body::Stream(source))?
             }
-            Payload::Archive(source) => self.send_raw(
-                method,
-                &target,
-                &[("Content-Type", "application/x-tar")],
-                Body::Stream(source),
-            )?,
-            Payload::Produced(produce) => self.send_raw(
-                method,
-                &target,
-                &[("Content-Type", "application/x-tar")],
-                Body::Produced(produce),
-            )?,
-            Payload::Upgrade(json) => {
-                let headers = [
-                    ("Connection", "Upgrade"),
-                    ("Upgrade", "tcp"),
-                    ("Content-Type", if json.is_some() { "application/json" } else { "text/plain" }),
-                ];
-                self.send_raw(method, &target, &headers, json.map_or(Body::Empty, Body::Bytes))?
+            Payload::Produced(produce) => {
+                self.send_raw(method, &target, &with(&[tar]), Body::Produced(produce))?
+            }
+            Payload::Upgrade(document) => {
+                let kind = if document.is_some() { "application/json" } else { "text/plain" };
+                let headers = [("Connection", "Upgrade"), ("Upgrade", "tcp"), ("Content-Type", kind)];
+                self.send_raw(method, &target, &with(&headers), document.map_or(Body::Empty, Body::Bytes))?
             }
         };
         let mut reply =

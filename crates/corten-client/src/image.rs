@@ -73,9 +73,45 @@ impl Client {
         repository: &str,
         tag: &str,
         platform: Option<&str>,
+        registry_auth: &str,
     ) -> Result<Reply, ClientError> {
         let query = Query::new().with("fromImage", repository).with("tag", tag).maybe("platform", platform);
-        self.request("POST", "/images/create", &query, Payload::Empty)
+        let auth = [("X-Registry-Auth", registry_auth)];
+        self.request_with("POST", "/images/create", &query, Payload::Empty, &auth)
+    }
+
+    /// Pushes one tag, or all with an empty one; the answer is a stream of progress documents.
+    pub fn image_push(
+        &self,
+        repository: &str,
+        tag: &str,
+        platform: Option<&str>,
+        registry_auth: &str,
+    ) -> Result<Reply, ClientError> {
+        let query = Query::new();
+        let query = if tag.is_empty() { query } else { query.with("tag", tag) };
+        let query = query.maybe("platform", platform);
+        let auth = [("X-Registry-Auth", registry_auth)];
+        self.request_with("POST", &path(repository, "push"), &query, Payload::Empty, &auth)
+    }
+
+    /// Looks for images at a registry.
+    pub fn image_search(
+        &self,
+        term: &str,
+        limit: u32,
+        filters: &Filters,
+        registry_auth: &str,
+    ) -> Result<Vec<Object>, ClientError> {
+        let query = Query::new().with("term", term);
+        let query = if limit == 0 { query } else { query.with("limit", limit.to_string()) };
+        let auth = [("X-Registry-Auth", registry_auth)];
+        self.request_with("GET", "/images/search", &query.filters(filters), Payload::Empty, &auth)?.json()
+    }
+
+    /// Checks a login; the answer may hold an identity token.
+    pub fn login(&self, document: &impl serde::Serialize) -> Result<Object, ClientError> {
+        self.post_json("/auth", &Query::new(), document)
     }
 
     /// Removes those that are not used.

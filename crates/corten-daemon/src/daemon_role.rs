@@ -177,6 +177,7 @@ async fn open(settings: &Settings, keeper: Keeper, plugins: Arc<dyn PluginCaller
     engine.dns_options.clone_from(&settings.dns_options);
     engine.host_gateway.clone_from(&settings.host_gateway);
     engine.users = mapped;
+    engine.proxies.clone_from(&settings.proxies);
     engine.plugins = plugins;
     engine.authorization_plugins.clone_from(&settings.authorization_plugins);
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();

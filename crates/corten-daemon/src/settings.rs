@@ -71,6 +71,8 @@ pub struct Settings {
     pub userns_remap: Option<String>,
     /// Plugins that are asked about every request, in this order.
     pub authorization_plugins: Vec<String>,
+    /// Through which proxies registries are reached.
+    pub proxies: corten_distribution::ProxySettings,
     /// How TCP sockets are secured.
     pub tls: TlsChoice,
     /// Group that owns the socket; `docker` or the number given.
@@ -169,7 +171,7 @@ impl Default for Settings {
             inter_container: true,
             address_pools: Vec::new(),
             defaults: Defaults::default(),
-            reloadable: Reloadable::default(),
+            reloadable: reloadable(),
             dns: Vec::new(),
             dns_search: Vec::new(),
             dns_options: Vec::new(),
@@ -181,12 +183,35 @@ impl Default for Settings {
             metrics_address: None,
             userns_remap: None,
             authorization_plugins: Vec::new(),
+            proxies: proxies_of_environment(),
             tls: TlsChoice::default(),
             group: None,
             log_level: tracing::Level::INFO,
             failpoints: BTreeSet::new(),
         }
     }
+}
+
+/// As Docker's daemon, each variable in both cases.
+fn proxies_of_environment() -> corten_distribution::ProxySettings {
+    let variable = |name: &str| {
+        let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        of(name).or_else(|| of(&name.to_ascii_lowercase())).unwrap_or_default()
+    };
+    corten_distribution::ProxySettings {
+        http: variable("HTTP_PROXY"),
+        https: variable("HTTPS_PROXY"),
+        all: variable("ALL_PROXY"),
+        except: variable("NO_PROXY"),
+    }
+}
+
+fn reloadable() -> Reloadable {
+    let mut reloadable = Reloadable::default();
+    // Our own first; what was set up for Docker counts too.
+    reloadable.registries.certificate_folders =
+        ["/etc/corten/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).to_vec();
+    reloadable
 }
 
 impl Settings {

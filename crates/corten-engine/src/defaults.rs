@@ -4,6 +4,7 @@ use crate::container::spec::{logging, security};
 use crate::error::{EngineError, Result};
 use crate::runtime::RuntimeProgram;
 use corten_api::container::{HostConfig, LogConfig, Ulimit};
+use corten_distribution::RegistrySettings;
 use corten_runtime::cgroup::Mode;
 use std::collections::BTreeMap;
 
@@ -110,6 +111,14 @@ pub struct Reloadable {
     pub ipc_mode: String,
     /// Cgroup namespace of containers that name none: `private` or `host`; empty: by the version of cgroups.
     pub cgroupns_mode: String,
+    /// Mirrors of Docker Hub, registries that are not checked, where certificates lie.
+    pub registries: RegistrySettings,
+    /// Layers that are downloaded at once.
+    pub max_downloads: usize,
+    /// Layers that are sent at once.
+    pub max_uploads: usize,
+    /// So often a request to a registry is made at most.
+    pub max_attempts: u32,
 }
 
 impl Default for Reloadable {
@@ -122,6 +131,10 @@ impl Default for Reloadable {
             shm_size: SHM_SIZE,
             ipc_mode: "private".to_owned(),
             cgroupns_mode: String::new(),
+            registries: RegistrySettings::default(),
+            max_downloads: 3,
+            max_uploads: 5,
+            max_attempts: 5,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::defaults::{Defaults, Reloadable};
 use crate::error::{EngineError, Result};
 use crate::event::Events;
 use crate::failpoint::Failpoints;
+use corten_distribution::{ProxySettings, Registries};
 use corten_network::NetworkManager;
 use corten_runtime::cgroup;
 use corten_std::Paths;
@@ -67,6 +68,8 @@ pub struct EngineSettings {
     pub users: Option<Arc<crate::users::MappedUsers>>,
     /// Plugins that are asked about every request; shown by `info`.
     pub authorization_plugins: Vec<String>,
+    /// Through which proxies registries are reached.
+    pub proxies: ProxySettings,
     /// Who calls plugins.
     pub plugins: Arc<dyn crate::plugin::PluginCaller>,
     /// Steps that fail on purpose; empty outside tests.
@@ -90,6 +93,7 @@ impl EngineSettings {
             program: "/proc/self/exe".into(),
             users: None,
             authorization_plugins: Vec::new(),
+            proxies: ProxySettings::default(),
             plugins: Arc::new(crate::plugin::NoPlugins),
             failpoints: Failpoints::default(),
         }
@@ -124,6 +128,12 @@ impl Engine {
                 crate::network::Networks::open(&store, &network, &settings.bridge, &settings.address_pools)?;
             let volumes = crate::volume::Volumes::open(&settings.paths, &store)?
                 .with_plugins(Arc::clone(&settings.plugins));
+            let downloads = Arc::new(crate::image::Downloads::new(settings.reloadable.max_downloads));
+            let registries = Registries::new(
+                settings.reloadable.registries.clone(),
+                settings.proxies.clone(),
+                settings.reloadable.max_attempts,
+            );
             Ok(EngineInner {
                 reloadable: RwLock::new(Arc::new(settings.reloadable.clone())),
                 settings,
@@ -142,6 +152,8 @@ impl Engine {
                 meter: crate::container::stats::Meter::default(),
                 links: crate::container::links::Used::default(),
                 health_checks: crate::container::health::Counters::default(),
+                registries,
+                downloads,
             })
         })
         .await?;
@@ -169,6 +181,8 @@ impl Engine {
             .collect();
         attributes.insert("runtimes".to_owned(), runtimes.join(" "));
         attributes.insert("name".to_owned(), crate::system::host_name());
+        self.inner.registries.reload(settings.registries.clone());
+        self.inner.downloads.allow(settings.max_downloads);
         *self.inner.reloadable.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         self.inner.events.publish("daemon", "reload", &self.daemon_id(), attributes);
     }
@@ -222,6 +236,10 @@ pub(crate) struct EngineInner {
     pub(crate) links: crate::container::links::Used,
     /// How many health checks there were.
     pub(crate) health_checks: crate::container::health::Counters,
+    /// Registries, as this machine reaches them.
+    pub(crate) registries: Registries,
+    /// Blobs that are on their way here.
+    pub(crate) downloads: Arc<crate::image::Downloads>,
 }
 
 impl EngineInner {

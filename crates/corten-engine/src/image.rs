@@ -2,11 +2,21 @@
 
 mod change;
 mod commit;
+mod download;
 mod import;
+mod progress;
+mod pull;
+mod push;
+mod registry;
 mod word;
 
 pub use commit::CommitOptions;
+pub use corten_distribution::{Credentials, Found};
+pub(crate) use download::Downloads;
 pub use import::{Import, ImportOptions};
+pub use progress::{Progress, Tell};
+pub use pull::PullOptions;
+pub use push::PushOptions;
 
 use crate::embedded;
 use crate::engine::Engine;
@@ -109,7 +119,8 @@ impl Engine {
                 if named.is_empty() {
                     return None;
                 }
-                row.repo_tags = named.iter().map(|name| name.familiar()).collect();
+                let tagged = named.iter().filter(|name| name.tag().is_some());
+                row.repo_tags = tagged.map(|name| name.familiar()).collect();
                 row.repo_digests = named.iter().map(|name| name.with_digest(image.id).familiar()).collect();
                 row.repo_digests.sort();
                 row.repo_digests.dedup();

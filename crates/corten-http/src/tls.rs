@@ -99,6 +99,66 @@ pub(crate) fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// How a client of servers anywhere proves and checks: towards registries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WorldFiles {
+    /// Certificates of authorities that are believed besides the system's.
+    pub authorities: Vec<PathBuf>,
+    /// Our own certificate and its key.
+    pub pair: Option<(PathBuf, PathBuf)>,
+    /// Whether the other side's certificate is taken unchecked.
+    pub skip_verify: bool,
+}
+
+/// A client's settings towards servers anywhere, read and checked.
+#[derive(Clone, Debug)]
+pub struct WorldTls(Arc<ClientConfig>);
+
+impl WorldTls {
+    /// Reads the files, and the system's certificates of authorities.
+    pub fn load(files: &WorldFiles) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?;
+        let builder = if files.skip_verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+        } else {
+            let mut all = RootCertStore::empty();
+            // What the system has and this library does not understand is left out, as everywhere.
+            all.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            for path in &files.authorities {
+                for certificate in certificates(path)? {
+                    all.add(certificate).map_err(unusable)?;
+                }
+            }
+            builder.with_root_certificates(all)
+        };
+        let mut config = match &files.pair {
+            Some((certificate, key_file)) => {
+                builder.with_client_auth_cert(certificates(certificate)?, key(key_file)?).map_err(unusable)?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Shakes hands with the server of that name over an open connection.
+    pub async fn connect<S>(
+        &self,
+        name: &str,
+        stream: S,
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<S>>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
+        tokio_rustls::TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await
+    }
+}
+
 fn unusable(error: rustls::Error) -> TlsError {
     TlsError::Unusable(error.to_string())
 }

@@ -36,7 +36,7 @@ mod walk;
 
 pub use apply::{Applied, ApplyOptions, apply};
 pub use changes::{Change, ChangeKind, changes};
-pub use compression::{Compression, Wrapping, decompress, deflate, sniff};
+pub use compression::{Compression, Wrapping, compress, decompress, deflate, sniff};
 pub use diff::{DiffOptions, Diffed, diff, diff_without};
 pub use error::LayerError;
 pub use owner::{IdRange, OwnerMapping};

@@ -6,6 +6,7 @@
 //! ├── state.redb                            images, containers, volumes, networks
 //! ├── blobs/sha256/DIGEST                   content
 //! ├── snapshots/…                           layer folders and writable layers
+//! ├── ingest/DIGEST                         blobs on their way here; what was broken off goes on from there
 //! ├── tmp/…, new/NUMBER/…                   swept when the store opens
 //! ├── containers/ID/                        state.json, ID-json.log, hosts, hostname, resolv.conf
 //! └── volumes/NAME/_data
@@ -58,6 +59,11 @@ impl Paths {
     /// The folder of snapshots.
     pub fn snapshots(&self) -> PathBuf {
         self.data_root.join("snapshots")
+    }
+
+    /// The folder of blobs that come from elsewhere and are not whole yet; on the same file system as blobs.
+    pub fn ingest(&self) -> PathBuf {
+        self.data_root.join("ingest")
     }
 
     /// The folder of what is being written; on the same file system as blobs and snapshots.

@@ -110,6 +110,17 @@ impl Store {
         layer: &str,
         parents: Vec<PathBuf>,
     ) -> Result<Ingest> {
+        self.ingest_kept(input, layer, parents, true)
+    }
+
+    /// As [`Self::ingest`]; where the bytes are in a file already, they are not written (`keep` is false).
+    pub(crate) fn ingest_kept(
+        &self,
+        input: &mut (dyn Read + Send),
+        layer: &str,
+        parents: Vec<PathBuf>,
+        keep: bool,
+    ) -> Result<Ingest> {
         let inner = &*self.inner;
         let mut head = Vec::with_capacity(6);
         Read::take(&mut *input, 6).read_to_end(&mut head).map_err(StoreError::Read)?;
@@ -155,7 +166,10 @@ impl Store {
             let fed = feed.run(&mut input, |piece| hasher.update(piece)).map_err(StoreError::Read);
             fed.map(|()| (hasher.finish(), None))
         } else {
-            feed.inflate(&mut input, &blob_path, failed).map(|blob| (blob.digest, Some(blob)))
+            let kept = keep.then_some(blob_path.as_path());
+            feed.inflate(&mut input, kept, failed).map(|(digest, size)| {
+                (digest, keep.then(|| StagedBlob { digest, size, path: blob_path.clone() }))
+            })
         };
         let (digest, blob) = match fed {
             Ok(fed) => fed,
@@ -244,22 +258,26 @@ impl Feed {
 }
 
 impl Feed {
-    /// Writes `input` as it is to a blob's file, and hands over what it inflates to.
+    /// Writes `input` as it is to a blob's file, where one is named, and hands over what it inflates to. Gives digest
+    /// and length of what came.
     fn inflate(
         self,
         input: &mut (dyn Read + Send),
-        path: &Path,
+        path: Option<&Path>,
         failed: impl Fn(corten_layer::LayerError) -> StoreError,
-    ) -> Result<StagedBlob> {
-        let out = BufWriter::with_capacity(CHUNK, file::create(path)?);
+    ) -> Result<(Digest, u64)> {
+        let out = path.map(file::create).transpose()?.map(|out| BufWriter::with_capacity(CHUNK, out));
         let mut tee = Tee { input, hasher: Hasher::new(), out };
         let mut plain = corten_layer::decompress(&mut tee).map_err(&failed)?;
         self.run(&mut plain, |_| ()).map_err(|source| failed(corten_layer::LayerError::Read(source)))?;
         drop(plain);
         // What follows the compressed stream belongs to the blob all the same.
         io::copy(&mut tee, &mut io::sink()).map_err(StoreError::Read)?;
-        tee.out.flush().map_err(|source| PathError::new("write", path, source))?;
-        Ok(StagedBlob { size: tee.hasher.length(), digest: tee.hasher.finish(), path: path.to_owned() })
+        if let (Some(out), Some(path)) = (&mut tee.out, path) {
+            out.flush().map_err(|source| PathError::new("write", path, source))?;
+        }
+        let size = tee.hasher.length();
+        Ok((tee.hasher.finish(), size))
     }
 }
 
@@ -307,14 +325,16 @@ impl<R: Read> Read for Hashing<R> {
 struct Tee<R> {
     input: R,
     hasher: Hasher,
-    out: BufWriter<File>,
+    out: Option<BufWriter<File>>,
 }
 
 impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.input.read(buffer)?;
         self.hasher.update(&buffer[..length]);
-        self.out.write_all(&buffer[..length])?;
+        if let Some(out) = &mut self.out {
+            out.write_all(&buffer[..length])?;
+        }
         Ok(length)
     }
 }

@@ -36,6 +36,7 @@ mod ingest;
 mod lease;
 mod nursery;
 mod reaper;
+mod receive;
 mod record;
 pub mod snapshots;
 mod store;
@@ -47,6 +48,7 @@ pub use image::{
     Image, ImageUser, Images, LoadEvent, Loaded, ManifestKind, ManifestSummary, NewImage, Removed,
 };
 pub use lease::{Lease, Leases, ProcessIdentity};
+pub use receive::{Holding, Received, ReceivedBlob};
 pub use record::Records;
 pub use snapshots::{Mounts, Snapshot, SnapshotKey, SnapshotKind, Snapshots, Usage};
 pub use store::{SnapshotForm, Store, StoreOptions};

@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) snapshots: Arc<dyn Snapshots>,
     pub(crate) images: ImageIndex,
     pub(crate) pins: Arc<Pins>,
+    /// Where blobs that come from elsewhere are written as they come.
+    pub(crate) ingest: std::path::PathBuf,
     /// Held by whoever changes what exists: commits of loads, changes of tags, collection.
     pub(crate) change: Mutex<()>,
     pub(crate) reaper: Arc<Reaper>,
@@ -78,6 +80,7 @@ impl Store {
         file::create_dir_all(&temporary)?;
         let reaper = Arc::new(Reaper::new(temporary, paths.birthplaces()));
         reaper.sweep()?;
+        crate::receive::sweep(&paths.ingest())?;
         let database = Arc::new(Database::open(&paths.database())?);
         let boot = boot_id()?;
         let last_boot: Option<String> = database.get(META, LAST_BOOT)?;
@@ -108,6 +111,7 @@ impl Store {
             snapshots,
             images,
             pins: Arc::default(),
+            ingest: paths.ingest(),
             change: Mutex::new(()),
             reaper,
             _lock: lock_file,

@@ -7,7 +7,10 @@ pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod image;
 pub(crate) mod inspect;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod network;
+pub(crate) mod search;
 pub(crate) mod system;
 pub(crate) mod version;
 pub(crate) mod volume;
@@ -71,16 +74,15 @@ pub(crate) static ENTRIES: &[Entry] = &[
     image::load::ENTRY,
     image::ls::ENTRY,
     image::prune::ENTRY,
+    image::pull::ENTRY,
+    image::push::ENTRY,
     image::rm::ENTRY,
     image::save::ENTRY,
     image::tag::ENTRY,
     image::unbuilt::BUILD,
-    image::unbuilt::LOGIN,
-    image::unbuilt::LOGOUT,
-    image::unbuilt::PULL,
-    image::unbuilt::PUSH,
-    image::unbuilt::SEARCH,
     inspect::ENTRY,
+    login::ENTRY,
+    logout::ENTRY,
     network::connect::ENTRY,
     network::create::ENTRY,
     network::disconnect::ENTRY,
@@ -88,6 +90,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     network::ls::ENTRY,
     network::prune::ENTRY,
     network::rm::ENTRY,
+    search::ENTRY,
     system::df::ENTRY,
     system::dial_stdio::ENTRY,
     system::events::ENTRY,

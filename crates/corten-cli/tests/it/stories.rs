@@ -105,16 +105,26 @@ fn run_detached_prints_the_id() {
 }
 
 #[test]
-fn a_missing_image_says_what_to_do() {
+fn a_missing_image_is_pulled_unless_never() {
     let daemon = answering("404 Not Found", "{\"message\":\"No such image: nosuch:latest\"}");
     let got = run(&daemon.socket(), &["run", "nosuch"]);
     assert_eq!((got.out.as_str(), got.code), ("", 125));
     assert!(
-        got.err.starts_with("docker: Error response from daemon: No such image: nosuch:latest\nhint: "),
+        got.err.starts_with(
+            "Unable to find image 'nosuch:latest' locally\ndocker: Error response from daemon: No such image: nosuch:latest\n"
+        ),
         "{}",
         got.err
     );
+    assert_eq!(daemon.asked().len(), 2, "create, pull");
     assert!(got.err.ends_with("Run 'docker run --help' for more information\n"), "{}", got.err);
+    let got = run(&daemon.socket(), &["run", "--pull", "never", "nosuch"]);
+    assert!(
+        got.err.starts_with("docker: Error response from daemon: No such image: nosuch:latest\n"),
+        "{}",
+        got.err
+    );
+    assert_eq!(daemon.asked().len(), 3, "nothing is pulled");
 }
 
 #[test]
@@ -196,7 +206,7 @@ fn usage_mistakes_need_no_daemon() {
             "Cannot connect to the Docker daemon at unix:///no/such/folder/docker.sock. Is the docker daemon running?\n",
             1,
         ),
-        (&["pull", "x"], "docker: 'pull' is not built yet", 1),
+        (&["build", "x"], "docker: 'build' is not built yet", 1),
         (&["cp", "a", "b"], "must specify at least one container source\n", 1),
     ] {
         let got = run(socket, words);

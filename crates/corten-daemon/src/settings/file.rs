@@ -53,17 +53,11 @@ const WITHOUT_EFFECT: &[&str] = &[
     "containerd-namespace",
     "containerd-plugins-namespace",
     "init-path",
-    "insecure-registries",
     "log-format",
-    "max-concurrent-downloads",
-    "max-concurrent-uploads",
-    "max-download-attempts",
     "network-control-plane-mtu",
     "network-diagnostic-port",
     "oom-score-adjust",
-    "proxies",
     "raw-logs",
-    "registry-mirrors",
     "shutdown-timeout",
     "swarm-default-advertise-addr",
     "userland-proxy",
@@ -100,6 +94,14 @@ fn parse(text: &str) -> Result<ConfigFile, String> {
         let known = if key == "host-gateway-ip" { "host-gateway-ips" } else { key };
         if key == "runtimes" {
             file.runtimes = runtimes(value)?;
+        } else if key == "proxies" {
+            for (name, value) in value.as_object().ok_or("proxies: an object is wanted")? {
+                let known = ["http-proxy", "https-proxy", "no-proxy"].contains(&name.as_str());
+                let flag = flags::find(&format!("--{name}")).filter(|_| known);
+                let flag = flag.ok_or_else(|| format!("proxies: `{name}` is not one"))?;
+                file.settings
+                    .push((flag, values(flag, value).map_err(|reason| format!("{name}: {reason}"))?));
+            }
         } else if let Some(flag) = flags::of_key(known) {
             file.settings.push((flag, values(flag, value).map_err(|reason| format!("{key}: {reason}"))?));
         } else if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == key) {

@@ -3,14 +3,14 @@
 use corten_api::route::Operation;
 use corten_api::version::ApiVersion;
 use corten_engine::Engine;
-use corten_engine::image::{CommitOptions, ImageListOptions, ImportOptions, InspectOptions};
+use corten_engine::image::{CommitOptions, ImageListOptions, ImportOptions, InspectOptions, PullOptions};
 use corten_http::server::Response;
 use corten_oci::{Platform, Reference};
 use corten_store::LoadEvent;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::Result;
+use super::{Result, registry};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::stream::{unfold, written};
@@ -62,22 +62,26 @@ pub(crate) async fn prune(engine: &Engine, call: Call) -> Result {
     Ok(reply::json(200, &engine.image_prune(&call.filters()?).await?))
 }
 
-/// Import and pull. Pull is not built, but what cannot be pulled anyhow is refused as Docker refuses it.
+/// Import and pull.
 pub(crate) async fn create(engine: &Engine, call: Call) -> Result {
     let image = call.query.get("fromImage");
     if image.is_empty() {
         return import(engine, call).await;
     }
-    let reference = match call.query.get("tag") {
+    let name = match call.query.get("tag") {
+        // A name without a tag is the whole repository.
         "" => image.to_owned(),
         digest if digest.contains(':') => format!("{image}@{digest}"),
         tag => format!("{image}:{tag}"),
     };
-    let reference = Reference::parse(&reference).map_err(|error| ApiError::of(&error))?;
-    Err(ApiError::not_found(format!(
-        "pull access denied for {}: this engine cannot pull from a registry yet; bring the image with `docker load`",
-        reference.familiar()
-    )))
+    let name = Reference::parse_bare(&name).map_err(|error| ApiError::of(&error))?;
+    let platform = match call.query.get("platform") {
+        "" => None,
+        text => Some(Platform::parse(text).map_err(|error| ApiError::invalid(error.to_string()))?),
+    };
+    let options = PullOptions { name, platform, credentials: registry::credentials(&call) };
+    let engine = engine.clone();
+    registry::progress(move |tell| async move { engine.image_pull(&options, &tell).await }).await
 }
 
 async fn import(engine: &Engine, mut call: Call) -> Result {
@@ -108,7 +112,7 @@ async fn import(engine: &Engine, mut call: Call) -> Result {
 }
 
 /// The `platform` of a request: a document; older versions than the given one did not know it.
-fn platform(call: &Call, since: u32) -> Result<Option<Platform>> {
+pub(super) fn platform(call: &Call, since: u32) -> Result<Option<Platform>> {
     let text = call.query.get("platform");
     if text.is_empty() || call.version < ApiVersion::one(since) {
         return Ok(None);
@@ -230,7 +234,7 @@ pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result {
 }
 
 /// One line of progress, ended as Docker ends it.
-fn progress_line(line: &Value) -> Vec<u8> {
+pub(super) fn progress_line(line: &Value) -> Vec<u8> {
     let mut bytes = line.to_string().into_bytes();
     bytes.extend_from_slice(b"\r\n");
     bytes

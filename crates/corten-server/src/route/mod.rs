@@ -7,6 +7,7 @@ mod exec;
 mod image;
 mod network;
 mod plugin;
+mod registry;
 mod stats;
 mod swarm;
 mod system;
@@ -106,10 +107,10 @@ impl Api for Routes {
 
             Op::BuildPrune => Box::pin(async move { system::build_prune(&call) }),
             Op::BuildCancel => Box::pin(async move { system::build_cancel(&call) }),
-            Op::Auth => Box::pin(async move { Err(ApiError::not_built("logging in to a registry")) }),
-            Op::ImageSearch => Box::pin(async move { Err(ApiError::not_built("searching a registry")) }),
-            Op::ImagePush => Box::pin(async move { Err(ApiError::not_built("pushing to a registry")) }),
-            Op::DistributionInspect => Box::pin(async move { Err(ApiError::not_built("asking a registry")) }),
+            Op::Auth => Box::pin(registry::auth(engine, call)),
+            Op::ImageSearch => Box::pin(registry::search(engine, call)),
+            Op::ImagePush => Box::pin(registry::push(engine, call)),
+            Op::DistributionInspect => Box::pin(registry::inspect(engine, call)),
             Op::Commit => Box::pin(image::commit(engine, call)),
             Op::ContainerStats => Box::pin(stats::stats(engine, call)),
             Op::ContainerAttachWebSocket => Box::pin(attach::attach_websocket(engine, call)),

@@ -61,7 +61,7 @@ impl Image {
 
     /// Its names as people write them, sorted.
     pub fn repo_tags(&self) -> Vec<String> {
-        self.names.iter().map(Reference::familiar).collect()
+        self.names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect()
     }
 }
 

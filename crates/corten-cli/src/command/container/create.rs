@@ -1,5 +1,6 @@
 //! `create`, and what it shares with `run`.
 
+use crate::command::image;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::environment;
@@ -8,6 +9,7 @@ use crate::flags::create::CreateFlags;
 use crate::flags::request::{self, Subject};
 use crate::id_file::IdFile;
 use corten_api::container::CreateRequest;
+use corten_client::ClientError;
 use corten_oci::Reference;
 use corten_std::Classified;
 
@@ -75,23 +77,28 @@ pub(crate) fn create(context: &mut Context, flags: &CreateFlags, request: &Creat
             flags.pull
         )));
     }
-    if flags.pull == "always" && flags.rootfs.is_none() {
-        return Err(CliError::said(super::super::image::unbuilt::text(&context.program, "--pull always")));
-    }
     let id_file = IdFile::create(&flags.cidfile)?;
     let client = context.client()?;
     let platform = flags.platform.clone().or_else(|| environment::value(environment::DEFAULT_PLATFORM));
-    let answer = client.container_create(flags.name.as_deref(), platform.as_deref(), request);
-    let answer = answer.map_err(|error| match CliError::from(error) {
-        error if error.is_not_found() && flags.pull != "never" && error.text().contains("No such image") => {
-            let program = &context.program;
-            CliError::said(format!(
-                "{}\nhint: load it with '{program} load -i FILE' ('{program} images' lists what is here); pulling from a registry is not built yet",
-                error.text()
-            ))
+    let pull = |context: &mut Context| {
+        image::pull::pull(context, &request.config.image, platform.as_deref(), flags.quiet)
+    };
+    if flags.pull == "always" && flags.rootfs.is_none() {
+        pull(context)?;
+    }
+    let create = || client.container_create(flags.name.as_deref(), platform.as_deref(), request);
+    let answer = match create() {
+        Err(error) if is_missing(&error) && matches!(flags.pull.as_str(), "missing" | "") => {
+            if !flags.quiet {
+                let name = Reference::parse(&request.config.image);
+                let name = name.map_or_else(|_| request.config.image.clone(), |name| name.familiar());
+                context.ui.note(format!("Unable to find image '{name}' locally"));
+            }
+            pull(context)?;
+            create()
         }
-        error => error,
-    })?;
+        answer => answer,
+    }?;
     for warning in &answer.warnings {
         context.ui.note(format!("WARNING: {warning}"));
     }
@@ -99,6 +106,14 @@ pub(crate) fn create(context: &mut Context, flags: &CreateFlags, request: &Creat
         id_file.write(&answer.id)?;
     }
     Ok(answer.id)
+}
+
+/// Whether the image is not here; another image, as one to mount, is not pulled.
+fn is_missing(error: &ClientError) -> bool {
+    let error_text = error.to_string();
+    error.is_not_found()
+        && (error_text.contains("No such image")
+            || error_text.contains("does not provide the specified platform"))
 }
 
 /// An error of `run` or `create` in Docker's form: the program's name before, where help is after.

@@ -51,5 +51,6 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     } else {
         client.image_import(&query, Some(&mut super::load::open(&arguments.source)?))?
     };
-    super::load::messages(context, reply)
+    crate::progress::show(context, reply, crate::progress::Where::Output)?;
+    Ok(0)
 }

@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
+use crate::progress::{self, Where};
 use corten_std::file;
-use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -46,7 +46,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let platform = arguments.platform.as_deref().map(super::platform).transpose()?;
     let reply = client.image_load(&mut *source, quiet, platform.as_deref())?;
     if reply.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
-        return messages(context, reply);
+        progress::show(context, reply, Where::Output)?;
+        return Ok(0);
     }
     let mut reply = reply;
     io::copy(&mut reply, &mut context.ui).map_err(CliError::Output)?;
@@ -60,48 +61,4 @@ pub(crate) fn open(path: &str) -> Result<File> {
         return Err(CliError::said(format!("open {path}: is a directory, not an archive")));
     }
     Ok(archive)
-}
-
-/// One line of a stream of progress.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Message {
-    stream: String,
-    status: String,
-    id: String,
-    error: String,
-    #[serde(rename = "errorDetail")]
-    error_detail: Option<ErrorDetail>,
-    #[serde(rename = "progressDetail")]
-    progress_detail: Option<serde_json::Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ErrorDetail {
-    message: String,
-}
-
-/// Prints a stream of progress: results as data, an error as the end of the command. Bars are left out.
-pub(crate) fn messages(context: &mut Context, reply: impl Read) -> Result<u8> {
-    let reader = io::BufReader::new(reply);
-    for message in serde_json::Deserializer::from_reader(reader).into_iter::<Message>() {
-        let message = message
-            .map_err(|error| CliError::said(format!("the daemon's progress cannot be read: {error}")))?;
-        if let Some(detail) = message.error_detail.filter(|detail| !detail.message.is_empty()) {
-            return Err(CliError::said(detail.message));
-        }
-        if !message.error.is_empty() {
-            return Err(CliError::said(message.error));
-        }
-        if !message.stream.is_empty() {
-            context.ui.data(message.stream.as_bytes())?;
-            context.ui.flush()?;
-        } else if message.progress_detail.is_none() && !message.status.is_empty() {
-            let id = if message.id.is_empty() { String::new() } else { format!("{}: ", message.id) };
-            context.ui.line(format!("{id}{}", message.status))?;
-            context.ui.flush()?;
-        }
-    }
-    Ok(0)
 }

@@ -1,0 +1,231 @@
+//! Who we are to a registry: Basic, and tokens that are asked for, kept by what they open, and renewed in time.
+
+use crate::challenge::Challenge;
+use crate::error::DistributionError;
+use crate::transport::{Body, Transport};
+use crate::url::{Url, encode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use corten_http::tls::WorldFiles;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bytes that the answer of a token server may have.
+const LIMIT: usize = 1 << 20;
+/// A token without a time lives so long (the token specification's default).
+const LIFE: u64 = 60;
+/// A token is not used any more so long before its end.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// What a person logged in with.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// Name; empty where there is none.
+    pub username: String,
+    /// Password or access token of that name.
+    pub password: String,
+    /// What a token server gave in place of a password.
+    pub identity_token: String,
+    /// A token that the registry itself takes.
+    pub registry_token: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a request must be able to do, as the registry protocol writes it: `repository:NAME:pull,push`.
+pub(crate) fn scope(repository: &str, push: bool) -> String {
+    format!("repository:{repository}:{}", if push { "pull,push" } else { "pull" })
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    origin: String,
+    scopes: Vec<String>,
+    credentials: Credentials,
+}
+
+struct Known {
+    value: HeaderValue,
+    /// None for what does not end.
+    until: Option<Instant>,
+}
+
+/// What is known of how registries want to be shown who asks.
+#[derive(Default)]
+pub(crate) struct Authorizations {
+    known: Mutex<HashMap<Key, Known>>,
+}
+
+impl std::fmt::Debug for Authorizations {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Authorizations").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TokenAnswer {
+    token: String,
+    access_token: String,
+    refresh_token: String,
+    expires_in: Option<u64>,
+}
+
+/// A token server's answer.
+pub(crate) struct Token {
+    value: HeaderValue,
+    life: Duration,
+    /// What may be kept in place of the password.
+    pub(crate) identity: String,
+}
+
+impl Authorizations {
+    /// The header's value, as far as it is known without asking.
+    pub(crate) fn known(
+        &self,
+        origin: &str,
+        scopes: &[String],
+        credentials: &Credentials,
+    ) -> Option<HeaderValue> {
+        if !credentials.registry_token.is_empty() {
+            return HeaderValue::from_str(&format!("Bearer {}", credentials.registry_token)).ok();
+        }
+        let key = key(origin, scopes, credentials);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(&key)?;
+        known.until.is_none_or(|until| Instant::now() < until).then(|| known.value.clone())
+    }
+
+    /// Forgets what turned out not to be taken any more.
+    pub(crate) fn forget(&self, origin: &str, scopes: &[String], credentials: &Credentials) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(origin, scopes, credentials));
+    }
+
+    /// Answers challenges; none where none of them can be answered.
+    pub(crate) async fn answer(
+        &self,
+        transport: &Transport,
+        registry: &Url,
+        files: &WorldFiles,
+        challenges: &[Challenge],
+        scopes: &[String],
+        credentials: &Credentials,
+    ) -> Result<Option<HeaderValue>, DistributionError> {
+        let of = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
+        let (value, until) = if let Some(bearer) = of("bearer") {
+            let token = token(transport, registry, files, bearer, scopes, credentials, false).await?;
+            let life = token.life.saturating_sub(MARGIN).max(token.life / 2);
+            (token.value, Some(Instant::now() + life))
+        } else if of("basic").is_some() && !credentials.username.is_empty() {
+            (basic(credentials), None)
+        } else {
+            return Ok(None);
+        };
+        let known = Known { value: value.clone(), until };
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, known| known.until.is_none_or(|until| Instant::now() < until));
+        all.insert(key(&registry.origin(), scopes, credentials), known);
+        Ok(Some(value))
+    }
+}
+
+fn key(origin: &str, scopes: &[String], credentials: &Credentials) -> Key {
+    Key { origin: origin.to_owned(), scopes: scopes.to_vec(), credentials: credentials.clone() }
+}
+
+pub(crate) fn basic(credentials: &Credentials) -> HeaderValue {
+    let pair = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
+    // Base64 is always a header's value.
+    let mut value =
+        HeaderValue::from_str(&format!("Basic {pair}")).unwrap_or(HeaderValue::from_static("Basic"));
+    value.set_sensitive(true);
+    value
+}
+
+/// Asks a token server. With `offline` also for what may be kept in place of the password.
+pub(crate) async fn token(
+    transport: &Transport,
+    registry: &Url,
+    files: &WorldFiles,
+    challenge: &Challenge,
+    scopes: &[String],
+    credentials: &Credentials,
+    offline: bool,
+) -> Result<Token, DistributionError> {
+    let wrong = |what: String| DistributionError::Answer { host: registry.authority(), what };
+    let realm = Url::parse(challenge.get("realm")).ok_or_else(|| {
+        wrong(format!("the token server's address `{}` is not one", challenge.get("realm")))
+    })?;
+    if registry.secure && !realm.secure {
+        return Err(wrong(format!(
+            "its token server {} does not speak TLS: no password is sent there",
+            realm.origin()
+        )));
+    }
+    // The registry's certificates are for its host; a token server elsewhere is checked like any other.
+    let files = if realm.same_origin(registry) {
+        files.clone()
+    } else {
+        WorldFiles { skip_verify: files.skip_verify, authorities: files.authorities.clone(), pair: None }
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, crate::registry::USER_AGENT);
+    let service = challenge.get("service");
+    let (method, url, body) = if credentials.identity_token.is_empty() {
+        let mut url = realm;
+        if !service.is_empty() {
+            url = url.with_query("service", service);
+        }
+        for scope in scopes {
+            url = url.with_query("scope", scope);
+        }
+        if !credentials.username.is_empty() {
+            url = url.with_query("account", &credentials.username);
+            headers.insert(header::AUTHORIZATION, basic(credentials));
+        }
+        if offline {
+            url = url.with_query("client_id", "docker").with_query("offline_token", "true");
+        }
+        (Method::GET, url, Body::Empty)
+    } else {
+        let form = format!(
+            "grant_type=refresh_token&service={}&client_id=docker&scope={}&refresh_token={}",
+            encode(service),
+            encode(&scopes.join(" ")),
+            encode(&credentials.identity_token)
+        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        (Method::POST, realm, Body::Full(form.into()))
+    };
+    let mut answer = transport.request(&method, &url, &headers, body, &files).await?;
+    let bytes = answer.whole(LIMIT).await?;
+    if !answer.status.is_success() {
+        return Err(crate::registry::refusal(&answer, &bytes));
+    }
+    let wrong = |what: &str| DistributionError::Answer { host: url.authority(), what: what.to_owned() };
+    let answer: TokenAnswer =
+        serde_json::from_slice(&bytes).map_err(|_| wrong("the token server's answer is not understood"))?;
+    let text = if answer.token.is_empty() { answer.access_token } else { answer.token };
+    if text.is_empty() {
+        return Err(wrong("authorization server did not include a token in the response"));
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {text}"))
+        .map_err(|_| wrong("the token server's token cannot be sent"))?;
+    value.set_sensitive(true);
+    let life = Duration::from_secs(answer.expires_in.unwrap_or(LIFE).clamp(LIFE, 24 * 3600));
+    Ok(Token { value, life, identity: answer.refresh_token })
+}

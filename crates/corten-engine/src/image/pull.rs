@@ -1,0 +1,406 @@
+//! Pulling: what a registry has under a name, into the store.
+//!
+//! ```text
+//! resolve the tag ─▶ index ─▶ manifest of the platform ─▶ configuration, layers (what is not here)
+//!                                                           all at once: download ─▶ hash, inflate, unpack
+//!                                                           └─▶ one sync, one commit: image, name
+//! ```
+//!
+//! Who drops the future of a pull ends it: downloads stop unless another pull wants them, and what came of them stays
+//! for the next one.
+
+use super::progress::{Progress, Tell, of_all, of_layer};
+use super::registry::pull_error;
+use super::{Credentials, name_attribute};
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::volume::blocking;
+use corten_distribution::{Document, Repository};
+use corten_oci::image::{Descriptor, media_type};
+use corten_oci::{Digest, Index, Manifest, Platform, Reference};
+use corten_store::{Holding, Received, ReceivedBlob, StoreError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// How deep indexes may lie in indexes.
+const DEPTH: u32 = 4;
+/// Bars are told at most so often.
+const BAR: Duration = Duration::from_millis(100);
+/// Layers that an image may have.
+const LAYERS: usize = 1000;
+
+/// What is to be pulled.
+#[derive(Debug, Clone)]
+pub struct PullOptions {
+    /// By tag or digest; without both every tag is pulled.
+    pub name: Reference,
+    /// Only for this platform; none: for this machine's.
+    pub platform: Option<Platform>,
+    /// Who asks.
+    pub credentials: Credentials,
+}
+
+/// A manifest with what leads to it.
+struct Plan {
+    /// What the name means: a manifest or an index.
+    target: Descriptor,
+    /// Manifest and indexes that were read.
+    documents: Vec<(String, Vec<u8>)>,
+    manifest_digest: Digest,
+    manifest: Manifest,
+    holding: Arc<Mutex<Holding>>,
+}
+
+impl Engine {
+    /// `POST /images/create`: pulls an image, or all of a repository.
+    pub async fn image_pull(&self, options: &PullOptions, tell: &Tell) -> Result<()> {
+        let repository = self.repository(&options.name, &options.credentials).await?;
+        if options.name.tag().is_some() || options.name.digest().is_some() {
+            return self.pull_one(&repository, &options.name, options.platform.as_ref(), tell).await;
+        }
+        let tags = repository.tags().await.map_err(|error| pull_error(&options.name, error))?;
+        for tag in &tags {
+            let name = options.name.with_tag(tag).map_err(|error| EngineError::because("", error))?;
+            self.pull_one(&repository, &name, options.platform.as_ref(), tell).await?;
+        }
+        Ok(())
+    }
+
+    async fn pull_one(
+        &self,
+        repository: &Repository,
+        name: &Reference,
+        platform: Option<&Platform>,
+        tell: &Tell,
+    ) -> Result<()> {
+        // With both, the digest says which one.
+        let asked = match (name.digest(), name.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or(corten_oci::reference::DEFAULT_TAG).to_owned(),
+        };
+        let target = repository.resolve(&asked).await.map_err(|error| pull_error(name, error))?;
+        tell(Progress::Status { id: Some(asked), status: format!("Pulling from {}", name.path()) });
+        let plan = self.plan(repository, name, target, platform).await?;
+        let kept_name = match name.digest() {
+            Some(digest) => name.with_digest(*digest),
+            None => name.clone(),
+        };
+        let digest = plan.target.digest;
+        let fetched = self.fetch(repository, &plan, tell).await?;
+        let is_new = self.keep(plan, fetched, kept_name, tell).await?;
+        of_all(tell, format!("Digest: {digest}"));
+        for warning in repository.notices().warnings {
+            of_all(tell, format!("Warning: {warning}"));
+        }
+        let status = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+        of_all(tell, format!("Status: {status} {}", name.familiar()));
+        self.inner.events.publish("image", "pull", &name.familiar(), name_attribute(&name.familiar_name()));
+        Ok(())
+    }
+
+    /// Finds the manifest for the platform, through indexes.
+    async fn plan(
+        &self,
+        repository: &Repository,
+        name: &Reference,
+        target: Descriptor,
+        platform: Option<&Platform>,
+    ) -> Result<Plan> {
+        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+        let holding = Arc::new(Mutex::new(self.inner.store.hold()));
+        let mut documents = Vec::new();
+        let mut at = target.clone();
+        for _ in 0..=DEPTH {
+            let document = self.document(repository, name, &at, &holding).await?;
+            let kind = document.descriptor.media_type.clone();
+            documents.push((kind.clone(), document.bytes.clone()));
+            let wrong = |what: &str, error: serde_json::Error| {
+                EngineError::system(format!(
+                    "the {what} {} of {} is not one: {error}",
+                    at.digest,
+                    name.familiar()
+                ))
+            };
+            if !media_type::is_index(&kind) {
+                let manifest: Manifest =
+                    serde_json::from_slice(&document.bytes).map_err(|error| wrong("manifest", error))?;
+                if manifest.layers.len() > LAYERS {
+                    return Err(EngineError::system(format!(
+                        "{} has more than {LAYERS} layers: {}",
+                        name.familiar(),
+                        manifest.layers.len()
+                    )));
+                }
+                return Ok(Plan {
+                    target: if documents.len() == 1 { document.descriptor } else { target },
+                    documents,
+                    manifest_digest: at.digest,
+                    manifest,
+                    holding,
+                });
+            }
+            let index: Index =
+                serde_json::from_slice(&document.bytes).map_err(|error| wrong("index", error))?;
+            at = choose(&index, &wanted, platform.is_some()).cloned().ok_or_else(|| {
+                EngineError::not_found(format!(
+                    "no matching manifest for {wanted} in the manifest list entries"
+                ))
+                .with_hint(format!("it is there for: {}", offered(&index)))
+            })?;
+        }
+        Err(EngineError::system(format!(
+            "the indexes of {} lie more than {DEPTH} deep in indexes",
+            name.familiar()
+        )))
+    }
+
+    /// A manifest or index, from the store where it is there.
+    async fn document(
+        &self,
+        repository: &Repository,
+        name: &Reference,
+        descriptor: &Descriptor,
+        holding: &Arc<Mutex<Holding>>,
+    ) -> Result<Document> {
+        let (store, digest) = (self.inner.store.clone(), descriptor.digest);
+        let here = {
+            let holding = Arc::clone(holding);
+            blocking(move || {
+                if !holding.lock().unwrap_or_else(PoisonError::into_inner).has(&digest) {
+                    return Ok(None);
+                }
+                store.read_document(&digest).map(Some).map_err(|error| EngineError::because("", error))
+            })
+            .await?
+        };
+        if let Some(bytes) = here {
+            return Ok(Document { descriptor: descriptor.clone(), bytes });
+        }
+        repository.manifest(&digest.to_string()).await.map_err(|error| pull_error(name, error))
+    }
+
+    /// Everything of the manifest that is not here; the configuration first, as a document.
+    async fn fetch(&self, repository: &Repository, plan: &Plan, tell: &Tell) -> Result<Fetched> {
+        let mut config = None;
+        let mut layers = JoinSet::new();
+        let mut seen = std::collections::HashSet::new();
+        let mut shown = Vec::new();
+        let here = |digest: &Digest| plan.holding.lock().unwrap_or_else(PoisonError::into_inner).has(digest);
+        let (mut wanted, mut present) = (Vec::new(), Vec::new());
+        for layer in &plan.manifest.layers {
+            if !seen.insert(layer.digest) {
+                continue;
+            }
+            let id = layer.digest.short();
+            if here(&layer.digest) {
+                present.push(id);
+            } else {
+                wanted.push(layer.clone());
+            }
+        }
+        // Nothing is told of an image whose layers are all here.
+        if !wanted.is_empty() {
+            for id in &present {
+                of_layer(tell, id, "Already exists");
+            }
+            for layer in &wanted {
+                of_layer(tell, &layer.digest.short(), "Pulling fs layer");
+            }
+        }
+        for layer in wanted {
+            shown.push(layer.digest.short());
+            let (engine, repository, tell) = (self.clone(), repository.clone(), Arc::clone(tell));
+            layers.spawn(async move { engine.fetch_blob(repository, &layer, &tell).await });
+        }
+        let descriptor = &plan.manifest.config;
+        if media_type::is_config(&descriptor.media_type) || descriptor.size <= 1 << 20 {
+            if !here(&descriptor.digest) {
+                let bytes = repository.small_blob(descriptor).await;
+                let bytes = bytes.map_err(|error| {
+                    EngineError::because("", error).with_class(corten_std::ErrorClass::System)
+                })?;
+                config = Some((descriptor.media_type.clone(), bytes));
+            }
+        } else if !here(&descriptor.digest) && seen.insert(descriptor.digest) {
+            let (engine, repository, tell) = (self.clone(), repository.clone(), Arc::clone(tell));
+            let descriptor = descriptor.clone();
+            layers.spawn(async move { engine.fetch_blob(repository, &descriptor, &tell).await });
+        }
+        let mut blobs = Vec::new();
+        while let Some(fetched) = layers.join_next().await {
+            // The others end with the set.
+            let fetched =
+                fetched.map_err(|error| EngineError::from_error("a download ended early", error))?;
+            blobs.push(fetched?);
+        }
+        Ok(Fetched { config, blobs, shown })
+    }
+
+    /// One blob: downloaded, checked, unpacked where it is a layer. A second time from the registry itself where what
+    /// came is not what was asked for.
+    async fn fetch_blob(
+        &self,
+        mut repository: Repository,
+        blob: &Descriptor,
+        tell: &Tell,
+    ) -> Result<ReceivedBlob> {
+        let id = blob.digest.short();
+        let path = self.inner.store.ingest_path(&blob.digest);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (download, begun) = self.inner.downloads.join(&repository, blob, &path);
+            let receiving = tokio::task::spawn_blocking({
+                let (store, blob, path) = (self.inner.store.clone(), blob.clone(), path.clone());
+                let mut reader = download.reader();
+                move || store.receive(&blob, &path, &mut reader)
+            });
+            let mut watch = download.watch();
+            let mut last = Instant::now();
+            loop {
+                let stage = *watch.borrow_and_update();
+                if stage.ended {
+                    break;
+                }
+                if stage.begun && last.elapsed() >= BAR {
+                    last = Instant::now();
+                    tell(Progress::Bar {
+                        id: id.clone(),
+                        status: "Downloading",
+                        current: stage.here,
+                        total: blob.size,
+                    });
+                }
+                if watch.changed().await.is_err() {
+                    break;
+                }
+            }
+            let downloaded = download.outcome().unwrap_or(Ok(()));
+            if let Err(failure) = downloaded {
+                let (error, _) = failure.into_parts();
+                // Somebody else's failure may be of what only they may not do.
+                if !begun && tries < 3 {
+                    continue;
+                }
+                return Err(error);
+            }
+            of_layer(tell, &id, "Verifying Checksum");
+            of_layer(tell, &id, "Download complete");
+            tell(Progress::Bar {
+                id: id.clone(),
+                status: "Extracting",
+                current: blob.size,
+                total: blob.size,
+            });
+            let received = receiving.await;
+            let received =
+                received.map_err(|error| EngineError::from_error("unpacking ended early", error))?;
+            match received {
+                Ok(received) => return Ok(received),
+                Err(error) => {
+                    download.spoil();
+                    let is_wrong = is_wrong_content(&error);
+                    if is_wrong && tries < 2 {
+                        tracing::warn!(
+                            blob = blob.digest.to_string(),
+                            error = corten_std::chain(&error),
+                            "what was downloaded is not what was asked for; it is downloaded once more"
+                        );
+                        repository = repository.without_mirrors();
+                        continue;
+                    }
+                    if is_wrong {
+                        return Err(EngineError::system(format!(
+                            "filesystem layer verification failed for digest {}: {} sent other content: {}",
+                            blob.digest,
+                            repository.host(),
+                            corten_std::chain(&error)
+                        )));
+                    }
+                    return Err(EngineError::because("failed to register layer", error));
+                }
+            }
+        }
+    }
+
+    /// Makes the image; whether anything is new.
+    async fn keep(&self, plan: Plan, fetched: Fetched, name: Reference, tell: &Tell) -> Result<bool> {
+        let store = self.inner.store.clone();
+        let Plan { target, mut documents, manifest_digest, holding, .. } = plan;
+        let Fetched { config, blobs, shown } = fetched;
+        let nothing_came = blobs.is_empty() && config.is_none();
+        documents.extend(config);
+        let is_new = blocking(move || {
+            let images = store.images();
+            let before = images.named(&name);
+            let complete = nothing_came
+                && images.is_complete(&manifest_digest).map_err(|error| EngineError::because("", error))?
+                && images.get(&target.digest).is_ok_and(|image| image.id == target.digest && image.runnable);
+            if complete && before == Some(target.digest) {
+                return Ok(false);
+            }
+            let digest = target.digest;
+            if complete && name.digest().is_none() {
+                images.tag_id(&digest, &name).map_err(|error| EngineError::because("", error))?;
+            } else {
+                let received = Received { target, documents, blobs, name: Some(name) };
+                images
+                    .receive(received)
+                    .map_err(|error| EngineError::because("failed to register layer", error))?;
+            }
+            drop(holding);
+            Ok(before != Some(digest))
+        })
+        .await?;
+        for id in shown {
+            of_layer(tell, &id, "Pull complete");
+        }
+        Ok(is_new)
+    }
+}
+
+/// What came.
+struct Fetched {
+    config: Option<(String, Vec<u8>)>,
+    blobs: Vec<ReceivedBlob>,
+    /// Layers that were told to be pulled, in order.
+    shown: Vec<String>,
+}
+
+/// Whether other bytes may do better.
+fn is_wrong_content(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Mismatch { .. }
+            | StoreError::Length { .. }
+            | StoreError::Layer { .. }
+            | StoreError::Outer(_)
+    )
+}
+
+/// The entry of an index that suits best; of equals the first.
+fn choose<'a>(index: &'a Index, wanted: &Platform, exactly: bool) -> Option<&'a Descriptor> {
+    let suits = |entry: &Descriptor| {
+        if entry.is_attestation() {
+            return None;
+        }
+        match &entry.platform {
+            Some(offered) if exactly && offered.architecture != wanted.architecture => None,
+            Some(offered) => wanted.suits(offered),
+            // Nothing is said: another index, or an image of one platform.
+            None => Some(0),
+        }
+    };
+    let entries = index.manifests.iter().enumerate();
+    entries
+        .filter_map(|(at, entry)| Some((suits(entry)?, std::cmp::Reverse(at), entry)))
+        .max_by_key(|(suits, at, _)| (*suits, *at))
+        .map(|(_, _, entry)| entry)
+}
+
+fn offered(index: &Index) -> String {
+    let platforms = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
+    let known = platforms.filter(|platform| platform.os != "unknown").take(20);
+    known.map(Platform::to_string).collect::<Vec<_>>().join(", ")
+}
