@@ -61,8 +61,11 @@ impl KeeperNamespaces {
     /// # Errors
     /// Where the kernel makes no user namespace, or its mounts map no ids.
     pub(crate) fn mapped_users(&self, remap: Remap, layers: PathBuf) -> Result<MappedUsers, String> {
-        let namespace = self.users().map_err(|error| format!("--userns-remap: {}", chain(&error)))?;
-        MappedUsers::new(remap, namespace, layers).map_err(|error| chain(&error))
+        let told = |error: KeeperError| format!("--userns-remap: {}", chain(&error));
+        let namespace = self.users().map_err(told)?;
+        let turned = remap.inverse();
+        let inverse = self.keeper.user_namespace(&turned.uid_map(), &turned.gid_map()).map_err(told)?;
+        MappedUsers::new(remap, namespace, inverse, layers).map_err(|error| chain(&error))
     }
 }
 

@@ -34,6 +34,8 @@ pub struct MappedUsers {
     remap: Remap,
     /// Has the maps, and no process.
     namespace: OwnedFd,
+    /// Has them the other way round: for what the host has, as a container sees it.
+    inverse: OwnedFd,
     /// The folder of all layers.
     layers: PathBuf,
     /// The same as a detached mount that maps ids.
@@ -43,18 +45,19 @@ pub struct MappedUsers {
 }
 
 impl MappedUsers {
-    /// Prepares the folder of all layers, which exists.
+    /// Prepares the folder of all layers, which exists. The namespaces have the maps of `remap` and of
+    /// [`Remap::inverse`].
     ///
     /// # Errors
     /// Where its filesystem, or the kernel, maps no ids.
-    pub fn new(remap: Remap, namespace: OwnedFd, layers: PathBuf) -> Result<Self> {
+    pub fn new(remap: Remap, namespace: OwnedFd, inverse: OwnedFd, layers: PathBuf) -> Result<Self> {
         let mapped_layers = mapped(&layers, namespace.as_fd(), false).map_err(|error| {
             EngineError::from_error(
                 &format!("--userns-remap: the layers in `{}` cannot be mapped; {NEEDS}", layers.display()),
                 error,
             )
         })?;
-        Ok(Self { remap, namespace, layers, mapped_layers, attaches: AtomicBool::new(false) })
+        Ok(Self { remap, namespace, inverse, layers, mapped_layers, attaches: AtomicBool::new(false) })
     }
 
     /// The maps.
@@ -88,6 +91,11 @@ impl MappedUsers {
                 format!("the mount at {place} cannot be shown to a container in a user namespace; {NEEDS}");
             EngineError::from_error(&context, error)
         })
+    }
+
+    /// Shows a detached tree of the host to us as containers see it. A filesystem that cannot do that is shown as it is.
+    pub(crate) fn show_inside(&self, tree: BorrowedFd<'_>) {
+        let _ = mount::set_id_mapping(tree, self.inverse.as_fd(), false);
     }
 
     /// Makes files as a container's root does: as nobody else they cannot be made through a mount that maps ids.

@@ -167,11 +167,6 @@ fn check_users(spec: &Spec) -> Result<()> {
             ));
         }
         None => {}
-        Some(namespace) if namespace.path.is_some() && mapped => {
-            return Err(Failure::new(
-                "user namespaces enabled, but both namespace path and mapping specified -- you may only provide one",
-            ));
-        }
         Some(namespace) if namespace.path.is_some() => {}
         Some(_) if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() => {
             return Err(Failure::new("a new user namespace needs linux.uidMappings and linux.gidMappings"));
@@ -326,12 +321,6 @@ mod tests {
         let users = |rest: &str| format!(r#"{{"ociVersion":"1.0.0","linux":{{"namespaces":[{rest}]}}}}"#);
         refused(&format!(r#"{{"ociVersion":"1.0.0","linux":{{{maps}}}}}"#), "isn't enabled");
         refused(&users(r#"{"type":"user"}"#), "needs linux.uidMappings");
-        refused(
-            &format!(
-                r#"{{"ociVersion":"1.0.0","linux":{{"namespaces":[{{"type":"user","path":"/proc/1/ns/user"}}],{maps}}}}}"#
-            ),
-            "both namespace path and mapping",
-        );
         let mount =
             |rest: &str| format!(r#"{{"ociVersion":"1.0.0","mounts":[{{"destination":"/m",{rest}}}]}}"#);
         refused(&mount(r#""type":"bind","options":["idmap"]"#), "idmap needs mappings");

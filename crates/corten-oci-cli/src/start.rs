@@ -11,6 +11,7 @@ use corten_runtime::{
 };
 use corten_std::Timestamp;
 use corten_sys::mount::{self, AttributeChange, Propagation};
+use corten_sys::user_namespace;
 
 use crate::Context;
 use crate::arguments::Arguments;
@@ -248,6 +249,7 @@ fn request(
     let stdio = if process.terminal { ChildStdio::Terminal } else { own_stdio()? };
     let propagation = spec.linux.as_ref().and_then(|linux| linux.rootfs_propagation.clone());
     let root = clone_root(&state.rootfs, propagation.as_deref())?;
+    check_joined_users(spec.linux.as_ref())?;
     let mut trees = Vec::new();
     for (index, mount) in spec.mounts.iter_mut().enumerate() {
         if let Some(tree) = clone_bind(&state.bundle, mount)? {
@@ -334,6 +336,32 @@ fn clone_bind(bundle: &Path, mount: &mut Mount) -> Result<Option<OwnedFd>> {
         make_private(&tree).map_err(|error| fail(&error))?;
     }
     Ok(Some(tree))
+}
+
+/// A user namespace that is joined has its maps: those of the document, where it has any, must be the same.
+fn check_joined_users(linux: Option<&Linux>) -> Result<()> {
+    let Some((linux, path)) = linux.and_then(|linux| {
+        let users = linux.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::User)?;
+        Some((linux, users.path.as_deref()?))
+    }) else {
+        return Ok(());
+    };
+    if linux.uid_mappings.is_empty() && linux.gid_mappings.is_empty() {
+        return Ok(());
+    }
+    let fail =
+        |error: &std::io::Error| Failure::of(format_args!("cannot look at the namespace {path}"), error);
+    let namespace = std::fs::File::open(path).map_err(|error| fail(&error))?;
+    let (uids, gids) = user_namespace::maps(namespace.as_fd()).map_err(|error| fail(&error))?;
+    let words = |text: &str| text.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for (theirs, wanted) in [(uids, &linux.uid_mappings), (gids, &linux.gid_mappings)] {
+        if words(&theirs) != words(&corten_runtime::map_text(wanted)) {
+            return Err(Failure::new(
+                "user namespaces enabled, but both namespace path and non-matching mapping specified -- you may only provide one",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Shows a bind's files under the ids that its mappings give, or with `idmap` alone those of the container's users.

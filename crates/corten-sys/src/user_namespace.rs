@@ -14,7 +14,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// `ResourceBusy` where the caller has more than one thread; else what the kernel says, to a map too.
 pub fn make(uid_map: &str, gid_map: &str) -> io::Result<OwnedFd> {
     let options = CloneOptions { namespaces: Namespaces::USER, cgroup: None, sibling: false };
-    of_child(&options, "user", || Ok(()), |pid| write_maps(pid, uid_map, gid_map))
+    of_child(
+        &options,
+        || Ok(()),
+        |pid| {
+            write_maps(pid, uid_map, gid_map)?;
+            open_of(pid, "user")
+        },
+    )
 }
 
 /// Makes a network namespace that belongs to a user namespace.
@@ -26,7 +33,22 @@ pub fn make_network(users: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         process::enter_namespace(users, Namespaces::USER)?;
         process::unshare(Namespaces::NETWORK)
     };
-    of_child(&CloneOptions::default(), "net", inside, |_| Ok(()))
+    of_child(&CloneOptions::default(), inside, |pid| open_of(pid, "net"))
+}
+
+/// The maps of a user namespace, of users and of groups, as the caller's own namespace sees them.
+///
+/// # Errors
+/// As [`make`]; and where the namespace cannot be entered, as the caller's own.
+pub fn maps(users: BorrowedFd<'_>) -> io::Result<(String, String)> {
+    let inside = || process::enter_namespace(users, Namespaces::USER);
+    let read = |pid: i32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+    of_child(&CloneOptions::default(), inside, |pid| Ok((read(pid, "uid_map")?, read(pid, "gid_map")?)))
+}
+
+fn open_of(pid: i32, kind: &str) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/{kind}");
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Gives a process's new user namespace its maps, which can be done once.
@@ -43,20 +65,19 @@ pub fn write_maps(pid: i32, uid_map: &str, gid_map: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A namespace of a child that does something first and then waits until it is no longer needed.
-fn of_child(
+/// What is seen from outside of a child that does something first and then waits until it is no longer needed.
+fn of_child<T>(
     options: &CloneOptions<'_>,
-    kind: &str,
     inside: impl FnOnce() -> io::Result<()>,
-    outside: impl FnOnce(i32) -> io::Result<()>,
-) -> io::Result<OwnedFd> {
+    outside: impl FnOnce(i32) -> io::Result<T>,
+) -> io::Result<T> {
     let (ours, theirs) = socket::seqpacket_pair()?;
     match process::clone_process(options)? {
         Fork::Child => {
             drop(ours);
             let error = inside().err().and_then(|error| error.raw_os_error()).unwrap_or(0);
             let _ = rustix::io::write(&theirs, &error.to_ne_bytes());
-            // Until the caller has its descriptor, or is gone.
+            // Until the caller has what it wants, or is gone.
             let _ = rustix::io::read(&theirs, &mut [0; 1]);
             process::exit_now(0)
         }
@@ -66,17 +87,14 @@ fn of_child(
                 let mut answer = [0; 4];
                 rustix::io::read(&ours, &mut answer)?;
                 match i32::from_ne_bytes(answer) {
-                    0 => {}
-                    error => return Err(io::Error::from_raw_os_error(error)),
+                    0 => outside(child.pid),
+                    error => Err(io::Error::from_raw_os_error(error)),
                 }
-                outside(child.pid)?;
-                let path = format!("/proc/{}/ns/{kind}", child.pid);
-                Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
             };
-            let namespace = get();
+            let seen = get();
             drop(ours);
             let _ = process::wait(child.pid);
-            namespace
+            seen
         }
     }
 }

@@ -34,6 +34,20 @@ pub struct Remap {
 }
 
 impl Remap {
+    /// The maps the other way round: what is the host's becomes a container's.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        let turned = |map: &[LinuxIdMapping]| {
+            let turn = |range: &LinuxIdMapping| LinuxIdMapping {
+                container_id: range.host_id,
+                host_id: range.container_id,
+                size: range.size,
+            };
+            map.iter().map(turn).collect()
+        };
+        Self { user: self.user.clone(), uids: turned(&self.uids), gids: turned(&self.gids) }
+    }
+
     /// The map of users as the kernel reads it.
     pub fn uid_map(&self) -> String {
         corten_runtime::map_text(&self.uids)
@@ -278,6 +292,7 @@ mod tests {
             assert_eq!(remap.user, "alice");
             assert_eq!(remap.uids, [line(0, 100_000, 65_536), line(65_536, 300_000, 10)]);
             assert_eq!(remap.gids, remap.uids);
+            assert_eq!(remap.inverse().uid_map(), "100000 0 65536\n300000 65536 10\n");
         }
         assert_eq!(check("root", file, file).unwrap(), None);
     }

@@ -118,7 +118,7 @@ fn limit_number(kind: &str) -> Option<u32> {
 /// Changes to the user, with exactly the capabilities asked for.
 pub(super) fn become_user(process: &Process, user: &ResolvedUser, hardening: &Hardening) -> Result<()> {
     if !hardening.has(HardeningStep::Capabilities) {
-        return process::set_user(user.uid, user.gid, &user.groups).at(Stage::Identity, "change the user");
+        return change_user(user);
     }
     let kernel = capability::of_kernel();
     // Nobody can give what it does not have: a daemon inside a container may lack some.
@@ -126,7 +126,7 @@ pub(super) fn become_user(process: &Process, user: &ResolvedUser, hardening: &Ha
     let sets = Sets::of(process.capabilities.as_ref(), own)?;
     capability::limit_bounding(sets.bounding, kernel).at(Stage::Identity, "limit the bounding set")?;
     process::set_keep_capabilities(true).at(Stage::Identity, "keep capabilities")?;
-    process::set_user(user.uid, user.gid, &user.groups).at(Stage::Identity, "change the user")?;
+    change_user(user)?;
     process::set_keep_capabilities(false).at(Stage::Identity, "keep capabilities")?;
     // A user other than root has none after an exec, save the ambient ones: nor has it before.
     let (effective, permitted) =
@@ -137,6 +137,19 @@ pub(super) fn become_user(process: &Process, user: &ResolvedUser, hardening: &Ha
         capability::set_ambient(sets.ambient).at(Stage::Identity, "set ambient capabilities")?;
     }
     Ok(())
+}
+
+fn change_user(user: &ResolvedUser) -> Result<()> {
+    let changed = process::set_user(user.uid, user.gid, &user.groups);
+    if changed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidInput) {
+        // The kernel's answer where a number is nobody's in this user namespace.
+        let ResolvedUser { uid, gid, groups, .. } = user;
+        return Err(invalid(format!(
+            "unable to setup user: cannot setuid to uid {uid}, gid {gid} and groups {groups:?}: not all of them are mapped in \
+             user namespace"
+        )));
+    }
+    changed.at(Stage::Identity, "change the user")
 }
 
 struct Sets {

@@ -226,17 +226,22 @@ fn owner_in_archive(tar: &str) -> (u32, u32) {
 #[test]
 fn copies_in_and_out_have_the_owners_that_the_container_sees() {
     let Some(daemon) = remapped("users-copy") else { return };
-    daemon.ok(&["run", "-d", "--name", "one", "-v", "data:/v", "--tmpfs", "/t", "busybox", "sleep", "1000"]);
+    let host = daemon.folder().join("host");
+    std::fs::create_dir(&host).expect("a folder");
+    chown(&host, Some(FIRST), Some(FIRST)).expect("an owner");
+    let bind = format!("{}:/b", host.display());
+    let options = ["-v", "data:/v", "-v", &bind, "--tmpfs", "/t"];
+    daemon.ok(&[&["run", "-d", "--name", "one"], &options[..], &["busybox", "sleep", "1000"]].concat());
     let file = daemon.folder().join("file");
     std::fs::write(&file, "content").expect("a file");
     chown(&file, Some(3), Some(4)).expect("an owner");
     let file = file.to_string_lossy().into_owned();
     for state in ["running", "stopped"] {
-        for place in ["/v", "/etc"] {
+        for place in ["/v", "/etc", "/b"] {
             daemon.ok(&["cp", "-a", &file, &format!("one:{place}/{state}")]);
         }
         // The owners in the archive are those of the container.
-        for place in ["/v", "/etc"] {
+        for place in ["/v", "/etc", "/b"] {
             let tar = daemon.ok(&["cp", &format!("one:{place}/{state}"), "-"]);
             assert_eq!(owner_in_archive(&tar), (3, 4), "{place} {state}");
         }
@@ -255,6 +260,8 @@ fn copies_in_and_out_have_the_owners_that_the_container_sees() {
         "/etc/stopped",
     ]);
     assert_eq!(said, ["3:4"; 4].join("\n"));
+    assert_eq!(owner(&host.join("running")), (FIRST + 3, FIRST + 4));
+    assert_eq!(owner(&host.join("stopped")), (FIRST + 3, FIRST + 4));
     // To memory too, which is the container's own.
     daemon.ok(&["cp", "-a", &file, "one:/t/f"]);
     assert_eq!(daemon.ok(&["exec", "one", "stat", "-c", "%u:%g", "/t/f"]), "3:4");
@@ -411,6 +418,8 @@ fn the_rest_of_run_works_as_without() {
     let said = daemon.with_input(&["run", "--rm", "-i", "busybox", "cat"], b"through\n");
     assert_eq!(said.out, "through\n");
     assert_eq!(says(&daemon, &["-w", "/made/here"], "pwd; stat -c %u /made"), "/made/here 0");
+    let said = daemon.corten(&["run", "--rm", "-u", "70000", "busybox", "true"]);
+    assert!(said.err.contains("uid 70000") && said.err.contains("mapped in user namespace"), "{said:?}");
     // Any folder of the host as the root: its files are shown as the container's, and stay as they are.
     let root = daemon.folder().join("root");
     for folder in ["bin", "proc", "dev", "sys", "etc", "tmp"] {
