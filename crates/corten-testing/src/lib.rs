@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod fixture;
+pub mod registry;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -4,6 +4,7 @@ mod documents;
 mod http;
 mod layer;
 mod network;
+mod registry;
 mod runtime;
 mod shim;
 mod store;
@@ -32,6 +33,9 @@ pub const TARGETS: &[Target] = &[
     shim::KEEPER,
     network::DNS,
     network::RESOLV,
+    registry::CHALLENGES,
+    registry::LINKS,
+    registry::HOSTS,
     store::ARCHIVE,
 ];
 

@@ -21,6 +21,7 @@ mod names;
 mod network;
 mod plugins;
 mod receivers;
+mod registries;
 mod run;
 mod runtimes;
 mod scarcity;

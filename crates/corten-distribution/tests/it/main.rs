@@ -1,0 +1,4 @@
+//! Pulls and pushes against a registry that fails on purpose.
+
+mod faults;
+mod registry;

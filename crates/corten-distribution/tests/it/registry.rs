@@ -1,0 +1,122 @@
+//! What a registry is asked for, and what it is shown.
+
+use corten_distribution::{Credentials, ProxySettings, Registries, RegistrySettings, Repository};
+use corten_oci::image::Descriptor;
+use corten_oci::{Digest, Manifest, Reference};
+use corten_testing::registry::{Registry, digest};
+
+pub(crate) fn registries(mirrors: &[String]) -> Registries {
+    let settings = RegistrySettings { mirrors: mirrors.to_vec(), ..RegistrySettings::default() };
+    Registries::new(settings, ProxySettings::default(), 3)
+}
+
+pub(crate) fn repository(host: &str, credentials: Credentials) -> Repository {
+    let name = Reference::parse(&format!("{host}/app")).unwrap();
+    registries(&[]).repository(&name, credentials).unwrap()
+}
+
+/// A registry with the image `app:latest` of two layers.
+pub(crate) fn filled() -> (Registry, Vec<Vec<u8>>) {
+    let registry = Registry::start();
+    let layers = vec![vec![7; 5000], (0..200_000_u32).map(|at| (at % 251) as u8).collect()];
+    registry.add_image("app", "latest", b"{\"os\":\"linux\"}", &layers);
+    (registry, layers)
+}
+
+/// Everything of `app:latest`.
+pub(crate) async fn pull(repository: &Repository) -> Result<Vec<Vec<u8>>, String> {
+    let told = |error: corten_distribution::DistributionError| {
+        let hint = corten_std::Classified::hint(&error).unwrap_or_default();
+        format!("{} ({hint})", corten_std::chain(&error))
+    };
+    let target = repository.resolve("latest").await.map_err(told)?;
+    let document = repository.manifest(&target.digest.to_string()).await.map_err(told)?;
+    let manifest: Manifest = serde_json::from_slice(&document.bytes).map_err(|error| error.to_string())?;
+    repository.small_blob(&manifest.config).await.map_err(told)?;
+    let mut layers = Vec::new();
+    for layer in &manifest.layers {
+        layers.push(repository.small_blob(layer).await.map_err(told)?);
+    }
+    Ok(layers)
+}
+
+fn user() -> Credentials {
+    Credentials { username: "user".to_owned(), password: "secret".to_owned(), ..Credentials::default() }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_shown_to_the_registry_alone() {
+    let (registry, layers) = filled();
+    registry.ask_for_tokens();
+    let elsewhere = Registry::start();
+    for blob in layers.iter().map(Vec::as_slice).chain([&b"{\"os\":\"linux\"}"[..]]) {
+        elsewhere.add_image("app", "x", blob, &[]);
+    }
+    registry.keep_blobs_at(&elsewhere);
+    assert_eq!(pull(&repository(&registry.host(), user())).await.unwrap(), layers);
+    let asked = registry.seen().iter().filter(|seen| seen.target.starts_with("/token")).count();
+    assert_eq!(asked, 1);
+    let shown: Vec<_> = elsewhere.seen();
+    assert_eq!(shown.len(), 3);
+    assert!(shown.iter().all(|seen| !seen.headers.contains_key("authorization")), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_login_is_checked_and_a_wrong_one_is_told() {
+    let (registry, _) = filled();
+    registry.ask_for_tokens();
+    assert_eq!(registries(&[]).login(&registry.host(), &user()).await.unwrap(), "");
+    let wrong = Credentials { password: "other".to_owned(), ..user() };
+    let error = registries(&[]).login(&registry.host(), &wrong).await.unwrap_err();
+    assert_eq!(error.status(), Some(401));
+    assert!(error.to_string().contains("incorrect username or password"), "{error}");
+}
+
+#[tokio::test]
+async fn a_mirror_is_asked_first_told_whose_and_shown_nothing() {
+    let (mirror, layers) = filled();
+    mirror.add_image("library/app", "latest", b"{\"os\":\"linux\"}", &layers);
+    let name = Reference::parse("app").unwrap();
+    let repository = registries(&[format!("http://{}", mirror.host())]).repository(&name, user()).unwrap();
+    assert_eq!(pull(&repository).await.unwrap(), layers);
+    for seen in mirror.seen() {
+        assert!(seen.target.contains("ns=docker.io"), "{seen:?}");
+        assert!(!seen.headers.contains_key("authorization"), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_one_should_send_is_refused() {
+    let registry = Registry::start();
+    let repository = repository(&registry.host(), Credentials::default());
+    let schema1 = br#"{"schemaVersion":1,"name":"app","tag":"old"}"#;
+    registry.add_manifest("app:old", "application/vnd.docker.distribution.manifest.v1+json", schema1);
+    let error = repository.manifest("old").await.unwrap_err().to_string();
+    assert!(error.contains("schema 1 support has been removed"), "{error}");
+    let large = vec![b' '; 9 << 20];
+    registry.add_manifest("app:large", "application/vnd.oci.image.manifest.v1+json", &large);
+    let error = repository.manifest("large").await.unwrap_err().to_string();
+    assert!(error.contains("is larger than") && error.contains(&registry.host()), "{error}");
+    let wanted = digest(b"wanted");
+    registry.add_manifest(&format!("app@{wanted}"), "application/vnd.oci.image.manifest.v1+json", b"{}");
+    let error = repository.manifest(&wanted).await.unwrap_err().to_string();
+    assert!(error.contains(&wanted) && error.contains(&registry.host()), "{error}");
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_it_broke_and_fetches_nothing_twice() {
+    let (registry, layers) = filled();
+    registry.cut_blobs(30_000, 4);
+    let layer = Descriptor::new("application/octet-stream", Digest::of(&layers[1]), layers[1].len() as u64);
+    let mut got = Vec::new();
+    let repository = repository(&registry.host(), Credentials::default());
+    repository
+        .download(&layer, 0, &mut |piece| {
+            got.extend_from_slice(piece);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert!(got == layers[1]);
+    assert_eq!(registry.sent(), layer.size);
+}
