@@ -251,7 +251,8 @@ mod tests {
                 r#"{"debug": true, "default-address-pools": [{"base": "10.1.0.0/16", "size": 24}],
                     "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1400"}},
                     "default-shm-size": "1g", "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 20, "Soft": 10}},
-                    "hosts": ["unix:///a", "unix:///b"], "log-opts": {"max-size": "1m"}, "mtu": 1400}"#
+                    "hosts": ["unix:///a", "unix:///b"], "log-opts": {"max-size": "1m"}, "mtu": 1400,
+                    "userns-remap": "default"}"#
             ),
             [
                 "--debug=true",
@@ -263,6 +264,7 @@ mod tests {
                 "--host=unix:///b",
                 "--log-opt=max-size=1m",
                 "--mtu=1400",
+                "--userns-remap=default",
             ]
         );
     }

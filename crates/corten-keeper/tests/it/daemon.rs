@@ -45,6 +45,7 @@ pub(crate) fn role(mut arguments: impl Iterator<Item = String>) -> ExitCode {
                 let told = corten_shim::packet::receive(ours.as_fd());
                 if told.is_ok() { "forked".to_owned() } else { format!("{told:?}") }
             }
+            "namespaces" => namespaces(&keeper),
             "run" => run(&keeper, &exec_root),
             "shutdown" => {
                 keeper.shutdown().unwrap();
@@ -60,6 +61,24 @@ pub(crate) fn role(mut arguments: impl Iterator<Item = String>) -> ExitCode {
 fn held((name, mut descriptors): (String, Vec<OwnedFd>)) -> String {
     let bytes = corten_shim::packet::read_memory_file(descriptors.pop().unwrap()).unwrap();
     format!("{name}={}", String::from_utf8(bytes).unwrap())
+}
+
+/// A network namespace and its user namespace, or what is wrong with them.
+fn namespaces(keeper: &Keeper) -> String {
+    let map = "0 100000 1000\n";
+    let users = match keeper.user_namespace(map, map) {
+        Ok(users) => users,
+        Err(error) => return corten_std::chain(&error),
+    };
+    let network = keeper.network_namespace(users.as_fd()).unwrap();
+    let owner = corten_sys::user_namespace::owner_of(network.as_fd()).unwrap();
+    let refused = keeper.user_namespace("0 100000 0\n", map).unwrap_err();
+    assert!(corten_std::chain(&refused).contains("cannot make a namespace"), "{refused}");
+    if corten_sys::user_namespace::is_same(owner.as_fd(), users.as_fd()).unwrap() {
+        "made".to_owned()
+    } else {
+        "another's".to_owned()
+    }
 }
 
 /// Starts the one container: this program in a root of its own.

@@ -24,6 +24,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_daemon_that_refuses_its_first_start_is_not_started_again", a_daemon_that_refuses_its_first_start),
     ("an_upgrade_keeps_the_keepers_process_and_what_it_holds", an_upgrade_keeps_the_keepers_process),
     ("the_keeper_sees_next_to_no_mounts_and_the_daemon_the_hosts", the_keeper_sees_next_to_no_mounts),
+    ("namespaces_are_made_for_a_daemon_with_threads", namespaces_are_made_for_a_daemon_with_threads),
     ("forks_go_on_while_keepers_are_killed", forks_go_on_while_keepers_are_killed),
     ("a_container_outlives_daemons_and_keepers", a_container_outlives_daemons_and_keepers),
 ];
@@ -184,6 +185,19 @@ fn the_keeper_sees_next_to_no_mounts() {
         std::fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().map(|entry| entry.unwrap().path());
     let descriptors: Vec<_> = descriptors.map(|path| std::fs::read_link(path).unwrap()).collect();
     assert!(descriptors.len() <= 11, "{descriptors:?}");
+}
+
+fn namespaces_are_made_for_a_daemon_with_threads() {
+    let scene = Scene::start("namespaces", &[]);
+    assert_eq!(scene.ask("namespaces"), "made");
+    // A process of the keeper's own is left of none.
+    let keeper = scene.keeper();
+    let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
+    assert_eq!(children.split_ascii_whitespace().count(), 1, "{children}");
+    // Nor does it matter that the keeper is another one.
+    scene::kill(keeper, 9);
+    scene.other_keeper(keeper);
+    assert_eq!(scene.ask("namespaces"), "made");
 }
 
 fn forks_go_on_while_keepers_are_killed() {
