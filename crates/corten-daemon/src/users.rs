@@ -61,7 +61,12 @@ impl KeeperNamespaces {
     /// # Errors
     /// Where the kernel makes no user namespace, or its mounts map no ids.
     pub(crate) fn mapped_users(&self, remap: Remap, layers: PathBuf) -> Result<MappedUsers, String> {
-        let told = |error: KeeperError| format!("--userns-remap: {}", chain(&error));
+        let told = |error: KeeperError| {
+            format!(
+                "--userns-remap: {}\nhint: the kernel may allow no user namespaces; see `sysctl user.max_user_namespaces`",
+                chain(&error)
+            )
+        };
         let namespace = self.users().map_err(told)?;
         let turned = remap.inverse();
         let inverse = self.keeper.user_namespace(&turned.uid_map(), &turned.gid_map()).map_err(told)?;

@@ -22,13 +22,20 @@ use crate::user_namespace::{self, OwnUsers};
 /// which may take ten milliseconds; [`crate::Seat::launch`] does not wait for that.
 pub fn launch(request: LaunchRequest) -> Result<Launched, LaunchError> {
     let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
-    let child = begin(request, Report::new(theirs), false)?;
+    let (child, _) = begin(request, Report::new(theirs), false)?;
     await_exec(ours, child)
 }
 
+/// A process that did its part and has ended; whoever is its parent reaps it.
+pub(crate) type Ended = i32;
+
 /// Makes the process; it is the caller's child, or with `sibling` the caller's parent's. In the new process
 /// it does not return.
-pub(crate) fn begin(request: LaunchRequest, report: Report, sibling: bool) -> Result<Child, LaunchError> {
+pub(crate) fn begin(
+    request: LaunchRequest,
+    report: Report,
+    sibling: bool,
+) -> Result<(Child, Option<Ended>), LaunchError> {
     begin_in_steps(request, Lifecycle::default(), report, sibling)
 }
 
@@ -38,7 +45,7 @@ pub(crate) fn begin_in_steps(
     lifecycle: Lifecycle,
     report: Report,
     sibling: bool,
-) -> Result<Child, LaunchError> {
+) -> Result<(Child, Option<Ended>), LaunchError> {
     let mut plan = Plan::new(&request)?;
     if let Some(users) = plan.own_users.as_mut().and_then(|users| users.joined.take()) {
         return begin_in_users(request, plan, users, lifecycle, report, sibling);
@@ -64,7 +71,7 @@ pub(crate) fn begin_in_steps(
             release(&plan, &request, &child, sibling)?;
             // Our copies of the container's ends of its pipes go with the request: the shim must see their
             // end.
-            Ok(child)
+            Ok((child, None))
         }
     }
 }
@@ -89,15 +96,7 @@ fn begin_in_users(
     lifecycle: Lifecycle,
     report: Report,
     sibling: bool,
-) -> Result<Child, LaunchError> {
-    if sibling {
-        // The child would be its maker's, not the caller's parent's.
-        return Err(LaunchError::new(
-            Stage::Prepare,
-            LaunchErrorKind::Invalid,
-            "a seat makes no container in a user namespace that exists",
-        ));
-    }
+) -> Result<(Child, Option<Ended>), LaunchError> {
     let clocks = match &plan.new_clocks {
         Some(offsets) => Some(ChildrenWithClocks::enter(offsets)?),
         None => None,
@@ -106,7 +105,7 @@ fn begin_in_users(
     let options = CloneOptions {
         namespaces: Namespaces::NONE,
         cgroup: request.cgroup.unified.as_ref().map(AsFd::as_fd),
-        sibling: false,
+        sibling,
     };
     match process::clone_process(&options).at(Stage::Clone, "make the container's process")? {
         Fork::Child => {
@@ -132,13 +131,18 @@ fn begin_in_users(
             drop(theirs);
             drop(report);
             let second = inside::hear_of_second(&ours);
-            let _ = process::wait(first.pid);
+            let ended = if sibling {
+                Some(first.pid)
+            } else {
+                let _ = process::wait(first.pid);
+                None
+            };
             let pid = second?;
-            // It is our child and not reaped yet: the number is its own.
+            // Nobody has reaped it, as it waits for us: the number is its own.
             let pidfd = process::pidfd_open(pid).at(Stage::Clone, "open a handle of the process")?;
             let child = Child { pid, pidfd };
-            release(&plan, &request, &child, false)?;
-            Ok(child)
+            release(&plan, &request, &child, sibling)?;
+            Ok((child, ended))
         }
     }
 }

@@ -77,7 +77,7 @@ pub fn create(
     hooks: &mut dyn FnMut(i32) -> Result<HookStates, LaunchError>,
 ) -> Result<Launched, LaunchError> {
     let (ours, theirs) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
-    let child = launch::begin_in_steps(request, lifecycle, Report::new(theirs), false)?;
+    let (child, _) = launch::begin_in_steps(request, lifecycle, Report::new(theirs), false)?;
     let pid = child.pid;
     launch::await_exec_with(ours, child, &mut |socket| {
         let states = hooks(pid)?;

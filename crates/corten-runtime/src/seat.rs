@@ -27,6 +27,7 @@ use crate::cgroup::{CgroupHandle, CgroupShape};
 use crate::error::{Context, LaunchError, LaunchErrorKind, Stage};
 use crate::hardening::{Hardening, HardeningStep};
 use crate::inside::Report;
+use crate::launch::Ended;
 use crate::request::{ChildStdio, Container, ExecRequest, LaunchRequest, Launched};
 use crate::{exec, launch, seccomp};
 
@@ -50,6 +51,8 @@ enum Job {
         spec: Box<Spec>,
         mount_trees: Vec<usize>,
         network: bool,
+        users: bool,
+        devices: Vec<String>,
         init: bool,
         terminal: bool,
         cgroup: CgroupShape,
@@ -109,21 +112,17 @@ impl Seat {
             init,
             hardening,
         } = request;
-        if user_namespace.is_some() || !devices.is_empty() {
-            return Err(LaunchError::new(
-                Stage::Prepare,
-                LaunchErrorKind::Invalid,
-                "a seat makes no container in a user namespace that exists",
-            ));
-        }
         cgroup.join.clear();
         let (shape, cgroup) = cgroup.into_parts();
         let (streams, terminal) = streams(stdio);
         let (indexes, trees): (Vec<usize>, Vec<OwnedFd>) = mount_trees.into_iter().unzip();
+        let (paths, nodes): (Vec<String>, Vec<OwnedFd>) = devices.into_iter().unzip();
         let job = Job::Launch {
             spec: Box::new(spec),
             mount_trees: indexes,
             network: network_namespace.is_some(),
+            users: user_namespace.is_some(),
+            devices: paths,
             init: init.is_some(),
             terminal,
             cgroup: shape,
@@ -133,6 +132,8 @@ impl Seat {
             .into_iter()
             .chain(trees)
             .chain(network_namespace)
+            .chain(user_namespace)
+            .chain(nodes)
             .chain(init)
             .chain(streams)
             .chain(cgroup)
@@ -200,7 +201,12 @@ impl Seat {
         if count == 0 {
             return Err(gone());
         }
-        serde_json::from_slice::<Result<i32, LaunchError>>(&buffer[..count]).map_err(|_| gone())?
+        let answer = serde_json::from_slice::<Result<(i32, Option<Ended>), LaunchError>>(&buffer[..count]);
+        let (pid, ended) = answer.map_err(|_| gone())??;
+        if let Some(ended) = ended {
+            let _ = process::wait(ended);
+        }
+        Ok(pid)
     }
 }
 
@@ -222,7 +228,7 @@ fn serve(socket: OwnedFd, join: &[OwnedFd]) -> ! {
         .iter()
         .try_for_each(|procs| rustix::io::write(procs, b"0").map(drop))
         .at(Stage::Cgroup, "join the container's cgroup");
-    let failure = joined.err().and_then(|error| serde_json::to_vec(&Err::<i32, _>(error)).ok());
+    let failure = joined.err().and_then(|error| serde_json::to_vec(&Err::<(), _>(error)).ok());
     // Nothing of the shim stays open here: its clients and pipes would never see their end.
     descriptor::alone_with(socket, failure.unwrap_or_default(), answer)
 }
@@ -248,14 +254,14 @@ fn answer(socket: OwnedFd, failure: Vec<u8>) -> Infallible {
     }
 }
 
-/// Does one request; the new process's id.
-fn obey(message: &[u8], descriptors: Vec<OwnedFd>) -> Result<i32, LaunchError> {
+/// Does one request; the new process's id, and that of one on the way that its parent is to reap.
+fn obey(message: &[u8], descriptors: Vec<OwnedFd>) -> Result<(i32, Option<Ended>), LaunchError> {
     let damaged =
         || LaunchError::new(Stage::Prepare, LaunchErrorKind::System, "a damaged request to the seat");
     let (length, rest) = message.split_first_chunk::<4>().ok_or_else(damaged)?;
     let length = u32::from_ne_bytes(*length) as usize;
     if length == 0 {
-        return Ok(0);
+        return Ok((0, None));
     }
     let (document, program) = rest.split_at_checked(length).ok_or_else(damaged)?;
     let job: Job = serde_json::from_slice(document).map_err(|_| damaged())?;
@@ -267,14 +273,17 @@ fn obey(message: &[u8], descriptors: Vec<OwnedFd>) -> Result<i32, LaunchError> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or_else(damaged);
     let report = Report::new(next()?);
-    let child = match job {
-        Job::Launch { spec, mount_trees, network, init, terminal, cgroup, hardening } => {
+    let (child, ended) = match job {
+        Job::Launch { spec, mount_trees, network, users, devices, init, terminal, cgroup, hardening } => {
             let root = next()?;
             let mount_trees = mount_trees
                 .into_iter()
                 .map(|index| Ok((index, next()?)))
                 .collect::<Result<_, LaunchError>>()?;
             let network_namespace = network.then(&mut next).transpose()?;
+            let user_namespace = users.then(&mut next).transpose()?;
+            let devices =
+                devices.into_iter().map(|path| Ok((path, next()?))).collect::<Result<_, LaunchError>>()?;
             let init = init.then(&mut next).transpose()?;
             let stdio = stdio(terminal, &mut next)?;
             let request = LaunchRequest {
@@ -282,8 +291,8 @@ fn obey(message: &[u8], descriptors: Vec<OwnedFd>) -> Result<i32, LaunchError> {
                 root,
                 mount_trees,
                 network_namespace,
-                user_namespace: None,
-                devices: Vec::new(),
+                user_namespace,
+                devices,
                 cgroup: CgroupHandle::from_parts(&cgroup, descriptors.collect()).ok_or_else(damaged)?,
                 stdio,
                 seccomp: filter,
@@ -303,10 +312,10 @@ fn obey(message: &[u8], descriptors: Vec<OwnedFd>) -> Result<i32, LaunchError> {
                 seccomp: filter.as_ref(),
                 hardening,
             };
-            exec::begin(&container, request, report, true)?
+            (exec::begin(&container, request, report, true)?, None)
         }
     };
-    Ok(child.pid)
+    Ok((child.pid, ended))
 }
 
 fn stdio(

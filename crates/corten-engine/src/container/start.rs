@@ -239,11 +239,10 @@ fn fork(
     // A seat would count against a limit on processes, which the container can read.
     let counted = limits.pids.as_ref().is_some_and(|pids| pids.limit > 0);
     let elsewhere = !record.host_config.cgroup_parent.is_empty();
-    let fits = user_namespace.is_none()
-        && !counted
+    let fits = !counted
         && !elsewhere
         && foreign.is_none()
-        && client::Spare::takes(&request, mount_trees.len());
+        && client::Spare::takes(&request, mount_trees.len() + devices.len());
     let spare = if fits { engine.spares.take() } else { None };
     let (cgroup, spare) = match spare {
         Some(Spare { cgroup, shim }) => (engine.cgroups.adopt(cgroup, &record.id, &limits), Some(shim)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Longest start request that a spare takes, in bytes: it goes on to a process that takes no more.
 const LONGEST_START: usize = 64 << 10;
 
-/// Most mount trees of a start that a spare takes.
+/// Most mount trees of a start that a spare takes, device nodes among them.
 const MOST_TREES: usize = 200;
 
 /// A spare shim. Dropped before it was used, it ends the shim.
