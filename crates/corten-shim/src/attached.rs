@@ -31,6 +31,11 @@ const STALL_TIME: Duration = Duration::from_mins(1);
 /// head; with an engine that needs many times longer to start a process this never shows.
 const HEAD_TIME: Duration = Duration::from_millis(20);
 
+/// How long a process's end is kept back for clients that have not read its last output. Programs that ask for the end on one
+/// connection and read the output from another close their side when the end is known; a wait's answer that comes at the same
+/// time as the last output loses it there (dockerode's `run`).
+pub(crate) const LAST_OUTPUT_TIME: Duration = Duration::from_millis(4);
+
 /// How long a client whose output has ended may keep its connection open.
 const LEAVING_TIME: Duration = Duration::from_secs(10);
 
@@ -197,6 +202,14 @@ impl Attached {
             self.stalled.get_or_insert_with(Instant::now);
         } else {
             self.stalled = None;
+        }
+    }
+
+    /// Waits until it has read what the socket holds, at most until the deadline.
+    pub(crate) fn await_reading(&self, deadline: Instant) {
+        if self.phase == Phase::Streaming && (self.stdout || self.stderr) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            corten_sys::socket::wait_until_read(&self.socket, left);
         }
     }
 

@@ -451,6 +451,7 @@ impl Role {
         let process = &mut self.processes[index];
         process.told = true;
         let Some(exit) = process.exit else { return };
+        process.streams.await_reading();
         if let Some(exec_id) = process.exec_id.clone() {
             process.streams.finish();
             self.tell(Event::ExecExited { exec_id, exit });

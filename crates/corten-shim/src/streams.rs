@@ -1,6 +1,6 @@
 //! The shim's ends of one process's standard streams, and the clients attached to them.
 
-use crate::attached::{Attached, Typed};
+use crate::attached::{Attached, LAST_OUTPUT_TIME, Typed};
 use crate::mux::Stream;
 use crate::packet::retry;
 use crate::protocol::AttachRequest;
@@ -159,6 +159,14 @@ impl Streams {
         self.input = None;
         for output in &mut self.outputs {
             output.paused_until = None;
+        }
+    }
+
+    /// Gives the clients a moment to read the last output, before the end is told to anybody.
+    pub(crate) fn await_reading(&self) {
+        let deadline = Instant::now() + LAST_OUTPUT_TIME;
+        for client in &self.clients {
+            client.await_reading(deadline);
         }
     }
 
