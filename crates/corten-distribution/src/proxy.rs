@@ -287,4 +287,58 @@ mod tests {
         assert!(of("http://b.example:82/").is_some());
         assert!(of("http://notinner.example/").is_some());
     }
+
+    /// A proxy that answers what a test says and gives what came.
+    async fn through(
+        text: &str,
+        says: &'static [&'static [u8]],
+        ends: usize,
+    ) -> (Vec<u8>, io::Result<Vec<u8>>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut came = Vec::new();
+            for answer in says {
+                let mut piece = vec![0; 1024];
+                let length = stream.read(&mut piece).await.unwrap();
+                came.extend_from_slice(&piece[..length]);
+                stream.write_all(answer).await.unwrap();
+            }
+            came
+        });
+        let proxy = Proxy::parse(&text.replace("PORT", &port.to_string())).unwrap();
+        let tunnel = async {
+            let mut stream = proxy.connect(Some(("registry.example", 443))).await?;
+            let mut rest = vec![0; ends];
+            stream.read_exact(&mut rest).await?;
+            Ok(rest)
+        };
+        let outcome = tunnel.await;
+        (served.await.unwrap(), outcome)
+    }
+
+    #[tokio::test]
+    async fn tunnels_are_opened_and_begin_where_the_answer_ends() {
+        let (came, rest) = through(
+            "http://u:p@127.0.0.1:PORT",
+            &[b"HTTP/1.1 200 Connection established\r\nA: b\r\n\r\nfirst"],
+            5,
+        )
+        .await;
+        let came = String::from_utf8(came).unwrap();
+        assert!(came.starts_with("CONNECT registry.example:443 HTTP/1.1\r\n"), "{came}");
+        assert!(came.contains("Proxy-Authorization: Basic dTpw\r\n"), "{came}");
+        assert_eq!(rest.unwrap(), b"first");
+        let (_, refused) = through("http://127.0.0.1:PORT", &[b"HTTP/1.1 403 Forbidden\r\n\r\n"], 0).await;
+        assert!(refused.unwrap_err().to_string().contains("403 Forbidden"));
+
+        let socks: &[&[u8]] = &[&[5, 0], b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00second"];
+        let (came, rest) = through("socks5://127.0.0.1:PORT", socks, 6).await;
+        assert_eq!(came, b"\x05\x01\x00\x05\x01\x00\x03\x10registry.example\x01\xbb");
+        assert_eq!(rest.unwrap(), b"second");
+        let refusing: &[&[u8]] = &[&[5, 2], &[1, 0], &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]];
+        let (_, refused) = through("socks5://u:p@127.0.0.1:PORT", refusing, 0).await;
+        assert!(refused.unwrap_err().to_string().contains("code 5"));
+    }
 }

@@ -8,8 +8,8 @@ use crate::volume::{blocking, tree_size};
 use corten_api::filter::Filters;
 use corten_api::image;
 use corten_api::system::{
-    AddressPool, Commit, Component, DiskUsage, FirewallInfo, Info, PluginsInfo, RegistryConfig, SwarmInfo,
-    Version, VersionPlatform,
+    AddressPool, Commit, Component, DiskUsage, FirewallInfo, IndexInfo, Info, PluginsInfo, RegistryConfig,
+    SwarmInfo, Version, VersionPlatform,
 };
 use corten_api::volume::UsageData;
 use corten_std::{Timestamp, file};
@@ -141,10 +141,7 @@ impl Engine {
             os_type: "linux".to_owned(),
             architecture: host.machine().to_string_lossy().into_owned(),
             index_server_address: "https://index.docker.io/v1/".to_owned(),
-            registry_config: Some(RegistryConfig {
-                insecure_registry_cidrs: vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()],
-                ..RegistryConfig::default()
-            }),
+            registry_config: Some(registry_config(&reloadable.registries)),
             ncpu: std::thread::available_parallelism().map_or(1, |count| count.get() as i64),
             mem_total: i64::try_from(u128::from(memory.totalram) * u128::from(memory.mem_unit))
                 .unwrap_or(i64::MAX),
@@ -283,4 +280,23 @@ fn security_options(settings: &crate::EngineSettings, cgroup_v2: bool) -> Vec<St
         options.push("name=no-new-privileges".to_owned());
     }
     options
+}
+/// What the settings say of registries, as Docker shows it.
+fn registry_config(registries: &corten_distribution::RegistrySettings) -> RegistryConfig {
+    let mirrors: Vec<String> =
+        registries.mirrors.iter().map(|mirror| format!("{}/", mirror.trim_end_matches('/'))).collect();
+    let (mut networks, hosts): (Vec<String>, Vec<String>) =
+        registries.insecure.iter().cloned().partition(|entry| entry.contains('/'));
+    networks.extend(["::1/128".to_owned(), "127.0.0.0/8".to_owned()]);
+    let hub =
+        IndexInfo { mirrors: mirrors.clone(), name: "docker.io".to_owned(), official: true, secure: true };
+    let insecure = hosts.into_iter().map(|name| {
+        let about = IndexInfo { name: name.clone(), ..IndexInfo::default() };
+        (name, about)
+    });
+    RegistryConfig {
+        index_configs: std::iter::once(("docker.io".to_owned(), hub)).chain(insecure).collect(),
+        insecure_registry_cidrs: networks,
+        mirrors: (!mirrors.is_empty()).then_some(mirrors),
+    }
 }

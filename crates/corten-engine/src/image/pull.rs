@@ -27,6 +27,8 @@ use tokio::task::JoinSet;
 const DEPTH: u32 = 4;
 /// Bars are told at most so often.
 const BAR: Duration = Duration::from_millis(100);
+/// So few pulls that are left are told.
+const FEW: u32 = 10;
 /// Layers that an image may have.
 const LAYERS: usize = 1000;
 
@@ -90,8 +92,14 @@ impl Engine {
         let fetched = self.fetch(repository, &plan, tell).await?;
         let is_new = self.keep(plan, fetched, kept_name, tell).await?;
         of_all(tell, format!("Digest: {digest}"));
-        for warning in repository.notices().warnings {
+        let notices = repository.notices();
+        for warning in notices.warnings {
             of_all(tell, format!("Warning: {warning}"));
+        }
+        if let Some((left, limit)) = notices.rate_limit
+            && left.parse().is_ok_and(|left: u32| left <= FEW)
+        {
+            of_all(tell, format!("Warning: {left} of {limit} pulls are left at {}", repository.host()));
         }
         let status = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
         of_all(tell, format!("Status: {status} {}", name.familiar()));
