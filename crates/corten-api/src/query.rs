@@ -18,7 +18,7 @@ pub enum QueryError {
     #[error("invalid semicolon separator in query")]
     Semicolon,
     /// A parameter that must be a number and is none.
-    #[error("strconv.ParseInt: parsing \"{value}\": invalid syntax")]
+    #[error("strconv.Atoi: parsing \"{value}\": invalid syntax")]
     Number {
         /// Which one.
         name: String,

@@ -78,7 +78,7 @@ impl Words<'_> {
         let mut words = self.rest.iter();
         let text = |word: &OsString| -> Result<String> {
             word.to_str().map(str::to_owned).ok_or_else(|| {
-                CliError::said(format!("the argument `{}` is not valid UTF-8", word.to_string_lossy()))
+                self.flag_error(&format!("the argument `{}` is not valid UTF-8", word.to_string_lossy()))
             })
         };
         let mut only_arguments = false;

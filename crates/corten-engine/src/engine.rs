@@ -151,6 +151,7 @@ impl Engine {
                 spares: crate::container::spares::Spares::default(),
                 meter: crate::container::stats::Meter::default(),
                 links: crate::container::links::Used::default(),
+                log_watches: corten_shim::log::LogWatches::default(),
                 health_checks: crate::container::health::Counters::default(),
                 registries,
                 downloads,
@@ -234,6 +235,7 @@ pub(crate) struct EngineInner {
     pub(crate) spares: crate::container::spares::Spares,
     pub(crate) meter: crate::container::stats::Meter,
     pub(crate) links: crate::container::links::Used,
+    pub(crate) log_watches: corten_shim::log::LogWatches,
     /// How many health checks there were.
     pub(crate) health_checks: crate::container::health::Counters,
     /// Registries, as this machine reaches them.

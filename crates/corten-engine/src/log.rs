@@ -66,8 +66,11 @@ impl Engine {
         }
         let path = self.inner.settings.paths.container_log(&record.id);
         // Watched before it is read: what comes between is a change, not a loss.
-        let watch =
-            if options.follow { Some(LogWatch::new(&path).map_err(EngineError::from)?) } else { None };
+        let watch = if options.follow {
+            Some(self.inner.log_watches.watch(&path).map_err(EngineError::from)?)
+        } else {
+            None
+        };
         let read = ReadOptions { tail: options.tail, since: options.since, until: options.until };
         let reader = LogReader::open(path, read).map_err(EngineError::from)?;
         Ok(LogStream { reader, watch, view, options, terminal: record.config.tty, inside_line: [false; 2] })
@@ -90,7 +93,7 @@ impl LogStream {
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
-            let Some(watch) = self.watch.as_ref().filter(|_| !ended && !self.reader.is_ended()) else {
+            let Some(watch) = self.watch.as_mut().filter(|_| !ended && !self.reader.is_ended()) else {
                 return Ok(None);
             };
             let until = self.options.until.map(|until| until.since(Timestamp::now()));

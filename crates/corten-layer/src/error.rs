@@ -185,6 +185,21 @@ impl Classified for LayerError {
             {
                 ErrorClass::InvalidParameter
             }
+            // A link to a folder, which no archive may ask for.
+            Self::Entry { operation: "make hard link", source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                ErrorClass::InvalidParameter
+            }
+            // What the decompressor says of its input, and an upload that ends early.
+            Self::Read(source)
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                ErrorClass::InvalidParameter
+            }
             Self::Read(_)
             | Self::Entry { .. }
             | Self::Room { .. }
@@ -224,6 +239,7 @@ mod tests {
             ("make hard link", Errno::NOENT, ErrorClass::InvalidParameter),
             ("open", Errno::NOTDIR, ErrorClass::InvalidParameter),
             ("open", Errno::LOOP, ErrorClass::InvalidParameter),
+            ("make hard link", Errno::PERM, ErrorClass::InvalidParameter),
             ("write", Errno::NOSPC, ErrorClass::System),
         ] {
             assert_eq!(LayerError::entry(operation, b"f", error).class(), expected, "{operation}");

@@ -5,7 +5,7 @@
 //! ratios hold on a busy one too, because both engines are measured in the same minute.
 
 mod bulk;
-mod engine;
+pub(crate) mod engine;
 mod footprint;
 pub(crate) mod names;
 pub(crate) mod ports;

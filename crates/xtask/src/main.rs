@@ -3,14 +3,25 @@
 
 mod bench;
 mod fuzz;
+mod fuzz_api;
+mod leftovers;
+mod soak;
 
 use std::process::ExitCode;
 
 const HELP: &str = "\
 Usage: cargo xtask bench [OPTIONS]
        cargo xtask fuzz [TARGET…] [--seconds N] [--guided]
+       cargo xtask fuzz-api --corten PATH --archive FILE --description FILE [--minutes N] [--seed N]
+       cargo xtask soak --corten PATH --archive FILE [--minutes N] [--kill-every SECONDS] [--clients N] [--seed N]
 
 fuzz feeds the parsers with changed examples, so long each (60); with --guided by libFuzzer, for which there must be a C++ compiler.
+
+fuzz-api asks a scratch daemon what Docker's description of the Engine API makes possible, rightly and wrongly; a 5xx, an answer
+that does not come, a dead daemon and what it holds more at the end are findings.
+
+soak has eight clients do mixed work (120 minutes) while the daemon is killed every few minutes; a command that fails with no kill
+near, and what the daemon holds more at the end, are findings.
 
 bench times Corten and, where one is named, another engine in turn, A B A B …, and prints medians and ratios.
 
@@ -31,6 +42,10 @@ fn main() -> ExitCode {
     let outcome = match arguments.next().as_deref() {
         Some("bench") => bench::Settings::parse(arguments).and_then(|settings| bench::run(&settings)),
         Some("fuzz") => fuzz::Settings::parse(arguments).and_then(|settings| fuzz::run(&settings)),
+        Some("fuzz-api") => {
+            fuzz_api::Settings::parse(arguments).and_then(|settings| fuzz_api::run(&settings))
+        }
+        Some("soak") => soak::Settings::parse(arguments).and_then(|settings| soak::run(&settings)),
         // The bench's own other halves, inside a container's or the engine's network.
         Some("ask-names") => bench::names::load(),
         Some("serve-port") => bench::ports::serve(),

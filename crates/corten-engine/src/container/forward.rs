@@ -68,6 +68,14 @@ impl Owner {
         };
         let mark = mark(&log);
         note(&mark, since);
+        // Watched before it is read: what comes between is a change, not a loss.
+        let watch = match self.engine.inner.log_watches.watch(&log) {
+            Ok(watch) => watch,
+            Err(error) => {
+                tracing::warn!(container = self.record.id, %error, "the log is not sent");
+                return;
+            }
+        };
         let route = Route { driver, subject, mark, log, view: self.watch() };
         let before = self.forwarding.task.take();
         self.forwarding.task = Some(tokio::spawn(async move {
@@ -75,7 +83,7 @@ impl Owner {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            route.run(since).await;
+            route.run(since, watch).await;
         }));
     }
 
@@ -111,8 +119,8 @@ struct Route {
 }
 
 impl Route {
-    async fn run(mut self, since: Timestamp) {
-        match self.carry(since).await {
+    async fn run(mut self, since: Timestamp, watch: LogWatch) {
+        match self.carry(since, watch).await {
             Ok(()) => drop(file::remove_file(&self.mark)),
             Err(error) => {
                 tracing::warn!(container = self.subject.id, %error, "the log is not sent any further");
@@ -121,10 +129,8 @@ impl Route {
     }
 
     /// Returns when the run has ended and all of its log is sent.
-    async fn carry(&mut self, since: Timestamp) -> Result<()> {
+    async fn carry(&mut self, since: Timestamp, mut watch: LogWatch) -> Result<()> {
         let failed = |error| EngineError::because("reading the log", error);
-        // Watched before it is read: what comes between is a change, not a loss.
-        let watch = LogWatch::new(&self.log).map_err(failed)?;
         let since = Some(since.plus(Duration::from_nanos(1)));
         let options = ReadOptions { tail: None, since, until: None };
         let mut reader = LogReader::open(&self.log, options).map_err(failed)?;

@@ -45,6 +45,10 @@ pub(crate) async fn history(engine: &Engine, call: Call) -> Result {
 }
 
 pub(crate) async fn tag(engine: &Engine, call: Call) -> Result {
+    // Docker takes the request without a repository, and does nothing.
+    if call.query.get("repo").is_empty() {
+        return Ok(Response::empty(200));
+    }
     engine.image_tag(&call.name, call.query.get("repo"), call.query.get("tag")).await?;
     Ok(Response::empty(201))
 }
@@ -186,9 +190,7 @@ pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result {
     let (sender, mut lines) = mpsc::channel::<std::io::Result<Vec<u8>>>(64);
     let engine = engine.clone();
     let loading = tokio::task::spawn_blocking(move || {
-        let mut told = false;
         let mut tell = |line: &Value| {
-            told = true;
             // A client that left does not end the load: half of it is done.
             let _ = sender.blocking_send(Ok(progress_line(line)));
         };
@@ -204,22 +206,16 @@ pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result {
             LoadEvent::Loaded(loaded) => tell(&json!({"stream": format!("{loaded}\n")})),
             LoadEvent::Layer { .. } => {}
         });
-        match loaded {
-            Ok(_) => Ok(()),
-            Err(error) if told => {
-                let text = error.message();
-                let line = json!({"errorDetail": {"message": text}, "error": text});
-                let _ = sender.blocking_send(Ok(progress_line(&line)));
-                Ok(())
-            }
-            Err(error) => Err(error),
+        // The status is 200 by then, as Docker's is: what went wrong is the last line.
+        if let Err(error) = loaded {
+            let text = error.message();
+            tell(&json!({"errorDetail": {"message": text}, "error": text}));
         }
     });
-    // Until the first line nothing is sent: a failure before it is an ordinary error.
+    // Until the first line nothing is sent.
     let Some(first) = lines.recv().await else {
         return match loading.await {
-            Ok(Ok(())) => Ok(Response::full(200, "").header("Content-Type", reply::JSON)),
-            Ok(Err(error)) => Err(error.into()),
+            Ok(()) => Ok(Response::full(200, "").header("Content-Type", reply::JSON)),
             Err(_) => Err(ApiError::new(corten_std::ErrorClass::System, "the load was broken off")),
         };
     };

@@ -107,7 +107,7 @@ pub(crate) fn point_in_time(text: &str) -> Result<Option<Timestamp>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong = || ApiError::invalid(format!("failed to parse value as time or duration: \"{text}\""));
+    let wrong = || ApiError::invalid(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"));
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
     let Ok(seconds) = seconds.parse::<i64>() else {
         return Timestamp::parse(text).map(Some).ok_or_else(wrong);

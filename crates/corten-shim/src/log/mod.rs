@@ -15,7 +15,7 @@ mod writer;
 pub use entry::LogEntry;
 pub use reader::{EntryHead, LogReader, ReadOptions};
 pub use split::LONGEST_PART;
-pub use watch::LogWatch;
+pub use watch::{LogWatch, LogWatches};
 pub use writer::LogWriter;
 
 use std::path::{Path, PathBuf};

@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// How much is read at a time, in bytes.
 const BLOCK: usize = 256 * 1024;
 
+/// So many bytes of the buffer are kept at the end of the log.
+const KEPT: usize = 4096;
+
 /// Longest line that is taken for an entry, in bytes; a longer one is damage and skipped.
 const LONGEST_LINE: usize = 1024 * 1024;
 
@@ -117,7 +120,7 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// The next entry; none: the present end. Call again after the log has changed (see [`super::LogWatch`]), or
+    /// The next entry; none: the present end. Call again after the log has changed (see [`super::LogWatches`]), or
     /// stop where [`LogReader::is_ended`].
     ///
     /// # Errors
@@ -221,6 +224,8 @@ impl LogReader {
             }
             searched = self.buffer.len();
             if !self.fill()? && !self.next_file()? {
+                // A follower waits here, and there may be hundreds of them.
+                self.buffer.shrink_to(KEPT);
                 return Ok(None);
             }
             searched = searched.min(self.buffer.len());

@@ -1,7 +1,7 @@
 //! Output, input, terminals and the log.
 
 use crate::scene::{Client, Container, Forker, Options, everything, until};
-use corten_shim::log::{LogReader, LogWatch, ReadOptions};
+use corten_shim::log::{LogReader, LogWatches, ReadOptions};
 use corten_shim::mux::Stream;
 use corten_shim::protocol::{AttachRequest, ConsoleSize, Event};
 use corten_shim::{detach, exit};
@@ -133,7 +133,7 @@ pub(crate) fn rotated_log(forker: &Forker) {
     let mut container = Container::begin(forker, options);
     let lines = forker.wait(async {
         let mut reader = LogReader::open(&container.log, ReadOptions::default()).unwrap();
-        let watch = LogWatch::new(&container.log).unwrap();
+        let mut watch = LogWatches::default().watch(&container.log).unwrap();
         let mut lines = Vec::new();
         while lines.len() < 20_000 {
             while let Some(entry) = reader.next().unwrap() {

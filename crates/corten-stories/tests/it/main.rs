@@ -3,6 +3,7 @@
 //! They need root and the kernel; where either is missing they say so, and fail under `CI=true`.
 
 mod apparmor;
+mod arguments;
 mod cve;
 mod deaths;
 mod description;
@@ -27,6 +28,7 @@ mod runtimes;
 mod scarcity;
 mod settings;
 mod shells;
+mod slow;
 mod socket;
 mod users;
 mod volumes;

@@ -9,26 +9,26 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// What came back.
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// By name in small letters.
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The body as a document; `null` where it is none.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).trim_end().to_owned()
     }
 }
 
 /// Asks once, on a connection of its own.
-pub(super) fn ask(socket: &Path, method: &str, target: &str, body: Option<&Value>) -> Answer {
+pub(crate) fn ask(socket: &Path, method: &str, target: &str, body: Option<&Value>) -> Answer {
     let target = target.replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
     let body = body.map(Value::to_string).unwrap_or_default();
     let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
