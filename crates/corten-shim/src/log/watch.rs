@@ -94,7 +94,9 @@ impl Shared {
             };
             let folders = self.folders();
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                folders.values().for_each(|folder| drop(folder.changes.send_replace(())));
+                for folder in folders.values() {
+                    folder.changes.send_replace(());
+                }
             } else if let Some(folder) = folders.get(&event.wd()) {
                 folder.changes.send_replace(());
             }

@@ -85,10 +85,9 @@ fn every_argument_given_wrongly_is_refused_in_one_line() {
         }
     }
     let Matrix { counts, wrong, .. } = matrix;
-    for (wrong, (given, refused)) in &counts {
-        eprintln!("{wrong}: {given} given, {refused} refused");
-    }
-    assert!(wrong.is_empty(), "{} answers:\n{}", wrong.len(), wrong.join("\n"));
+    let given: u32 = counts.values().map(|(given, _)| given).sum();
+    assert!(given > 1500, "only {given} lines were given: {counts:?}");
+    assert!(wrong.is_empty(), "{} answers of {counts:?}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn value(wrong: Wrong) -> OsString {
