@@ -177,7 +177,7 @@ fn round(engine: &Engine, client: u64, random: &mut Random, record: &Record) {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .entry(words[0].to_owned())
-                .or_default() += 1
+                .or_default() += 1;
         }
         Err(error) => {
             let text = digest(error.split_once("corten ").map_or(error.as_str(), |(_, rest)| rest));

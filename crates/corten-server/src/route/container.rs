@@ -197,14 +197,12 @@ pub(crate) fn terminal_size(query: &Query) -> Result<(u16, u16)> {
     let side = |name, what| {
         let text = query.get(name);
         let number = text.parse::<i128>();
-        match number.clone().ok().and_then(|number| u32::try_from(number).ok()) {
+        if let Some(side) = number.as_ref().ok().and_then(|number| u32::try_from(*number).ok()) {
             // The kernel has 16 bits for each.
-            Some(side) => Ok(u16::try_from(side).unwrap_or(u16::MAX)),
-            None => {
-                let why = if number.is_ok() { "value out of range" } else { "invalid syntax" };
-                Err(ApiError::invalid(format!("invalid resize {what} \"{text}\": {why}")))
-            }
+            return Ok(u16::try_from(side).unwrap_or(u16::MAX));
         }
+        let why = if number.is_ok() { "value out of range" } else { "invalid syntax" };
+        Err(ApiError::invalid(format!("invalid resize {what} \"{text}\": {why}")))
     };
     Ok((side("h", "height")?, side("w", "width")?))
 }

@@ -190,7 +190,7 @@ pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result {
     let (sender, mut lines) = mpsc::channel::<std::io::Result<Vec<u8>>>(64);
     let engine = engine.clone();
     let loading = tokio::task::spawn_blocking(move || {
-        let mut tell = |line: &Value| {
+        let tell = |line: &Value| {
             // A client that left does not end the load: half of it is done.
             let _ = sender.blocking_send(Ok(progress_line(line)));
         };

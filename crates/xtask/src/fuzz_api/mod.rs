@@ -49,7 +49,7 @@ impl Settings {
                 "--minutes" => settings.minutes = value.parse().map_err(number)?,
                 "--seed" => {
                     settings.seed =
-                        value.parse().map_err(|_| format!("{flag} takes a number, not {value}"))?
+                        value.parse().map_err(|_| format!("{flag} takes a number, not {value}"))?;
                 }
                 _ => return Err(format!("unknown flag: {flag}")),
             }
@@ -117,7 +117,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             match Holdings::of(&scratch.folder) {
                 // What is only made once – threads, caches – is there by now.
                 Ok(now) if !warm && start.elapsed() > end / 10 => {
-                    (before, warm) = (Holdings { mounts: before.mounts, ..now }, true)
+                    (before, warm) = (Holdings { mounts: before.mounts, ..now }, true);
                 }
                 Ok(now) if now.daemon != before.daemon => {
                     deaths += 1;

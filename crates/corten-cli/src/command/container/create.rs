@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let program = context.program.clone();
     let request = request_of(context, &arguments.flags, &arguments.words)
-        .map_err(|error| with_help(program, "create", error, 1))?;
+        .map_err(|error| with_help(program, "create", error, 125))?;
     let id = create(context, &arguments.flags, &request)?;
     context.ui.line(id)?;
     Ok(0)
