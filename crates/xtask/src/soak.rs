@@ -193,7 +193,8 @@ fn round(engine: &Engine, client: u64, random: &mut Random, record: &Record) {
         }
         2 => {
             given(&["volume", "create", &volume]);
-            given(&["run", "--rm", "-v", &format!("{volume}:/data"), "busybox", "touch", "/data/made"]);
+            let bind = format!("{volume}:/data");
+            given(&["run", "--rm", "--name", &name, "-v", &bind, "busybox", "touch", "/data/made"]);
             given(&["volume", "rm", &volume]);
         }
         3 => {
@@ -222,7 +223,8 @@ fn round(engine: &Engine, client: u64, random: &mut Random, record: &Record) {
             given(&["exec", &name, "true"]);
             given(&["logs", "--tail", "5", &name]);
             given(&["stats", "--no-stream", &name]);
-            given(&["cp", &format!("{name}:/etc/passwd"), "/dev/null"]);
+            given(&["cp", &format!("{name}:/etc"), &std::env::temp_dir().join(&name).display().to_string()]);
+            let _ = std::fs::remove_dir_all(std::env::temp_dir().join(&name));
             given(&["inspect", &name]);
             if random.percent(50) {
                 given(&["restart", "-t", "1", &name]);

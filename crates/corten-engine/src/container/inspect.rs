@@ -72,12 +72,12 @@ impl Engine {
         crate::volume::blocking(move || {
             let key =
                 corten_store::SnapshotKey::new(&key).map_err(|error| EngineError::because("", error))?;
-            let usage = engine
-                .inner
-                .store
-                .snapshots()
-                .usage(&key)
-                .map_err(|error| EngineError::because("", error))?;
+            let usage = match engine.inner.store.snapshots().usage(&key) {
+                Ok(usage) => usage,
+                // Removed since it was listed.
+                Err(corten_store::StoreError::NoSuchSnapshot(_)) => return Ok((0, 0)),
+                Err(error) => return Err(EngineError::because("", error)),
+            };
             let below = engine.inner.store.images().resolve(&image).map_or(0, |image| image.unpacked_size);
             Ok((usage.size as i64, (usage.size + below) as i64))
         })

@@ -305,13 +305,22 @@ fn judge(request: &Request, outcome: &Outcome, findings: &Findings, statuses: &M
     }
 }
 
-/// A text without what differs from one time to the next.
+/// A text without what differs from one time to the next: ids, and runs of digits.
 pub(crate) fn digest(text: &str) -> String {
     let mut digest = String::new();
-    for letter in text.chars().take(300) {
-        let letter = if letter.is_ascii_digit() { '#' } else { letter };
-        if !(letter == '#' && digest.ends_with('#')) {
-            digest.push(letter);
+    let short: String = text.chars().take(300).collect();
+    for word in short.split_inclusive(|letter: char| !letter.is_ascii_hexdigit()) {
+        let hexadecimal = word.trim_end_matches(|letter: char| !letter.is_ascii_hexdigit());
+        if hexadecimal.len() >= 12 {
+            digest.push_str("ID");
+            digest.push_str(&word[hexadecimal.len()..]);
+            continue;
+        }
+        for letter in word.chars() {
+            let letter = if letter.is_ascii_digit() { '#' } else { letter };
+            if !(letter == '#' && digest.ends_with('#')) {
+                digest.push(letter);
+            }
         }
     }
     digest

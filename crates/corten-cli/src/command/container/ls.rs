@@ -82,6 +82,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
             )
         }
     };
+    if arguments.quiet && arguments.format.as_deref().is_some_and(|format| !format.is_empty()) {
+        context.ui.note("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+    }
     let format = if arguments.quiet { "{{.ID}}" } else { format.as_str() };
     let list = List { format, headers: HEADERS };
     let limit = if arguments.latest { 1 } else { arguments.last };
