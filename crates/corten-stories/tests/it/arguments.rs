@@ -330,7 +330,8 @@ fn describe(name: String, help: &str) -> Described {
         None => usage
             .split_whitespace()
             .filter(|word| {
-                word.starts_with(|letter: char| letter.is_ascii_uppercase()) && !word.ends_with(']')
+                word.starts_with(|letter: char| letter.is_ascii_uppercase())
+                    && (!word.ends_with(']') || word.contains('['))
             })
             .map(|word| if word.contains(':') { "no-such-thing:/x" } else { "no-such-thing" }.to_owned())
             .collect(),
