@@ -94,11 +94,27 @@ impl Owner {
     /// Begins to check, where the container says how. Before the run is published, so that it begins as `starting`.
     pub(super) fn watch_health(&mut self) {
         let Some(check) = Check::of(&self.record.config) else { return };
-        let health = Health { status: "starting".to_owned(), ..Health::default() };
+        let health = begun(self.health.as_deref());
         self.health = Some(Arc::new(health.clone()));
         let Some(handle) = self.engine.inner.containers.by_id(&self.record.id) else { return };
         tokio::spawn(watch(self.engine.clone(), handle, check, health, self.life.started_at));
     }
+
+    /// Nobody checks any more: what was found last stays to be read, and what does not run is not healthy.
+    pub(super) fn health_ended(&mut self) {
+        self.health = self.health.take().map(|health| Arc::new(ended(&health)));
+    }
+}
+
+/// What a run begins with: nothing is known yet, and the last run's results can still be read.
+fn begun(last: Option<&Health>) -> Health {
+    let log = last.and_then(|health| health.log.clone());
+    Health { status: "starting".to_owned(), failing_streak: 0, log }
+}
+
+/// What a run leaves behind. Clients that wait for a health tell by it a container that has a check from one without.
+fn ended(health: &Health) -> Health {
+    Health { status: "unhealthy".to_owned(), ..health.clone() }
 }
 
 /// How many health checks there were since the daemon began.
@@ -230,6 +246,21 @@ mod tests {
             ..Healthcheck::default()
         };
         Check::of(&ContainerConfig { healthcheck: Some(healthcheck), ..ContainerConfig::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_ended_is_unhealthy_and_its_results_stay() {
+        let result = HealthcheckResult { exit_code: 0, ..HealthcheckResult::default() };
+        let mut health = begun(None);
+        assert_eq!((health.status.as_str(), &health.log), ("starting", &None));
+        check().judge(&mut health, result.clone(), false);
+        let over = ended(&health);
+        assert_eq!((over.status.as_str(), over.failing_streak), ("unhealthy", 0));
+        assert_eq!(over.log, Some(vec![result.clone()]));
+        let failed = Health { failing_streak: 3, ..over };
+        let again = begun(Some(&failed));
+        assert_eq!((again.status.as_str(), again.failing_streak), ("starting", 0));
+        assert_eq!(again.log, Some(vec![result]));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Owner {
         }
         tell_disconnected(&self.engine.inner, &self.record, network);
         self.engine.inner.execs.container_ended(&self.engine.inner, &self.record);
-        self.health = None;
+        self.health_ended();
         if exit.oom_killed && !std::mem::take(&mut self.oom_told) {
             self.tell("oom", []);
         }
