@@ -298,7 +298,10 @@ pub(crate) fn reproduced(folder: PathBuf) -> Result<Box<dyn Read + Send>> {
             };
             let _ = out.sender.send(last);
         })
-        .map_err(|source| StoreError::System { operation: "start a thread", source })?;
+        .map_err(|source| StoreError::System {
+            operation: "start a thread (no memory for it, or too many)",
+            source,
+        })?;
     Ok(Box::new(ChunkReader { receiver, chunk: Vec::new(), at: 0 }))
 }
 

@@ -148,7 +148,10 @@ impl Store {
             let worker = std::thread::Builder::new()
                 .name("store-unpack".to_owned())
                 .spawn(move || job.run(pieces))
-                .map_err(|source| StoreError::System { operation: "start a thread", source })?;
+                .map_err(|source| StoreError::System {
+                    operation: "start a thread (no memory for it, or too many)",
+                    source,
+                })?;
             Ok((begun, worker))
         })();
         let (begun, worker) = match started {

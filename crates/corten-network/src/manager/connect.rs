@@ -294,7 +294,10 @@ fn in_namespace<T: Send>(
         let mut inside = Socket::open(Family::Route).map_err(fail)?;
         run(&mut host, &mut inside, namespace.as_fd())
     };
-    let lost = || NetworkError::System { operation: "start a thread", source: io::ErrorKind::Other.into() };
+    let lost = || NetworkError::System {
+        operation: "start a thread (no memory for it, or too many)",
+        source: io::ErrorKind::Other.into(),
+    };
     // The thread ends inside.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(256 * 1024).spawn_scoped(scope, work);

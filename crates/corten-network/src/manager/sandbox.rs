@@ -231,8 +231,10 @@ impl NetworkManager {
             })?;
             pool::make(&shared.settings.paths, shared.home.as_fd(), &mut host, new, plan)
         };
-        let lost =
-            || NetworkError::System { operation: "start a thread", source: std::io::ErrorKind::Other.into() };
+        let lost = || NetworkError::System {
+            operation: "start a thread (no memory for it, or too many)",
+            source: std::io::ErrorKind::Other.into(),
+        };
         std::thread::scope(|scope| scope.spawn(run).join().unwrap_or_else(|_| Err(lost())))
     }
 
