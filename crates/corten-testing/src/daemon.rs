@@ -1,6 +1,7 @@
 //! A daemon of its own for one test: own data and exec roots, own bridge, nothing of the machine's touched.
 
 use crate::Scratch;
+use rustix::process::{Pid, Signal};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -329,16 +330,26 @@ impl ScratchDaemon {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends keeper and daemon in order; [`Self::start_again`] follows. Containers go on.
+    /// Ends keeper and daemon in order; [`Self::start_again`] follows. Containers go on. Where they do not end in twenty
+    /// seconds that is told, and they are asked again, and at last killed: no test waits for ever.
+    #[expect(clippy::print_stderr, reason = "a test that hung says where")]
     pub fn end(&self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.keeper().cast_signed()) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.child().wait();
-        // A keeper that followed the first is not our child.
-        let start = Instant::now();
-        while self.daemon().is_some() && start.elapsed() < Duration::from_secs(20) {
-            std::thread::sleep(Duration::from_millis(5));
+        for signal in [Signal::TERM, Signal::TERM, Signal::KILL] {
+            let keeper = self.keeper();
+            if let Some(pid) = Pid::from_raw(keeper.cast_signed()) {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+            // A keeper that followed the first is not our child.
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(20) {
+                let ended = !matches!(self.child().try_wait(), Ok(None));
+                if ended && self.daemon().is_none() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let child = self.child().id();
+            eprintln!("keeper {keeper} (the first: {child}) did not end in 20 s:\n{}", self.log());
         }
     }
 }
