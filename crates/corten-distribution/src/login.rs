@@ -1,13 +1,12 @@
 //! Questions that are about a registry and not about one repository: is this login right, what images are there.
 
 use crate::auth::{self, Credentials};
-use crate::challenge;
 use crate::error::DistributionError;
 use crate::hosts::Endpoint;
 use crate::registry::{Ask, Registries, Repository, Target, refusal};
 use crate::transport::Body;
 use corten_oci::Reference;
-use http::{Method, header};
+use http::Method;
 use serde::{Deserialize, Serialize};
 
 /// Bytes that a list of found images may have.
@@ -67,13 +66,7 @@ impl Registries {
             });
         }
         let text = response.whole(64 << 10).await?;
-        let challenges: Vec<_> = response
-            .headers
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(challenge::parse)
-            .collect();
+        let challenges = response.challenges();
         let bearer = challenges.iter().find(|challenge| challenge.scheme == "bearer");
         match bearer {
             Some(bearer) => {

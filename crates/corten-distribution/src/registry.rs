@@ -7,7 +7,6 @@
 //! ```
 
 use crate::auth::{Authorizations, Credentials};
-use crate::challenge;
 use crate::error::DistributionError;
 use crate::hosts::{Endpoint, RegistrySettings};
 use crate::proxy::ProxySettings;
@@ -279,13 +278,7 @@ impl Repository {
             if response.status == StatusCode::UNAUTHORIZED && !answered && may_ask {
                 answered = true;
                 authorizations.forget(&origin, &ask.scopes, credentials);
-                let challenges: Vec<_> = response
-                    .headers
-                    .get_all(header::WWW_AUTHENTICATE)
-                    .iter()
-                    .filter_map(|value| value.to_str().ok())
-                    .flat_map(challenge::parse)
-                    .collect();
+                let challenges = response.challenges();
                 let answer = authorizations
                     .answer(
                         &self.shared.transport,

@@ -1,5 +1,6 @@
 //! Connections and single requests: kept open and used again, bounded in time, through proxies, with TLS.
 
+use crate::challenge::{self, Challenge};
 use crate::error::DistributionError;
 use crate::proxy::{ProxySettings, dial};
 use crate::url::Url;
@@ -318,6 +319,13 @@ impl Response {
     /// A header's text; empty where it is not there.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// How it wants to be asked.
+    pub(crate) fn challenges(&self) -> Vec<Challenge> {
+        let texts =
+            self.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        texts.flat_map(challenge::parse).collect()
     }
 
     /// The next piece of the body; none at its end. The connection is used again when the end was seen.

@@ -126,11 +126,7 @@ pub(super) fn unified(limits: &LinuxResources) -> Vec<Write> {
             writes.push(write("memory", "memory.max", unlimited(limit, 1, "max")));
         }
         if let Some(swap) = memory.swap.filter(|swap| *swap != 0) {
-            // The document counts memory and swap together, the file swap alone.
-            let alone = match memory.limit {
-                Some(limit) if swap > 0 && limit > 0 => (swap - limit).max(0).to_string(),
-                _ => unlimited(swap, 0, "max"),
-            };
+            let alone = unlimited(swap_alone(memory.limit, swap), 0, "max");
             writes.push(Write { optional: true, ..write("memory", "memory.swap.max", alone) });
         }
         if let Some(reservation) = memory.reservation {
@@ -192,6 +188,14 @@ pub(super) fn unified(limits: &LinuxResources) -> Vec<Write> {
         writes.push(write(controller, file, value));
     }
     writes
+}
+
+/// The document counts memory and swap together, version 2 swap alone; below 0: no limit.
+pub(super) fn swap_alone(limit: Option<i64>, swap: i64) -> i64 {
+    match limit {
+        Some(limit) if swap > 0 && limit > 0 => (swap - limit).max(0),
+        _ => swap,
+    }
 }
 
 /// A weight of version 1 (10 to 1000) as one of version 2 (1 to 10000).

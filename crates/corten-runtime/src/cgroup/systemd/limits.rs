@@ -6,7 +6,7 @@ use corten_oci::runtime::LinuxResources;
 
 use super::bus::{Property, SystemdError};
 use super::message::Value;
-use crate::cgroup::limits::weight;
+use crate::cgroup::limits::{swap_alone, weight};
 
 /// What an annotation begins with that is a property.
 const PREFIX: &str = "org.systemd.property.";
@@ -27,10 +27,7 @@ pub(super) fn properties(limits: &LinuxResources, legacy: bool) -> Vec<Property>
             found.push(("MemoryLow", Value::Number64(unlimited(reservation, 0))));
         }
         if let Some(swap) = memory.swap.filter(|swap| *swap != 0 && !legacy) {
-            let alone = match memory.limit {
-                Some(limit) if swap > 0 && limit > 0 => (swap - limit).max(0) as u64,
-                _ => unlimited(swap, 0),
-            };
+            let alone = unlimited(swap_alone(memory.limit, swap), 0);
             found.push(("MemorySwapMax", Value::Number64(alone)));
         }
     }
