@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Bundle, bundle};
+use crate::support::{Bundle, bundle, suite};
 
 fn namespace_of(who: &str, name: &str) -> String {
     fs::read_link(format!("/proc/{who}/ns/{name}")).unwrap().to_string_lossy().into_owned()
@@ -161,7 +161,7 @@ fn the_cgroup_is_at_its_path() {
     let Some(bundle) = bundle("cgroup", "sleep 100") else { return };
     bundle.create();
     let own = fs::read_to_string(format!("/proc/{}/cgroup", bundle.pid())).unwrap();
-    assert!(own.contains(&format!(":/corten-suite/{}", bundle.id)), "{own}");
+    assert!(own.contains(&format!(":/{}/{}", suite(), bundle.id)), "{own}");
 }
 
 /// "resources.memory.limit".

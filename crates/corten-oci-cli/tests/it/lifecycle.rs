@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{bundle, is, is_ours, wait};
+use crate::support::{bundle, is, is_ours, suite, wait};
 
 /// "ociVersion, id, status, pid, bundle" of the state, as they have to be.
 #[test]
@@ -234,7 +234,7 @@ fn a_deletion_leaves_nothing() {
     bundle.ok(&["delete", &bundle.id]);
     bundle.fails(&["state", &bundle.id]);
     for controller in ["pids", "memory", ""] {
-        let folder = Path::new("/sys/fs/cgroup").join(controller).join("corten-suite").join(&bundle.id);
+        let folder = Path::new("/sys/fs/cgroup").join(controller).join(suite()).join(&bundle.id);
         assert!(!folder.exists(), "{}", folder.display());
     }
     // "Note that resources associated with the container, but not created by this container, MUST NOT be deleted."

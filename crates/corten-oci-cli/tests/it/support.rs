@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use corten_testing::{Scratch, fixture};
@@ -23,6 +24,18 @@ pub(crate) struct Bundle {
     pub(crate) config: Value,
     /// Flags before the command, of every call.
     pub(crate) flags: Vec<&'static str>,
+}
+
+/// How many bundles there are: the folder that holds their cgroups goes with the last one, and never while another makes its own.
+static BUNDLES: Mutex<usize> = Mutex::new(0);
+
+fn bundles() -> MutexGuard<'static, usize> {
+    BUNDLES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The cgroup that holds those of this run's bundles.
+pub(crate) fn suite() -> String {
+    format!("corten-suite-{}", std::process::id())
 }
 
 /// What a call gave.
@@ -102,12 +115,13 @@ pub(crate) fn bundle(name: &str, script: &str) -> Option<Bundle> {
             { "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"] },
         ],
         "linux": {
-            "cgroupsPath": format!("/corten-suite/{id}"),
+            "cgroupsPath": format!("/{}/{id}", suite()),
             "namespaces": [
                 { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
             ],
         },
     });
+    *bundles() += 1;
     Some(Bundle { scratch, id, config, flags: Vec::new() })
 }
 
@@ -250,7 +264,7 @@ impl Bundle {
     #[track_caller]
     pub(crate) fn cgroup_file(&self, legacy: (&str, &str), unified: &str) -> String {
         let top = Path::new("/sys/fs/cgroup");
-        let own = format!("corten-suite/{}", self.id);
+        let own = format!("{}/{}", suite(), self.id);
         let (controller, file) = legacy;
         let path = if top.join(controller).is_dir() {
             top.join(controller).join(own).join(file)
@@ -269,10 +283,14 @@ impl Drop for Bundle {
         let _ = self.call(&["delete", "--force", &self.id]);
         // What a runtime that failed half-way left in the host's mounts.
         let _ = Command::new("umount").arg("-R").arg(self.rootfs()).stderr(Stdio::null()).status();
-        for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(controller.path().join("corten-suite"));
+        let mut bundles = bundles();
+        *bundles -= 1;
+        if *bundles == 0 {
+            for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(controller.path().join(suite()));
+            }
+            let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(suite()));
         }
-        let _ = fs::remove_dir("/sys/fs/cgroup/corten-suite");
     }
 }
 
