@@ -242,7 +242,7 @@ pub(crate) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

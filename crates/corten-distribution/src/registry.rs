@@ -26,7 +26,7 @@ pub(crate) const USER_AGENT: HeaderValue =
 /// Bytes of an error's text that are read.
 const ERROR_LIMIT: usize = 64 << 10;
 /// Redirections that are followed.
-const REDIRECTS: usize = 10;
+pub(crate) const REDIRECTS: usize = 10;
 /// The longest that a registry's wish to wait is granted.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The first wait where the registry says nothing; each further one is twice as long.
@@ -344,19 +344,15 @@ impl Repository {
             }
             let response =
                 self.shared.transport.request(&ask.method, &url, &headers, (ask.body)(), &files).await?;
-            let is_redirect = matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308);
             let keeps_method = matches!(ask.method, Method::GET | Method::HEAD)
                 || matches!(response.status.as_u16(), 307 | 308);
-            if !is_redirect || !keeps_method {
-                return Ok(response);
-            }
-            let wrong = |what: String| DistributionError::Answer { host: url.authority(), what };
-            let location = response.header("location").to_owned();
-            let next = url
-                .join(&location)
-                .ok_or_else(|| wrong(format!("it redirects to `{location}`, which is no address")))?;
+            let Some(next) = response.redirects_to().filter(|_| keeps_method) else { return Ok(response) };
+            let next = next?;
             if url.secure && !next.secure && !endpoint.plain_allowed {
-                return Err(wrong(format!("it redirects to {}, which does not speak TLS", next.origin())));
+                return Err(DistributionError::Answer {
+                    host: url.authority(),
+                    what: format!("it redirects to {}, which does not speak TLS", next.origin()),
+                });
             }
             response.finish().await;
             url = next;

@@ -273,10 +273,16 @@ impl Transport {
             return start(stream).await;
         }
         let tls = self.tls(&key.files).map_err(|error| io::Error::other(corten_std::chain(&error)))?;
-        let stream = tls
-            .connect(&key.host, stream)
-            .await
-            .map_err(|error| io::Error::new(error.kind(), format!("tls: {error}")))?;
+        let stream = tls.connect(&key.host, stream).await.map_err(|error| {
+            let said = error.to_string();
+            // Who speaks no TLS at all is told in Go's words.
+            let said = if said.contains("InvalidContentType") {
+                "first record does not look like a TLS handshake"
+            } else {
+                &said
+            };
+            io::Error::new(error.kind(), format!("tls: {said}"))
+        })?;
         start(stream).await
     }
 
@@ -319,6 +325,18 @@ impl Response {
     /// A header's text; empty where it is not there.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Where it sends whoever asked, if it does.
+    pub(crate) fn redirects_to(&self) -> Option<Result<Url, DistributionError>> {
+        if !matches!(self.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return None;
+        }
+        let location = self.header("location");
+        Some(self.url.join(location).ok_or_else(|| DistributionError::Answer {
+            host: self.url.authority(),
+            what: format!("it redirects to `{location}`, which is no address"),
+        }))
     }
 
     /// How it wants to be asked.

@@ -21,7 +21,7 @@ pub enum Progress {
     },
     /// How far a layer is.
     Bar {
-        /// The layer's short digest.
+        /// The layer's short digest; empty where it is not about one.
         id: String,
         /// What is done with it.
         status: &'static str,

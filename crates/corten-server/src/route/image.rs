@@ -89,22 +89,24 @@ pub(crate) async fn create(engine: &Engine, call: Call) -> Result {
 }
 
 async fn import(engine: &Engine, mut call: Call) -> Result {
-    let source = call.query.get("fromSrc");
-    if source != "-" {
-        return Err(ApiError::new(
-            corten_std::ErrorClass::NotImplemented,
-            format!(
-                "importing from the address `{source}` is not built into this engine yet: fetch the archive and import it from standard input"
-            ),
-        ));
-    }
+    let source = call.query.get("fromSrc").to_owned();
     let options = ImportOptions {
         reference: new_name(call.query.get("repo"), call.query.get("tag"))?,
-        message: call.query.get("message").to_owned(),
+        message: match call.query.get("message") {
+            "" => format!("Imported from {source}"),
+            message => message.to_owned(),
+        },
         changes: call.query.all("changes").map(str::to_owned).collect(),
         platform: call.query.get("platform").to_owned(),
     };
     let import = options.check()?;
+    if source != "-" {
+        let engine = engine.clone();
+        return registry::progress(move |tell| async move {
+            engine.image_import_from(import, &source, &tell).await
+        })
+        .await;
+    }
     let mut body = call.body()?;
     body.accept().await?;
     let archive = body.into_blocking_reader();

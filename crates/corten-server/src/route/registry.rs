@@ -198,12 +198,17 @@ fn document(progress: Progress) -> Value {
         Progress::Status { id: None, status } => json!({"status": status}),
         Progress::Status { id: Some(id), status } => json!({"status": status, "id": id}),
         Progress::Layer { id, status } => json!({"status": status, "progressDetail": {}, "id": id}),
-        Progress::Bar { id, status, current, total } => json!({
-            "status": status,
-            "progressDetail": {"current": current, "total": total},
-            "progress": bar(current, total),
-            "id": id,
-        }),
+        Progress::Bar { id, status, current, total } => {
+            let mut document = json!({
+                "status": status,
+                "progressDetail": {"current": current, "total": total},
+                "progress": bar(current, total),
+            });
+            if !id.is_empty() {
+                document["id"] = id.into();
+            }
+            document
+        }
         Progress::Aux(value) => json!({"progressDetail": {}, "aux": value}),
     }
 }

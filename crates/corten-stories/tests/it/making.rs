@@ -1,6 +1,8 @@
 //! Images made of containers and archives; what containers use.
 
 use crate::daemon;
+use corten_testing::fixture::{Entry, tar};
+use corten_testing::registry::{Fault, Registry, digest};
 
 #[test]
 fn a_container_becomes_an_image() {
@@ -64,6 +66,62 @@ fn an_archive_becomes_an_image() {
     let cut = &archive[..archive.len() / 2];
     let said = daemon.with_input(&["import", "-", "cut:1"], cut);
     assert!(said.code != 0 && daemon.ok(&["images", "-q", "cut:1"]).is_empty(), "{said:?}");
+}
+
+#[test]
+fn an_archive_of_a_server_becomes_an_image() {
+    let Some(daemon) = daemon("import-url") else { return };
+    let archive = tar(&[Entry::File("f", 0o644, &vec![b'x'; 3 << 20])]);
+    let server = Registry::start();
+    let other = Registry::start();
+    other.add_image("app", "latest", b"no archive at all", std::slice::from_ref(&archive));
+    server.keep_blobs_at(&other);
+    let (host, path) = (server.host(), format!("v2/app/blobs/{}", digest(&archive)));
+    let url = format!("http://{host}/{path}");
+    // Sent to another place, as downloads are.
+    let said = daemon.ok(&["import", "-c", "CMD x", &url, "from:1"]);
+    assert!(said.starts_with(&format!("Downloading from {url}")) && said.contains("sha256:"), "{said}");
+    assert_eq!(
+        daemon.ok(&["image", "inspect", "-f", "{{.Comment}} {{.Config.Cmd}}", "from:1"]),
+        format!("Imported from {url} [/bin/sh -c x]")
+    );
+    daemon.ok(&["create", "--name", "look", "from:1"]);
+    let into = daemon.folder().join("f");
+    daemon.ok(&["cp", "look:/f", into.to_str().expect("a path")]);
+    assert_eq!(std::fs::metadata(&into).map(|about| about.len()).ok(), Some(3 << 20));
+    daemon.ok(&["rm", "look"]);
+    // What goes wrong is told with the address, and leaves nothing.
+    let config = format!("http://{host}/v2/app/blobs/{}", digest(b"no archive at all"));
+    let nobody = "http://127.0.0.1:1/x.tar";
+    for (source, said) in [
+        (
+            format!("http://{host}/none"),
+            format!("failed to GET http://{host}/none with status 404 Not Found"),
+        ),
+        (nobody.to_owned(), format!("Get \"{nobody}\": dial tcp 127.0.0.1:1: connect: connection refused")),
+        (format!("https://{host}/none"), format!("Get \"https://{host}/none\": tls: ")),
+        ("http:///x".to_owned(), "Get \"http:///x\": http: no Host in request URL".to_owned()),
+        (config.clone(), format!("importing the archive from {config}: ")),
+    ] {
+        let got = daemon.corten(&["import", &source, "bad:1"]);
+        assert!(got.code == 1 && got.err.contains(&said), "{source}: {got:?}");
+    }
+    for fault in [Fault::Drop, Fault::Truncate, Fault::RedirectLoop, Fault::WrongLength, Fault::Status(500)] {
+        other.fault(0, fault, true);
+        let got = daemon.corten(&["import", &url, "bad:1"]);
+        assert!(got.code == 1 && got.err.contains("127.0.0.1:"), "{fault:?}: {got:?}");
+        other.mend();
+    }
+    // A client that leaves ends it.
+    other.pace(std::time::Duration::from_millis(200));
+    let mut leaving = daemon.command(&["import", &url, "bad:1"]).spawn().expect("the program");
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    leaving.kill().expect("a kill");
+    leaving.wait().expect("an end");
+    let sent = other.sent();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(other.sent() - sent < 1 << 20, "it went on");
+    assert_eq!(daemon.ok(&["images", "-q", "bad:1"]), "");
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
-    let is_address = arguments.source.contains("://");
+    let is_address = ["http://", "https://"].iter().any(|scheme| arguments.source.starts_with(scheme));
     let mut query = Query::new()
         .with("fromSrc", if is_address { arguments.source.as_str() } else { "-" })
         .maybe("repo", arguments.reference.as_deref())
