@@ -19,6 +19,7 @@ mod flags;
 mod format;
 mod help;
 mod id_file;
+mod install;
 mod invocation;
 mod landing;
 mod nearest;

@@ -82,7 +82,13 @@ async fn serve(
     let listeners = listeners
         .into_iter()
         .map(|listener| {
+            let (name, passed) = (listener.name, listener.passed);
             let listener = Listener::from_descriptor(listener.descriptor)?;
+            if passed && tls.is_none() && matches!(listener, Listener::Tcp(_)) {
+                tracing::warn!(
+                    "the passed socket {name} is open without TLS: whoever reaches it is root here"
+                );
+            }
             Ok(match &tls {
                 Some(tls) => listener.secured(tls),
                 None => listener,

@@ -2,6 +2,7 @@
 //!
 //! One thread and little memory: every shim begins as a copy of this process.
 
+use crate::activation;
 use crate::settings::{Host, Settings};
 use corten_http::tls::ServerTls;
 use corten_keeper::{Listener, listen_unix};
@@ -33,6 +34,7 @@ pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<Infalli
         daemon_arguments: arguments.to_vec(),
         pid_file: Some(settings.pid_file.clone()),
         private_namespace: true,
+        notify_socket: std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()),
     };
     corten_keeper::run(keeper).map_err(|error| crate::told(&error))
 }
@@ -59,7 +61,8 @@ fn check_tls(settings: &Settings) -> Result<(), String> {
 
 fn bind(settings: &Settings) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
-    let mut add = |name: String, descriptor: OwnedFd| listeners.push(Listener { name, descriptor });
+    let mut add =
+        |name: String, descriptor: OwnedFd| listeners.push(Listener { name, descriptor, passed: false });
     if settings.hosts.is_empty() {
         let path = settings.paths.socket();
         add(name_of(&path), unix(&path, settings.group)?);
@@ -69,6 +72,11 @@ fn bind(settings: &Settings) -> Result<Vec<Listener>, String> {
             add(DOCKER_SOCKET.to_owned(), socket);
         }
     }
+    let passed = settings.hosts.iter().filter_map(|host| match host {
+        Host::Passed(which) => Some(which.as_str()),
+        _ => None,
+    });
+    let mut passed = activation::choose(passed, activation::passed)?;
     for host in &settings.hosts {
         match host {
             Host::Unix(path) => add(name_of(path), unix(path, settings.group)?),
@@ -77,13 +85,10 @@ fn bind(settings: &Settings) -> Result<Vec<Listener>, String> {
                     .map_err(|error| format!("cannot listen on tcp://{address}: {error}"))?;
                 add(format!("tcp://{address}"), listener.into());
             }
-            Host::Passed => {
-                return Err(
-                    "sockets passed by systemd (fd://) are not built yet; name -H unix:///path".to_owned()
-                );
-            }
+            Host::Passed(_) => {}
         }
     }
+    listeners.append(&mut passed);
     Ok(listeners)
 }
 

@@ -3,6 +3,7 @@
 //! Two roles live here, both reading the same arguments: [`run_keeper`] (`corten daemon`) binds the sockets and becomes
 //! the keeper; [`run_daemon`] (`daemon-main`, started by the keeper) opens store, network and engine and serves the API.
 
+mod activation;
 mod daemon_role;
 mod keeper_role;
 mod settings;

@@ -125,8 +125,8 @@ pub enum Host {
     Unix(PathBuf),
     /// `tcp://ADDRESS:PORT`
     Tcp(std::net::SocketAddr),
-    /// `fd://`: sockets passed by systemd
-    Passed,
+    /// `fd://`: sockets passed by systemd; empty or `*`: all, else the name or number of one
+    Passed(String),
 }
 
 /// A daemon argument that cannot be taken.

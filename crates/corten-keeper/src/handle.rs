@@ -86,10 +86,7 @@ impl Keeper {
     /// Where a descriptor cannot be copied.
     pub fn listeners(&self) -> io::Result<Vec<Listener>> {
         let state = self.lock();
-        let copies = state.inheritance.listeners.iter().map(|(name, descriptor)| {
-            Ok(Listener { name: name.clone(), descriptor: descriptor.try_clone()? })
-        });
-        copies.collect()
+        state.inheritance.listeners.iter().map(Listener::try_clone).collect()
     }
 
     /// Everything kept for us by name ([`Keeper::hold`]), as copies.

@@ -1,5 +1,6 @@
 //! Sending and receiving what outlives a process: a document with descriptors that waits on standard input.
 
+use crate::Listener;
 use crate::protocol::{HandOver, Role, RunningDaemon, Setup, VERSION};
 use corten_shim::packet;
 use rustix::net::SocketType;
@@ -14,7 +15,7 @@ pub(crate) struct Inheritance {
     pub(crate) daemon: Option<RunningDaemon>,
     pub(crate) channel: Option<OwnedFd>,
     pub(crate) lock: Option<OwnedFd>,
-    pub(crate) listeners: Vec<(String, OwnedFd)>,
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) held: BTreeMap<String, Vec<OwnedFd>>,
 }
 
@@ -23,7 +24,7 @@ pub(crate) fn send(
     socket: impl AsFd,
     setup: &Setup,
     lock: Option<&OwnedFd>,
-    listeners: &[(String, OwnedFd)],
+    listeners: &[Listener],
     held: &BTreeMap<String, Vec<OwnedFd>>,
     daemon: Option<(RunningDaemon, &OwnedFd)>,
 ) -> io::Result<()> {
@@ -34,8 +35,8 @@ pub(crate) fn send(
         descriptors.push(descriptor.try_clone()?);
         Ok(())
     };
-    for (name, listener) in listeners {
-        add(Role::Listener { name: name.clone() }, listener)?;
+    for Listener { name, descriptor, passed } in listeners {
+        add(Role::Listener { name: name.clone(), passed: *passed }, descriptor)?;
     }
     for (name, held) in held {
         for descriptor in held {
@@ -71,7 +72,9 @@ pub(crate) fn receive(socket: impl AsFd) -> io::Result<Inheritance> {
     };
     for (role, descriptor) in document.descriptors.into_iter().zip(packet.descriptors) {
         match role {
-            Role::Listener { name } => inheritance.listeners.push((name, descriptor)),
+            Role::Listener { name, passed } => {
+                inheritance.listeners.push(Listener { name, descriptor, passed });
+            }
             Role::Held { name } => inheritance.held.entry(name).or_default().push(descriptor),
             Role::Lock => inheritance.lock = Some(descriptor),
             Role::Channel => inheritance.channel = Some(descriptor),

@@ -20,6 +20,7 @@
 
 mod handle;
 mod handover;
+mod notify;
 mod program;
 pub mod protocol;
 mod restart;
@@ -48,6 +49,15 @@ pub struct Listener {
     pub name: String,
     /// The socket.
     pub descriptor: OwnedFd,
+    /// It belongs to whoever passed it: a unix socket's file stays when the keeper ends.
+    pub passed: bool,
+}
+
+impl Listener {
+    fn try_clone(&self) -> io::Result<Self> {
+        let descriptor = self.descriptor.try_clone()?;
+        Ok(Self { name: self.name.clone(), descriptor, passed: self.passed })
+    }
 }
 
 /// What a keeper is told by its command line.
@@ -55,7 +65,7 @@ pub struct Listener {
 pub struct Settings {
     /// Our two folders; made where they are missing.
     pub paths: Paths,
-    /// Sockets to hold. A unix socket's file is removed when the keeper ends in order.
+    /// Sockets to hold. The file of a unix socket that is not [`Listener::passed`] is removed when the keeper ends in order.
     pub listeners: Vec<Listener>,
     /// Arguments of the daemon, behind its role.
     pub daemon_arguments: Vec<OsString>,
@@ -63,7 +73,21 @@ pub struct Settings {
     pub pid_file: Option<PathBuf>,
     /// Whether the keeper goes into a mount namespace of its own: always as root.
     pub private_namespace: bool,
+    /// The service manager's socket (`NOTIFY_SOCKET`), which is told when the daemon serves and when it ends.
+    pub notify_socket: Option<OsString>,
 }
+
+/// Variables by which a service manager speaks to the process that it started, and to no other: a runtime that is asked
+/// for by name would take them for its own.
+const SERVICE_VARIABLES: [&str; 7] = [
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 
 /// Becomes a keeper: the process executes its own program again in the role [`protocol::RESUME_ROLE`], and so does
 /// not return but with an error.
@@ -80,9 +104,9 @@ pub fn run(settings: Settings) -> Result<std::convert::Infallible, BeginError> {
         pid_file: settings.pid_file,
         program: existing(program),
         private_namespace: settings.private_namespace,
+        notify_socket: settings.notify_socket.map(OsStringExt::into_vec),
     };
-    let listeners: Vec<_> =
-        settings.listeners.into_iter().map(|listener| (listener.name, listener.descriptor)).collect();
+    let listeners = settings.listeners;
     // Begin anew as a fresh process image: every shim is a copy of this process, and shall neither have what reading
     // the command line left in memory, nor descriptors that whoever started us forgot to close.
     let begin_anew = || -> io::Result<std::convert::Infallible> {
@@ -92,6 +116,9 @@ pub fn run(settings: Settings) -> Result<std::convert::Infallible, BeginError> {
         let program = program::protected(std::path::Path::new("/proc/self/exe"), setup.private_namespace)?;
         let mut command = std::process::Command::new(program.path());
         command.arg0("corten").arg(protocol::RESUME_ROLE).stdin(std::process::Stdio::from(theirs));
+        for variable in SERVICE_VARIABLES {
+            command.env_remove(variable);
+        }
         Err(command.exec())
     };
     let Err(source) = begin_anew();

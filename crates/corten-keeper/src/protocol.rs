@@ -98,6 +98,9 @@ pub struct Setup {
     pub program: PathBuf,
     /// Whether the keeper goes into a mount namespace of its own.
     pub private_namespace: bool,
+    /// See [`crate::Settings::notify_socket`]; as bytes.
+    #[serde(default)]
+    pub notify_socket: Option<Vec<u8>>,
 }
 
 /// A daemon that is handed over.
@@ -117,6 +120,9 @@ pub enum Role {
     Listener {
         /// Its name in the settings.
         name: String,
+        /// See [`crate::Listener::passed`].
+        #[serde(default)]
+        passed: bool,
     },
     /// A descriptor kept by [`Request::Hold`].
     Held {

@@ -6,7 +6,9 @@
 //!              └─SIGTERM, SIGINT, Shutdown──▶ Stopping: daemon asked, 15 s, killed ──▶ end; shims stay
 //! ```
 
+use crate::Listener;
 use crate::handover;
+use crate::notify;
 use crate::program;
 use crate::protocol::{DAEMON_ROLE, RESUME_ROLE, Reply, Request, RunningDaemon, Setup};
 use crate::restart::{Decision, Ending, Situation, decide};
@@ -120,7 +122,7 @@ pub(crate) struct Role {
     setup: Setup,
     view: Option<View>,
     lock: OwnedFd,
-    listeners: Vec<(String, OwnedFd)>,
+    listeners: Vec<Listener>,
     held: BTreeMap<String, Vec<OwnedFd>>,
     signals: OwnedFd,
     /// The program's file at our start.
@@ -315,11 +317,27 @@ impl Role {
     /// The daemon is asked to end, a second time killed.
     fn stop(&mut self) {
         let signal = if self.stopping { SIGKILL } else { SIGTERM };
+        if !self.stopping {
+            self.notify("STOPPING=1");
+        }
         self.stopping = true;
         self.start_at = None;
         if let Some(daemon) = &self.daemon {
             let _ = process::pidfd_send_signal(daemon.pidfd.as_fd(), signal);
             self.kill_at = Some(Instant::now() + STOP_TIME);
+        }
+    }
+
+    /// Tells the service manager, where one waits to hear of us.
+    fn notify(&self, state: &str) {
+        let Some(socket) = &self.setup.notify_socket else { return };
+        let told = match &self.view {
+            // Its socket lies on the host.
+            Some(view) => view.on_host(|| notify::send(socket, state)).and_then(|told| told),
+            None => notify::send(socket, state),
+        };
+        if let Err(error) = told {
+            complain(&format!("cannot tell the service manager {state}: {error}"));
         }
     }
 
@@ -415,6 +433,7 @@ impl Role {
                 daemon.ready = true;
                 self.ever_ready = true;
                 self.failed_before = 0;
+                self.notify("READY=1");
                 Reply::Done
             }
             Ok(Request::ForkShim) => match process::fork() {
@@ -510,8 +529,8 @@ impl Role {
     /// Leaves nothing behind but the shims, which go on.
     fn end(&self, code: i32) -> Outcome {
         let clean = || {
-            for (_, listener) in &self.listeners {
-                if let Some(path) = crate::socket_path(listener) {
+            for listener in self.listeners.iter().filter(|listener| !listener.passed) {
+                if let Some(path) = crate::socket_path(&listener.descriptor) {
                     let _ = file::remove_file(path);
                 }
             }

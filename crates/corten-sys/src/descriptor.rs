@@ -14,6 +14,19 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A copy, close-on-exec, of the descriptor that whoever started this process left open under a number.
+///
+/// # Errors
+/// `BADF` where nothing is open there.
+pub fn copy_of(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(rustix::io::Errno::BADF.into());
+    }
+    // SAFETY: the number is not negative, and is used for this one call, which looks whether it is open.
+    let passed = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(rustix::io::fcntl_dupfd_cloexec(passed, 3)?)
+}
+
 /// Closes every descriptor from 3 up but those named: for the child of a fork that begins a life of its own.
 ///
 /// # Safety

@@ -7,11 +7,13 @@ pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod image;
 pub(crate) mod inspect;
+pub(crate) mod install;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod network;
 pub(crate) mod search;
 pub(crate) mod system;
+pub(crate) mod uninstall;
 pub(crate) mod version;
 pub(crate) mod volume;
 
@@ -81,6 +83,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     image::tag::ENTRY,
     image::unbuilt::BUILD,
     inspect::ENTRY,
+    install::ENTRY,
     login::ENTRY,
     logout::ENTRY,
     network::connect::ENTRY,
@@ -96,6 +99,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     system::events::ENTRY,
     system::info::ENTRY,
     system::prune::ENTRY,
+    uninstall::ENTRY,
     version::ENTRY,
     volume::create::ENTRY,
     volume::inspect::ENTRY,

@@ -4,6 +4,7 @@
 //! command line (see [`become_the_command_line`]).
 
 mod daemon;
+mod install;
 mod reference;
 mod stories;
 

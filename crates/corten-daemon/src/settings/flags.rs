@@ -97,7 +97,8 @@ const FLAGS: &[Flag] = &[
         short: &["-H"],
         key: "hosts",
         form: Form::List("list"),
-        text: "Socket to listen on: unix:///path or tcp://ADDRESS:PORT (default\n\
+        text: "Socket to listen on: unix:///path, tcp://ADDRESS:PORT, or fd:// for those that\n\
+               systemd opened (fd://NAME or fd://NUMBER: one of them) (default\n\
                \"unix://EXEC-ROOT/corten.sock\"; with the default folders, and\n\
                where nobody else listens, also unix:///var/run/docker.sock)",
         apply: |settings, flag, value| {

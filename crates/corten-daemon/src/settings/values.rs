@@ -71,8 +71,8 @@ pub(crate) fn parse_cidr(flag: &str, value: &str) -> Result<(Ipv4Addr, u8), Sett
 }
 
 pub(crate) fn parse_host(flag: &str, value: &str) -> Result<Host, SettingsError> {
-    if value.starts_with("fd://") {
-        return Ok(Host::Passed);
+    if let Some(which) = value.strip_prefix("fd://") {
+        return Ok(Host::Passed(which.to_owned()));
     }
     if let Some(path) = value.strip_prefix("unix://") {
         return absolute(flag, path).map(Host::Unix);
@@ -83,7 +83,7 @@ pub(crate) fn parse_host(flag: &str, value: &str) -> Result<Host, SettingsError>
             invalid(flag, value, "an address and a port are wanted, as in tcp://127.0.0.1:2375")
         });
     }
-    Err(invalid(flag, value, "unix:///path or tcp://ADDRESS:PORT is wanted"))
+    Err(invalid(flag, value, "unix:///path, tcp://ADDRESS:PORT or fd:// is wanted"))
 }
 
 /// One of a few words.

@@ -28,7 +28,7 @@ pub(crate) fn keeper_role(mut arguments: impl Iterator<Item = String>) -> Result
     let mut listeners = Vec::new();
     // As a second keeper would: nobody takes a socket that answers.
     if let Ok(descriptor) = corten_keeper::listen_unix(&paths.socket(), None) {
-        listeners.push(Listener { name: "api".to_owned(), descriptor });
+        listeners.push(Listener { name: "api".to_owned(), descriptor, passed: false });
     }
     corten_keeper::run(Settings {
         pid_file: Some(paths.pid_file()),
@@ -36,6 +36,7 @@ pub(crate) fn keeper_role(mut arguments: impl Iterator<Item = String>) -> Result
         listeners,
         daemon_arguments: arguments.map(OsString::from).collect(),
         private_namespace: true,
+        notify_socket: None,
     })
     .map(|never| match never {})
 }
