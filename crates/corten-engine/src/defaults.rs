@@ -7,6 +7,7 @@ use corten_api::container::{HostConfig, LogConfig, Ulimit};
 use corten_distribution::RegistrySettings;
 use corten_runtime::cgroup::Mode;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Size of `/dev/shm` where nothing is said, in bytes.
 pub(crate) const SHM_SIZE: i64 = 64 * 1024 * 1024;
@@ -30,6 +31,8 @@ pub struct Defaults {
     pub network_options: BTreeMap<String, BTreeMap<String, String>>,
     /// Whether containers get our init as their first process.
     pub init: bool,
+    /// Where files name vendors' devices (CDI); a later folder goes before an earlier one.
+    pub cdi_folders: Vec<PathBuf>,
 }
 
 impl Default for Defaults {
@@ -44,6 +47,7 @@ impl Default for Defaults {
             log_options: BTreeMap::new(),
             network_options: BTreeMap::new(),
             init: false,
+            cdi_folders: crate::container::cdi::FOLDERS.map(PathBuf::from).to_vec(),
         }
     }
 }

@@ -11,7 +11,7 @@ use corten_shim::protocol::ForeignRuntime;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Names of our own runtime: Docker's for its default among them, so that what was written for Docker runs.
 const OWN: [&str; 3] = ["corten", "runc", "io.containerd.runc.v2"];
@@ -46,6 +46,12 @@ pub(crate) fn foreign(settings: &Reloadable, record: &Record) -> Result<Option<F
         program: program.path.clone(),
         arguments: program.arguments.clone(),
     }))
+}
+
+/// Our own runtime as a program of its own, for what needs the host's files beside the container: programs of the host
+/// that run at points of its life (hooks).
+pub(crate) fn own_alone(program: &Path) -> ForeignRuntime {
+    ForeignRuntime { program: program.to_owned(), arguments: vec!["oci".to_owned()] }
 }
 
 /// Puts into the document what another runtime reads there and ours has by other ways.

@@ -161,6 +161,12 @@ impl Engine {
             containerd_commit: Commit::default(),
             security_options: security_options(settings, cgroup_v2),
             default_address_pools: Vec::<AddressPool>::new(),
+            cdi_spec_dirs: settings
+                .defaults
+                .cdi_folders
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect(),
             firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
             ..Info::default()
         };

@@ -4,116 +4,23 @@
 //! The files are the administrator's, but what stands in them may be wrong: each is checked whole before a name of it
 //! counts, and one that is wrong is passed over with a warning in the log.
 
+mod file;
+
+use self::file::{Device, Document, Edits, Found, Node, is_bind, place, read_all};
 use crate::container::spec::devices;
 use crate::error::{EngineError, Result};
 use corten_api::container::{DeviceRequest, HostConfig};
 use corten_oci::runtime::{Hook, Hooks, LinuxDevice, LinuxDeviceCgroup, Mount, Spec};
-use rustix::fs::{FileType, Mode, OFlags};
-use serde::Deserialize;
-use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-/// Where the files are; what a later folder says goes before what an earlier one says.
+/// Where the files are unless the daemon is told otherwise; what a later folder says goes before what an earlier one says.
 pub(crate) const FOLDERS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
 /// The names that `--gpus` stands for.
 const GPU: &str = "nvidia.com/gpu";
 
-/// No file is read beyond this, in bytes.
-const LONGEST_FILE: u64 = 4 << 20;
-
-/// The versions of the format that are known, lowest and highest.
-const VERSIONS: [(u32, u32); 2] = [(0, 1), (1, 0)];
-
-/// One file.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    cdi_version: String,
-    /// `vendor.com/class`
-    kind: String,
-    #[serde(default, deserialize_with = "null")]
-    devices: Vec<Device>,
-    #[serde(default, deserialize_with = "null")]
-    container_edits: Edits,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-struct Device {
-    name: String,
-    #[serde(default, deserialize_with = "null")]
-    container_edits: Edits,
-}
-
-/// What is added to a container.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-struct Edits {
-    #[serde(default, deserialize_with = "null")]
-    env: Vec<String>,
-    #[serde(default, deserialize_with = "null")]
-    device_nodes: Vec<Node>,
-    #[serde(default, deserialize_with = "null")]
-    mounts: Vec<EditMount>,
-    #[serde(default, deserialize_with = "null")]
-    hooks: Vec<EditHook>,
-    #[serde(default, rename = "additionalGids", deserialize_with = "null")]
-    additional_gids: Vec<u32>,
-    #[serde(default)]
-    intel_rdt: Option<serde_json::Value>,
-    #[serde(default)]
-    net_devices: Option<serde_json::Value>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-struct Node {
-    path: String,
-    #[serde(default)]
-    host_path: String,
-    #[serde(default, rename = "type")]
-    kind: String,
-    major: Option<i64>,
-    minor: Option<i64>,
-    file_mode: Option<u32>,
-    #[serde(default)]
-    permissions: String,
-    uid: Option<u32>,
-    gid: Option<u32>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-struct EditMount {
-    host_path: String,
-    container_path: String,
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default, deserialize_with = "null")]
-    options: Vec<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-struct EditHook {
-    hook_name: String,
-    path: String,
-    #[serde(default, deserialize_with = "null")]
-    args: Vec<String>,
-    #[serde(default, deserialize_with = "null")]
-    env: Vec<String>,
-    timeout: Option<i64>,
-}
-
-fn null<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> std::result::Result<T, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
 /// Adds what a container asks for by name to its document.
-pub(super) fn inject(spec: &mut Spec, host: &HostConfig, folders: &[&str]) -> Result<()> {
+pub(super) fn inject(spec: &mut Spec, host: &HostConfig, folders: &[PathBuf]) -> Result<()> {
     let mut names = Vec::new();
     for request in host.device_requests.iter().flatten() {
         names.extend(names_of(request)?.into_iter().map(|name| (name, request)));
@@ -134,7 +41,7 @@ pub(super) fn inject(spec: &mut Spec, host: &HostConfig, folders: &[&str]) -> Re
                 edits.push(&device.container_edits);
             }
             None if request.driver == "cdi" => unknown.push(name.as_str()),
-            None => return Err(no_driver(request, Some(name))),
+            None => return Err(no_driver(request, Some((name, folders)))),
         }
     }
     if !unknown.is_empty() {
@@ -142,7 +49,7 @@ pub(super) fn inject(spec: &mut Spec, host: &HostConfig, folders: &[&str]) -> Re
             "CDI device injection failed: unresolvable CDI devices {}",
             unknown.join(", ")
         ))
-        .with_hint(format!("files that name devices are looked for in {}", folders.join(" and "))));
+        .with_hint(format!("files that name devices are looked for in {}", words(folders, " and "))));
     }
     edits.into_iter().try_for_each(|edits| apply(spec, edits))
 }
@@ -165,7 +72,7 @@ fn names_of(request: &DeviceRequest) -> Result<Vec<String>> {
     })
 }
 
-fn no_driver(request: &DeviceRequest, name: Option<&str>) -> EngineError {
+fn no_driver(request: &DeviceRequest, name: Option<(&str, &[PathBuf])>) -> EngineError {
     let capabilities = request.capabilities.iter().flatten().map(|all| format!("[{}]", all.join(" ")));
     let error = EngineError::system(format!(
         "could not select device driver \"{}\" with capabilities: [{}]",
@@ -173,164 +80,16 @@ fn no_driver(request: &DeviceRequest, name: Option<&str>) -> EngineError {
         capabilities.collect::<Vec<_>>().join(" ")
     ));
     match name {
-        Some(name) => error.with_hint(format!(
+        Some((name, folders)) => error.with_hint(format!(
             "no file in {} names the device {name}; `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml` writes one",
-            FOLDERS.join(" or ")
+            words(folders, " or ")
         )),
         None => error,
     }
 }
 
-/// A file with the folder's rank.
-struct Found {
-    rank: usize,
-    path: PathBuf,
-    document: Document,
-}
-
-/// Every file that is right.
-fn read_all(folders: &[&str]) -> Vec<Found> {
-    let mut all = Vec::new();
-    for (rank, folder) in folders.iter().enumerate() {
-        let mut paths: Vec<PathBuf> =
-            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            let Some(form) = path.extension().and_then(|extension| extension.to_str()).and_then(Form::of)
-            else {
-                continue;
-            };
-            match read(&path, form) {
-                Ok(document) => all.push(Found { rank, path, document }),
-                Err(why) => {
-                    tracing::warn!(path = %path.display(), why, "a CDI file is wrong and passed over");
-                }
-            }
-        }
-    }
-    all
-}
-
-/// How a file is written, told by its name.
-#[derive(Clone, Copy, Debug)]
-enum Form {
-    Json,
-    Yaml,
-}
-
-impl Form {
-    /// Of an extension; any other is no file of ours.
-    fn of(extension: &str) -> Option<Self> {
-        match extension {
-            "json" => Some(Self::Json),
-            "yaml" | "yml" => Some(Self::Yaml),
-            _ => None,
-        }
-    }
-}
-
-fn read(path: &Path, form: Form) -> std::result::Result<Document, String> {
-    // Non-blocking: it may be a pipe that nobody writes to.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| error.to_string())?;
-    let about = rustix::fs::fstat(&file).map_err(|error| error.to_string())?;
-    if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
-        return Err("it is no plain file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::from(file)
-        .take(LONGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > LONGEST_FILE {
-        return Err(format!("it is longer than {LONGEST_FILE} bytes"));
-    }
-    parse(&bytes, form)
-}
-
-/// Reads and checks one file.
-fn parse(bytes: &[u8], form: Form) -> std::result::Result<Document, String> {
-    let document: Document = match form {
-        Form::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string())?,
-        Form::Yaml => serde_yaml_ng::from_slice(bytes).map_err(|error| error.to_string())?,
-    };
-    let mut numbers = document.cdi_version.splitn(3, '.').map(str::parse::<u32>);
-    match (numbers.next(), numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor)), Some(Ok(_)))
-            if (VERSIONS[0]..=VERSIONS[1]).contains(&(major, minor)) => {}
-        _ => return Err(format!("unknown CDI version {:?}", document.cdi_version)),
-    }
-    let (vendor, class) = document.kind.split_once('/').unwrap_or_default();
-    if !is_word(vendor, "_-.") || !is_word(class, "_-") {
-        return Err(format!("invalid kind {:?}", document.kind));
-    }
-    if document.devices.is_empty() {
-        return Err("it names no device".to_owned());
-    }
-    check_edits(&document.container_edits)?;
-    let mut seen = std::collections::BTreeSet::new();
-    for device in &document.devices {
-        if !is_word(&device.name, "_-.:") {
-            return Err(format!("invalid device name {:?}", device.name));
-        }
-        if !seen.insert(&device.name) {
-            return Err(format!("the device {:?} is named twice", device.name));
-        }
-        check_edits(&device.container_edits).map_err(|why| format!("device {:?}: {why}", device.name))?;
-    }
-    Ok(document)
-}
-
-/// Letters and digits, and between them some of `more`.
-fn is_word(text: &str, more: &str) -> bool {
-    let plain = |letter: char| letter.is_ascii_alphanumeric();
-    text.starts_with(plain)
-        && text.ends_with(plain)
-        && text.chars().all(|one| plain(one) || more.contains(one))
-}
-
-fn check_edits(edits: &Edits) -> std::result::Result<(), String> {
-    let path = |path: &str| {
-        let plain = Path::new(path).components().all(|part| part != Component::ParentDir);
-        if path.starts_with('/') && plain && !path.contains('\0') {
-            Ok(())
-        } else {
-            Err(format!("invalid path {path:?}"))
-        }
-    };
-    for variable in &edits.env {
-        if variable.find('=').is_none_or(|at| at == 0) || variable.contains('\0') {
-            return Err(format!("invalid environment variable {variable:?}"));
-        }
-    }
-    for node in &edits.device_nodes {
-        path(&node.path)?;
-        if !node.host_path.is_empty() {
-            path(&node.host_path)?;
-        }
-        if !matches!(node.kind.as_str(), "" | "b" | "c" | "u" | "p") {
-            return Err(format!("device node {}: invalid type {:?}", node.path, node.kind));
-        }
-        if node.permissions.bytes().any(|byte| !b"rwm".contains(&byte)) {
-            return Err(format!("device node {}: invalid permissions {:?}", node.path, node.permissions));
-        }
-    }
-    for mount in &edits.mounts {
-        path(&mount.container_path)?;
-        if is_bind(mount) {
-            path(&mount.host_path)?;
-        }
-    }
-    for hook in &edits.hooks {
-        path(&hook.path)?;
-        if place(&mut Hooks::default(), &hook.hook_name).is_none() {
-            return Err(format!("unknown hook {:?}", hook.hook_name));
-        }
-    }
-    if edits.intel_rdt.is_some() || edits.net_devices.is_some() {
-        return Err("intelRdt and netDevices are not supported".to_owned());
-    }
-    Ok(())
+fn words(folders: &[PathBuf], between: &str) -> String {
+    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(between)
 }
 
 /// The device of a full name: that of the folder that counts most. Where two files there name it, none does.
@@ -382,6 +141,13 @@ fn apply(spec: &mut Spec, edits: &Edits) -> Result<()> {
             ..Mount::default()
         });
     }
+    if let Some(classes) = &edits.intel_rdt {
+        spec.linux.get_or_insert_default().intel_rdt = Some(classes.clone());
+    }
+    for device in &edits.net_devices {
+        let all = spec.linux.get_or_insert_default().net_devices.get_or_insert_with(|| serde_json::json!({}));
+        all[&device.host_interface_name] = serde_json::json!({"name": device.name});
+    }
     for hook in &edits.hooks {
         let hooks = spec.hooks.get_or_insert_default();
         if let Some(list) = place(hooks, &hook.hook_name) {
@@ -394,24 +160,6 @@ fn apply(spec: &mut Spec, edits: &Edits) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_bind(mount: &EditMount) -> bool {
-    matches!(mount.kind.as_str(), "" | "bind" | "none")
-        || mount.options.iter().any(|option| option == "bind" || option == "rbind")
-}
-
-/// The list of a kind of hook.
-fn place<'hooks>(hooks: &'hooks mut Hooks, name: &str) -> Option<&'hooks mut Vec<Hook>> {
-    Some(match name {
-        "prestart" => &mut hooks.prestart,
-        "createRuntime" => &mut hooks.create_runtime,
-        "createContainer" => &mut hooks.create_container,
-        "startContainer" => &mut hooks.start_container,
-        "poststart" => &mut hooks.poststart,
-        "poststop" => &mut hooks.poststop,
-        _ => return None,
-    })
 }
 
 /// A node and the rule that lets the container use it; what the file leaves open is asked of the host's own node.
@@ -446,28 +194,26 @@ fn node_of(node: &Node) -> Result<(LinuxDevice, Option<LinuxDeviceCgroup>)> {
     Ok((device, rule))
 }
 
-/// Which of a document's hooks only another runtime runs: ours has no program of the host in sight where it builds.
-pub(super) fn check_hooks(spec: &Spec) -> Result<()> {
-    let first = spec.hooks.as_ref().and_then(|hooks| {
-        [
-            &hooks.prestart,
-            &hooks.create_runtime,
-            &hooks.create_container,
-            &hooks.start_container,
-            &hooks.poststart,
-            &hooks.poststop,
-        ]
-        .into_iter()
-        .find_map(|list| list.first())
-    });
-    match first {
-        None => Ok(()),
-        Some(hook) => Err(EngineError::not_implemented(format!(
-            "a device of this container has a hook ({}), which the built-in runtime does not run",
-            hook.path
-        ))
-        .with_hint("choose another runtime by --runtime, as in `--runtime runc`")),
+/// Whether programs of the host are to run at points of the container's life.
+pub(super) fn has_hooks(spec: &Spec) -> bool {
+    spec.hooks.as_ref().is_some_and(|hooks| *hooks != Hooks::default())
+}
+
+/// What a device may ask for and only other runtimes do.
+pub(super) fn check_built_in(spec: &Spec) -> Result<()> {
+    let Some(linux) = &spec.linux else { return Ok(()) };
+    for (wanted, what) in [
+        (linux.intel_rdt.is_some(), "classes of Intel's resource director (intelRdt)"),
+        (linux.net_devices.is_some(), "network devices of the host (netDevices)"),
+    ] {
+        if wanted {
+            return Err(EngineError::not_implemented(format!(
+                "CDI device injection failed: a device of this container asks for {what}, which the built-in runtime does not do"
+            ))
+            .with_hint("choose another runtime by --runtime, as in `--runtime crun`"));
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -508,7 +254,7 @@ mod tests {
     #[test]
     fn a_device_adds_what_its_file_says() {
         let folder = folder("good", &[("a.json", GOOD), ("b.txt", "x"), ("bad.json", "{")]);
-        let folders = [folder.to_str().unwrap()];
+        let folders = [folder.clone()];
         let mut spec = spec();
         inject(&mut spec, &asking(&["vendor.com/class=one"]), &folders).unwrap();
         let process = spec.process.clone().unwrap();
@@ -521,10 +267,11 @@ mod tests {
             (spec.mounts[0].destination.as_str(), spec.mounts[0].kind.as_deref()),
             ("/vendor", Some("bind"))
         );
-        check_hooks(&spec).unwrap();
+        assert!(!has_hooks(&spec));
 
         inject(&mut spec, &asking(&["vendor.com/class=two"]), &folders).unwrap();
-        assert!(check_hooks(&spec).unwrap_err().to_string().contains("/bin/true"));
+        assert!(has_hooks(&spec));
+        assert_eq!(spec.hooks.clone().unwrap().create_container[0].path, "/bin/true");
         let error = inject(&mut spec, &asking(&["vendor.com/class=three", "odd"]), &folders).unwrap_err();
         assert_eq!(
             error.message(),
@@ -537,7 +284,7 @@ mod tests {
     fn the_later_folder_counts_and_two_files_contradict() {
         let other = GOOD.replace("ALL=1", "ALL=2");
         let (low, high) = (folder("low", &[("a.json", GOOD)]), folder("high", &[("a.json", &other)]));
-        let folders = [low.to_str().unwrap(), high.to_str().unwrap()];
+        let folders = [low.clone(), high.clone()];
         let mut first = spec();
         inject(&mut first, &asking(&["vendor.com/class=one"]), &folders).unwrap();
         assert_eq!(first.process.unwrap().env[0], "ALL=2");
@@ -549,72 +296,25 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_wrong_are_refused_whole() {
-        parse(GOOD.as_bytes(), Form::Json).unwrap();
-        for (from, to, why) in [
-            ("0.6.0", "9.0.0", "unknown CDI version"),
-            ("0.6.0", "x", "unknown CDI version"),
-            ("vendor.com/class", "vendor.com", "invalid kind"),
-            ("vendor.com/class", "../x/class", "invalid kind"),
-            ("\"one\"", "\"o ne\"", "invalid device name"),
-            ("\"two\"", "\"one\"", "named twice"),
-            ("/dev/vendor0", "/dev/../etc/x", "invalid path"),
-            ("/usr", "usr", "invalid path"),
-            ("\"rw\"", "\"rx\"", "invalid permissions"),
-            ("createContainer", "sometimes", "unknown hook"),
-            ("ONE=1", "=1", "invalid environment variable"),
-            ("\"additionalGids\":[44,0]", "\"intelRdt\":{}", "not supported"),
+    fn what_only_other_runtimes_do_is_said() {
+        for (edit, word) in [
+            (r#""intelRdt":{"closID":"x"}"#, "intelRdt"),
+            (r#""netDevices":[{"hostInterfaceName":"eth7","name":"eth0"}]"#, "netDevices"),
         ] {
-            let error = parse(GOOD.replacen(from, to, 1).as_bytes(), Form::Json).unwrap_err();
-            assert!(error.contains(why), "{error}");
+            let text = GOOD.replacen(r#""additionalGids":[44,0]"#, edit, 1);
+            let folder = folder(word, &[("a.json", &text)]);
+            let mut spec = spec();
+            inject(&mut spec, &asking(&["vendor.com/class=one"]), std::slice::from_ref(&folder)).unwrap();
+            let error = check_built_in(&spec).unwrap_err();
+            assert!(error.message().contains(word), "{error}");
+            let linux = spec.linux.unwrap();
+            assert!(
+                linux.intel_rdt.is_some_and(|classes| classes["closID"] == "x")
+                    || linux.net_devices.is_some_and(|all| all["eth7"]["name"] == "eth0")
+            );
+            std::fs::remove_dir_all(folder).unwrap();
         }
-    }
-
-    #[test]
-    fn yaml_says_the_same() {
-        let text = "cdiVersion: \"0.6.0\"
-kind: vendor.com/class
-containerEdits:
-  env:
-  - ALL=1
-devices:
-- name: one
-  containerEdits:
-    env:
-    - ONE=1
-    additionalGids: [44, 0]
-    deviceNodes:
-    - path: /dev/vendor0
-      hostPath: /dev/null
-      permissions: rw
-    mounts:
-    - hostPath: /usr
-      containerPath: /vendor
-      options: [ro, rbind]
-- name: two
-  containerEdits:
-    hooks:
-    - {hookName: createContainer, path: /bin/true}
-";
-        let (yaml, json) = (parse(text.as_bytes(), Form::Yaml), parse(GOOD.as_bytes(), Form::Json));
-        assert_eq!(yaml.unwrap(), json.unwrap());
-        let folder = folder("yaml", &[("a.yaml", text)]);
-        let mut spec = spec();
-        inject(&mut spec, &asking(&["vendor.com/class=one"]), &[folder.to_str().unwrap()]).unwrap();
-        assert_eq!(spec.process.unwrap().env, ["ALL=1", "ONE=1"]);
-        std::fs::remove_dir_all(folder).unwrap();
-        // A file that would grow without end, and one that is no mapping.
-        let line = |(this, last): (char, char)| {
-            let eight = format!("*{last},").repeat(8);
-            format!("{this}: &{this} [{eight}]\n")
-        };
-        let laughs: String = ('b'..='i').zip('a'..).map(line).collect();
-        let laughs = format!("cdiVersion: &a [x,x,x,x,x,x,x,x,x,x]\n{laughs}");
-        for wrong in
-            [laughs.as_str(), "- 1", "", "kind: [", "cdiVersion: 0.6\nkind: vendor.com/class\ndevices: []"]
-        {
-            parse(wrong.as_bytes(), Form::Yaml).unwrap_err();
-        }
+        check_built_in(&spec()).unwrap();
     }
 
     #[test]
@@ -629,7 +329,7 @@ devices:
         assert_eq!(names_of(&request(2, &[])).unwrap(), ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]);
         assert_eq!(names_of(&request(0, &["7"])).unwrap(), ["nvidia.com/gpu=7"]);
         let host = HostConfig { device_requests: Some(vec![request(-1, &[])]), ..HostConfig::default() };
-        let error = inject(&mut spec(), &host, &["/no/such/folder"]).unwrap_err();
+        let error = inject(&mut spec(), &host, &["/no/such/folder".into()]).unwrap_err();
         assert_eq!(error.message(), "could not select device driver \"\" with capabilities: [[gpu]]");
         let other = DeviceRequest { driver: "odd".to_owned(), ..request(1, &[]) };
         assert!(names_of(&other).is_err());

@@ -1,7 +1,6 @@
 //! Start: everything that the container needs is made and sent to a shim. The steps stand in one function in their
 //! order; whichever fails, those before are undone in reverse, and the container is as it was, with the reason.
 
-use crate::container::Outcome;
 use crate::container::endpoints::{connect, publish};
 use crate::container::files::{self, Addresses};
 use crate::container::handle::{NetworkView, Request, View};
@@ -12,6 +11,7 @@ use crate::container::owner::{Owner, Running};
 use crate::container::record::Record;
 use crate::container::spares::Spare;
 use crate::container::spec::{self, Neighbours, logging};
+use crate::container::{Outcome, cdi};
 use crate::container::{names, rootfs, save, sources, validate};
 use crate::engine::{Engine, EngineInner};
 use crate::error::{EngineError, Result};
@@ -229,9 +229,12 @@ fn fork(
         &mut mount_trees,
     )?;
 
-    let foreign = crate::runtime::foreign(&engine.reloadable(), record)?;
+    let mut foreign = crate::runtime::foreign(&engine.reloadable(), record)?;
     if foreign.is_none() {
-        crate::container::cdi::check_hooks(&spec)?;
+        cdi::check_built_in(&spec)?;
+        if cdi::has_hooks(&spec) {
+            foreign = Some(crate::runtime::own_alone(&engine.settings.program));
+        }
     }
     let limits = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
     let seccomp = engine.seccomp.program(record, &engine.settings.defaults.seccomp.filter, &spec)?;

@@ -58,7 +58,7 @@ fn run(context: &mut Context, arguments: &Arguments) -> Result<i32> {
 }
 
 /// Kills the first process and waits until it has ended.
-fn end(state: &State) -> Result<()> {
+pub(super) fn end(state: &State) -> Result<()> {
     let Ok(handle) = state.handle() else { return Ok(()) };
     let _ = corten_sys::process::pidfd_send_signal(handle.as_fd(), 9);
     if let Some(cgroup) = &state.cgroup

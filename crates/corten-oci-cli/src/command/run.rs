@@ -43,7 +43,12 @@ fn run(context: &mut Context, arguments: &Arguments) -> Result<i32> {
         let _ = corten_sys::process::set_child_subreaper(true);
     }
     let start::Made { folder, state, mut launched } = start::make(context, bundle, &options)?;
-    hooks::run_all("poststart", &state.hooks.poststart, &state, Status::Running, &context.log);
+    if let Err(failure) = hooks::run("poststart", &state.hooks.poststart, &state, Status::Running) {
+        delete::end(&state)?;
+        let _ = corten_sys::process::wait(launched.pid);
+        delete::destroy(context, &folder, &state)?;
+        return Err(failure);
+    }
     let Some(signals) = signals else { return Ok(0) };
     if options.console.is_some() {
         // It was sent away.

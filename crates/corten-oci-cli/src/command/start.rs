@@ -1,6 +1,6 @@
 //! `start`: lets a created container run its command.
 
-use super::{Command, HELP, id};
+use super::{Command, HELP, delete, id};
 use crate::Context;
 use crate::arguments::Arguments;
 use crate::failure::{Failure, Result};
@@ -27,6 +27,9 @@ fn run(context: &mut Context, arguments: &Arguments) -> Result<i32> {
         }
     }
     folder.open_gate()?;
-    hooks::run_all("poststart", &state.hooks.poststart, &state, Status::Running, &context.log);
+    if let Err(failure) = hooks::run("poststart", &state.hooks.poststart, &state, Status::Running) {
+        delete::end(&state)?;
+        return Err(failure);
+    }
     Ok(0)
 }

@@ -4,6 +4,7 @@
 
 mod apparmor;
 mod arguments;
+mod cdi;
 mod cve;
 mod deaths;
 mod description;

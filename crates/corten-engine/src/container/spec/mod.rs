@@ -144,7 +144,7 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
         }
     }
     namespaces(&mut spec, record, neighbours)?;
-    super::cdi::inject(&mut spec, host, &super::cdi::FOLDERS)?;
+    super::cdi::inject(&mut spec, host, &engine.settings.defaults.cdi_folders)?;
     add_mounts(engine, &mut spec, record);
     Ok(spec)
 }
