@@ -5,10 +5,15 @@
 //! ratios hold on a busy one too, because both engines are measured in the same minute.
 
 mod bulk;
+mod clients;
+mod connection;
 pub(crate) mod engine;
 mod footprint;
 pub(crate) mod names;
+mod operations;
 pub(crate) mod ports;
+mod registries;
+pub(crate) mod relay;
 
 use engine::{Engine, Scratch};
 use serde_json::{Value, json};
@@ -28,6 +33,10 @@ pub(crate) struct Settings {
     image: String,
     archive: Option<PathBuf>,
     load: Vec<PathBuf>,
+    /// Folder whose `node_modules` has testcontainers and node.
+    testcontainers: Option<PathBuf>,
+    /// A registry's program that takes `serve CONFIGURATION`, as CNCF's distribution does.
+    registry: Option<String>,
     runs: usize,
     rows: Vec<String>,
     json: Option<PathBuf>,
@@ -43,6 +52,8 @@ impl Settings {
             image: "busybox:latest".into(),
             archive: None,
             load: Vec::new(),
+            testcontainers: None,
+            registry: None,
             runs: 15,
             rows: Vec::new(),
             json: None,
@@ -56,6 +67,8 @@ impl Settings {
                 "--image" => settings.image = value,
                 "--archive" => settings.archive = Some(value.into()),
                 "--load" => settings.load.push(value.into()),
+                "--testcontainers" => settings.testcontainers = Some(value.into()),
+                "--registry" => settings.registry = Some(value),
                 "--runs" => {
                     settings.runs =
                         value.parse().map_err(|_| format!("--runs {value}: a number is wanted"))?;
@@ -160,6 +173,11 @@ impl Bench<'_> {
         self.streams(image)?;
         self.ports(image)?;
         self.watching(image)?;
+        self.commands(image)?;
+        self.compose(image)?;
+        self.testcontainers(image)?;
+        self.registries(image)?;
+        self.operations(image)?;
         self.memory(image)?;
         self.daemon_start(image)?;
         self.thousand(image)?;

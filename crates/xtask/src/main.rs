@@ -32,6 +32,8 @@ Options:
   --image NAME         an image with `true` and `sleep` that both engines have (default: busybox:latest)
   --archive FILE       image archive that is loaded into Corten's scratch daemon first, and into the other engine
   --load FILE          archive for a `load` row; can be given several times
+  --registry PROGRAM   a registry's program for the rows of pull and push, as in docker-registry
+  --testcontainers DIR a folder with testcontainers and node in its node_modules
   --runs N             runs of each command (default 15)
   --rows WORD,…        only rows whose name holds one of the words
   --json FILE          write the figures there too
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         // The bench's own other halves, inside a container's or the engine's network.
         Some("ask-names") => bench::names::load(),
         Some("serve-port") => bench::ports::serve(),
+        Some("relay") => bench::relay::run(&arguments.collect::<Vec<_>>()),
         Some("ask-port") => bench::ports::ask(&arguments.collect::<Vec<_>>()),
         _ => {
             print!("{HELP}");
