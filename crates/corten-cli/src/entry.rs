@@ -178,8 +178,9 @@ impl Words<'_> {
             _ => return Ok(()),
         };
         let program = self.typed.split(' ').next().unwrap_or_default();
+        let word = if matches!(self.entry.count, Count::Min(_)) { "See" } else { "Run" };
         Err(CliError::said(format!(
-            "{program}: '{typed}' {wanted}\n\nUsage:  {typed} {usage}\n\nRun '{typed} --help' for more information",
+            "{program}: '{typed}' {wanted}\n\nUsage:  {typed} {usage}\n\n{word} '{typed} --help' for more information",
             typed = self.typed,
             usage = self.entry.usage,
         )))

@@ -30,6 +30,14 @@ variables! {
     ZONE = "TZ";
     /// The platform that is asked for where `--platform` is not given.
     DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM";
+    /// The proxy for plain requests to registries that no daemon makes (`manifest`).
+    HTTP_PROXY = "HTTP_PROXY";
+    /// The same for requests with TLS.
+    HTTPS_PROXY = "HTTPS_PROXY";
+    /// The proxy where the one for the scheme is not set.
+    ALL_PROXY = "ALL_PROXY";
+    /// Hosts that are reached without a proxy.
+    NO_PROXY = "NO_PROXY";
     /// Where our own daemon keeps what survives a power cut, instead of `/var/lib/corten`.
     DATA_ROOT = "CORTEN_DATA_ROOT";
     /// Where our own daemon keeps its socket and running state, instead of `/run/corten`.

@@ -18,6 +18,14 @@ pub(crate) enum CliError {
     /// A call to the daemon failed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A registry that was asked without a daemon.
+    #[error("{text}")]
+    Registry {
+        /// What failed.
+        text: String,
+        /// What can be done about it.
+        hint: Option<String>,
+    },
     /// A file of this machine.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -46,7 +54,7 @@ impl CliError {
     /// The text for people, causes included.
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Said { text, .. } => text.clone(),
+            Self::Said { text, .. } | Self::Registry { text, .. } => text.clone(),
             Self::Client(ClientError::Api { message, .. }) => {
                 format!("Error response from daemon: {message}")
             }
@@ -65,6 +73,7 @@ impl CliError {
         match self {
             Self::Client(error) => error.hint(),
             Self::Path(error) => error.hint(),
+            Self::Registry { hint, .. } => hint.clone(),
             _ => None,
         }
     }

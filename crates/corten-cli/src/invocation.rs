@@ -19,7 +19,6 @@ const UNBUILT: &[&str] = &[
     "checkpoint",
     "compose",
     "config",
-    "manifest",
     "node",
     "plugin",
     "scout",

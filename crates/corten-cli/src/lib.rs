@@ -3,7 +3,7 @@
 //! [`run`] is all that the program needs. The path of a command: `invocation` takes the global options and finds the
 //! entry in `command::ENTRIES`; `entry` splits the words and fills the command's argument struct; the command's `run`
 //! resolves them against files and environment, talks to the daemon through `corten-client`, and prints through
-//! `ui::Ui`. Failures are `error::CliError`, which alone knows exit codes and how errors are worded.
+//! `ui::Ui`. What no daemon holds (lists of manifests, artifacts) goes straight to registries (`registry`). Failures are `error::CliError`, which alone knows exit codes and how errors are worded.
 //!
 //! No thread is started and no daemon is asked for what is not needed: a command should cost a millisecond or two.
 
@@ -26,6 +26,7 @@ mod nearest;
 mod plugin;
 mod progress;
 mod reference;
+mod registry;
 mod session;
 mod tar;
 mod terminal;

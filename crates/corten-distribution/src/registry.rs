@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     attempts: u32,
     /// Registries that were found not to know TLS, and when.
     plain: Mutex<HashMap<String, Instant>>,
+    /// Held while a fallback index of referrers is changed: registries have no way to change one in a single step.
+    pub(crate) fallback: tokio::sync::Mutex<()>,
 }
 
 /// What a registry said beside its answers.
@@ -102,6 +104,7 @@ impl Registries {
                 settings: RwLock::new(settings),
                 attempts: attempts.max(1),
                 plain: Mutex::default(),
+                fallback: tokio::sync::Mutex::default(),
             }),
         }
     }

@@ -2,6 +2,8 @@
 
 use crate::auth::scope;
 use crate::error::DistributionError;
+use crate::manifest::Document;
+use crate::referrers::as_referrer;
 use crate::registry::{Ask, Repository, Target, jitter};
 use crate::transport::{Body, Response};
 use crate::url::Url;
@@ -83,9 +85,43 @@ impl Repository {
                 }
             }
         }
-        let location = self.begin().await?;
+        // Without naming a source: a registry that has it anywhere and may say so gives it.
+        let path = format!("/{}/blobs/uploads/?mount={}", self.path, blob.digest);
+        let asked = self.push_ask(Method::POST, Target::Path(&path), Vec::new(), &|| Body::Empty, &[]).await;
+        let location = match asked {
+            Ok(response) if response.status.as_u16() == 201 => {
+                response.finish().await;
+                return Ok(Pushed::Present);
+            }
+            Ok(response) if response.status.as_u16() == 202 => {
+                let location = self.location(&response)?;
+                response.finish().await;
+                location
+            }
+            Ok(response) => {
+                response.finish().await;
+                self.begin().await?
+            }
+            // Some do not understand the question; what else is wrong shows when it is asked plainly.
+            Err(error) if matches!(error.status(), Some(400..=499)) => self.begin().await?,
+            Err(error) => return Err(error),
+        };
         self.upload(blob, location, &open, sent).await?;
         Ok(Pushed::Sent)
+    }
+
+    /// Has the registry take over a blob from another repository of it; whether it did.
+    pub async fn mount_blob(&self, digest: &Digest, source: &str) -> Result<bool, DistributionError> {
+        let path =
+            format!("/{}/blobs/uploads/?mount={digest}&from={}", self.path, crate::url::encode(source));
+        let mut scopes = vec![scope(&self.path, true), scope(source, false)];
+        scopes.sort();
+        let response = self
+            .ask_push(Method::POST, Target::Path(&path), Vec::new(), &|| Body::Empty, &[], scopes)
+            .await?;
+        let mounted = response.status.as_u16() == 201;
+        response.finish().await;
+        Ok(mounted)
     }
 
     async fn begin(&self) -> Result<Url, DistributionError> {
@@ -210,8 +246,26 @@ impl Repository {
         }
     }
 
-    /// Brings a manifest or index there, under a tag or its digest.
+    /// Brings a manifest or index there, under a tag or its digest. One that refers to another is listed there: by the
+    /// registry, or in the fallback index.
     pub async fn push_manifest(&self, name: &str, kind: &str, bytes: &[u8]) -> Result<(), DistributionError> {
+        if self.put_manifest(name, kind, bytes).await? {
+            return Ok(());
+        }
+        let document = Document { descriptor: Descriptor::of(kind, bytes), bytes: bytes.to_vec() };
+        match as_referrer(&document) {
+            Some((subject, referrer)) => self.change_fallback(&subject, &referrer, true).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends a manifest; whether the registry says that it lists what it refers to.
+    pub(crate) async fn put_manifest(
+        &self,
+        name: &str,
+        kind: &str,
+        bytes: &[u8],
+    ) -> Result<bool, DistributionError> {
         let path = format!("/{}/manifests/{name}", self.path);
         let bytes = Bytes::copy_from_slice(bytes);
         let kind =
@@ -220,6 +274,7 @@ impl Repository {
         let body = || Body::Full(bytes.clone());
         let response = self.push_ask(Method::PUT, Target::Path(&path), headers, &body, &[]).await?;
         let told = response.header("docker-content-digest").to_owned();
+        let listed = !response.header("oci-subject").is_empty();
         let host = response.url.authority();
         response.finish().await;
         let wanted = Digest::of(&bytes);
@@ -227,7 +282,7 @@ impl Repository {
             Ok(found) if found != wanted => {
                 Err(DistributionError::Digest { host, wanted: wanted.to_string(), found: found.to_string() })
             }
-            _ => Ok(()),
+            _ => Ok(listed),
         }
     }
 

@@ -26,6 +26,8 @@ pub mod media_type {
     pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     /// OCI layer, compressed with zstd.
     pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// `{}`: what stands for a configuration where there is none.
+    pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
     /// Docker's manifest list.
     pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     /// Docker's manifest, schema 2.

@@ -79,6 +79,19 @@ struct State {
     cut: Option<(usize, u32)>,
     /// How long each piece of a blob takes.
     pace: std::time::Duration,
+    /// Whether it lists what refers to a manifest, and how.
+    referrers: Referrers,
+    /// Whether it gives blobs of other repositories to who does not say of which.
+    mounts: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Referrers {
+    #[default]
+    Unknown,
+    Listed,
+    /// A list without end.
+    Flood,
 }
 
 /// The registry. It ends with the process.
@@ -213,6 +226,21 @@ impl Registry {
     /// Sends who wants a blob to another registry.
     pub fn keep_blobs_at(&self, other: &Self) {
         self.state().elsewhere = Some(format!("http://{}", other.host()));
+    }
+
+    /// Lists what refers to a manifest from now on, one entry a page.
+    pub fn keep_referrers(&self) {
+        self.state().referrers = Referrers::Listed;
+    }
+
+    /// Lists referrers without end from now on.
+    pub fn flood_referrers(&self) {
+        self.state().referrers = Referrers::Flood;
+    }
+
+    /// Gives blobs of other repositories from now on, also to who does not say of which.
+    pub fn give_blobs(&self) {
+        self.state().mounts = true;
     }
 
     /// Answers one request; none where the connection has ended.
@@ -350,17 +378,32 @@ impl Registry {
         if rest.is_empty() {
             return Answer::new(200, "{}");
         }
+        if let Some((repository, subject)) = rest.split_once("/referrers/") {
+            return referrers_answer(state, repository, subject, parameter("last"));
+        }
         if let Some((repository, reference)) = rest.split_once("/manifests/") {
             let separator = if reference.contains(':') { '@' } else { ':' };
             let key = format!("{repository}{separator}{reference}");
             if seen.method == "PUT" {
                 let kind = seen.headers.get("content-type").cloned().unwrap_or_default();
                 let name = digest(&body);
+                let mut answer = Answer::new(201, "");
+                if state.referrers != Referrers::Unknown
+                    && let Some(subject) = subject_of(&body)
+                {
+                    answer.headers.push(("OCI-Subject", subject));
+                }
                 state.manifests.insert(format!("{repository}@{name}"), (kind.clone(), body.clone()));
                 state.manifests.insert(key, (kind, body));
-                let mut answer = Answer::new(201, "");
                 answer.headers.push(("Docker-Content-Digest", name));
                 return answer;
+            }
+            if seen.method == "DELETE" {
+                let Some((_, bytes)) = state.manifests.remove(&key) else { return Answer::new(404, "") };
+                if separator == '@' {
+                    state.manifests.retain(|_, (_, other)| *other != bytes);
+                }
+                return Answer::new(202, "");
             }
             let Some((kind, bytes)) = state.manifests.get(&key) else {
                 return Answer::new(
@@ -375,6 +418,10 @@ impl Registry {
             return answer;
         }
         if let Some((repository, upload)) = rest.split_once("/blobs/uploads/") {
+            let mounted = parameter("mount").filter(|_| seen.method == "POST" && state.mounts);
+            if mounted.is_some_and(|mounted| state.blobs.contains_key(&mounted)) {
+                return Answer::new(201, "");
+            }
             return upload_answer(state, &seen.method, repository, upload, parameter("digest"), body);
         }
         if let Some((_, name)) = rest.split_once("/blobs/") {
@@ -406,6 +453,57 @@ impl Registry {
         }
         Answer::new(404, "")
     }
+}
+
+/// What a manifest says that it refers to.
+fn subject_of(bytes: &[u8]) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    Some(document["subject"]["digest"].as_str()?.to_owned())
+}
+
+/// One page of the list: one entry.
+fn referrers_answer(state: &State, repository: &str, subject: &str, last: Option<String>) -> Answer {
+    let prefix = format!("{repository}@");
+    let mut all: Vec<(&str, serde_json::Value)> = state
+        .manifests
+        .iter()
+        .filter(|(key, (_, bytes))| key.starts_with(&prefix) && subject_of(bytes).as_deref() == Some(subject))
+        .map(|(key, (kind, bytes))| {
+            let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let name = &key[prefix.len()..];
+            let entry = serde_json::json!({
+                "mediaType": kind,
+                "digest": name,
+                "size": bytes.len(),
+                "artifactType": document["artifactType"],
+                "annotations": document["annotations"],
+            });
+            (name, entry)
+        })
+        .collect();
+    all.sort_by_key(|(name, _)| *name);
+    let at = last.and_then(|last| all.iter().position(|(name, _)| *name == last)).map_or(0, |at| at + 1);
+    let (page, next): (Vec<_>, _) = match state.referrers {
+        Referrers::Unknown => return Answer::new(404, ""),
+        Referrers::Listed => {
+            let next = all.get(at).filter(|_| at + 1 < all.len()).map(|(name, _)| (*name).to_owned());
+            (all.get(at).map(|(_, entry)| entry.clone()).into_iter().collect(), next)
+        }
+        Referrers::Flood => {
+            let kind = "application/vnd.oci.image.manifest.v1+json";
+            let entry = |number: u32| serde_json::json!({"mediaType": kind, "digest": digest(&number.to_le_bytes()), "size": 2});
+            ((0..100).map(entry).collect(), Some("more".to_owned()))
+        }
+    };
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": kind, "manifests": page});
+    let mut answer = Answer::new(200, &index.to_string());
+    answer.headers.push(("Content-Type", kind.to_owned()));
+    if let Some(next) = next {
+        let link = format!("</v2/{repository}/referrers/{subject}?last={next}>; rel=\"next\"");
+        answer.headers.push(("Link", link));
+    }
+    answer
 }
 
 fn upload_answer(

@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod manifest;
 pub(crate) mod network;
 pub(crate) mod search;
 pub(crate) mod system;
@@ -28,6 +29,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("context", "Manage contexts"),
     ("image", "Manage images"),
+    ("manifest", "Manage Docker image manifests and manifest lists"),
     ("network", "Manage networks"),
     ("system", "Manage Docker"),
     ("volume", "Manage volumes"),
@@ -86,6 +88,11 @@ pub(crate) static ENTRIES: &[Entry] = &[
     install::ENTRY,
     login::ENTRY,
     logout::ENTRY,
+    manifest::annotate::ENTRY,
+    manifest::create::ENTRY,
+    manifest::inspect::ENTRY,
+    manifest::push::ENTRY,
+    manifest::rm::ENTRY,
     network::connect::ENTRY,
     network::create::ENTRY,
     network::disconnect::ENTRY,

@@ -5,6 +5,7 @@
 
 mod daemon;
 mod install;
+mod manifest;
 mod reference;
 mod stories;
 

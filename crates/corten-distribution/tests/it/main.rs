@@ -1,4 +1,5 @@
 //! Pulls and pushes against a registry that fails on purpose.
 
 mod faults;
+mod referrers;
 mod registry;
