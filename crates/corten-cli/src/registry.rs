@@ -40,19 +40,18 @@ impl Access {
     /// The repository of a name, as whoever is logged in there.
     pub(crate) fn repository(&mut self, context: &mut Context, name: &Reference) -> Result<Repository> {
         let key = credentials::key_of(name);
-        let login = match self.logins.get(&key) {
-            Some(login) => login.clone(),
-            None => {
-                let login = credentials::find(&context.configuration(), &key)?.unwrap_or_default();
-                let login = Credentials {
-                    username: login.username,
-                    password: login.password,
-                    identity_token: login.identitytoken,
-                    registry_token: login.registrytoken,
-                };
-                self.logins.insert(key, login.clone());
-                login
-            }
+        let login = if let Some(login) = self.logins.get(&key) {
+            login.clone()
+        } else {
+            let login = credentials::find(&context.configuration(), &key)?.unwrap_or_default();
+            let login = Credentials {
+                username: login.username,
+                password: login.password,
+                identity_token: login.identitytoken,
+                registry_token: login.registrytoken,
+            };
+            self.logins.insert(key, login.clone());
+            login
         };
         self.registries.repository(name, login).map_err(|error| failed(&error))
     }

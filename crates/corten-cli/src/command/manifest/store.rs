@@ -84,7 +84,7 @@ impl Lists {
         let folder = self.folder(list);
         file::create_dir_all_with_mode(&folder, 0o755)?;
         let text = compact(&super::text_of(manifest)?);
-        Ok(file::write_atomic(&folder.join(safe(name)), text.as_bytes(), file::Durability::Disk)?)
+        Ok(file::write_atomic(folder.join(safe(name)), text.as_bytes(), file::Durability::Disk)?)
     }
 
     pub(super) fn remove(&self, list: &Reference) -> Result<()> {
