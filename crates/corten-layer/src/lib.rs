@@ -20,6 +20,7 @@ mod changes;
 mod compression;
 mod diff;
 mod emit;
+pub mod encoder;
 mod error;
 mod extract;
 mod metadata;

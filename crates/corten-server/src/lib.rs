@@ -6,6 +6,7 @@
 
 mod authorize;
 mod call;
+mod encoding;
 mod error;
 mod front;
 mod gate;

@@ -10,6 +10,7 @@ use corten_std::ErrorClass;
 
 use super::Result;
 use crate::call::Call;
+use crate::encoding::Encoding;
 use crate::error::ApiError;
 use crate::reply;
 use crate::stream::written;
@@ -23,8 +24,9 @@ pub(crate) async fn get(engine: &Engine, call: Call) -> Result {
     let path = path(&call)?.to_owned();
     let stat = engine.archive_stat(&call.name, &path).await?;
     let (engine, name) = (engine.clone(), call.name.clone());
-    let archive = written("an archive", move |writer| engine.archive_get(&name, &path, writer));
-    Ok(with_stat(Response::stream(200, archive).header("Content-Type", reply::TAR), &stat))
+    let archive = Encoding::wanted(&call.head)
+        .stream("an archive", move |writer| engine.archive_get(&name, &path, writer));
+    Ok(with_stat(archive.header("Content-Type", reply::TAR), &stat))
 }
 
 pub(crate) async fn put(engine: &Engine, mut call: Call) -> Result {

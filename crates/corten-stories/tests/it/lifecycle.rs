@@ -1,6 +1,8 @@
 //! A container's life: start, stop, restart, exec, logs, attach, copies, names, removal.
 
 use crate::daemon;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 #[test]
 fn from_create_to_remove() {
@@ -130,6 +132,35 @@ fn files_are_copied_both_ways() {
     let back = daemon.folder().join("back.txt").display().to_string();
     daemon.ok(&["cp", "box:/tmp/in.txt", &back]);
     assert_eq!(std::fs::read_to_string(&back).expect("the copy"), "content");
+}
+
+#[test]
+fn an_archive_comes_in_the_form_that_the_client_takes() {
+    let Some(daemon) = daemon("encoded") else { return };
+    daemon.ok(&["create", "--name", "box", "busybox", "true"]);
+    // HTTP/1.0: the body ends with the connection.
+    let get = |accepted: &str| {
+        let mut stream = UnixStream::connect(daemon.socket()).expect("it connects");
+        let target = "/containers/box/archive?path=/etc";
+        write!(stream, "GET {target} HTTP/1.0\r\nAccept-Encoding: {accepted}\r\n\r\n").expect("it is asked");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it answers");
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+        (String::from_utf8_lossy(&answer[..end]).into_owned(), answer[end..].to_vec())
+    };
+    let (head, plain) = get("br");
+    assert!(!head.contains("Content-Encoding"), "{head}");
+    let (head, zipped) = get("deflate, gzip");
+    assert!(head.contains("Content-Encoding: gzip\r\n"), "{head}");
+    assert!(zipped.len() < plain.len() / 2, "{} of {} bytes", zipped.len(), plain.len());
+    let mut unzipped = Vec::new();
+    flate2::read::GzDecoder::new(&zipped[..]).read_to_end(&mut unzipped).expect("it is gzip");
+    assert!(unzipped == plain, "gzip");
+    let (head, deflated) = get("deflate");
+    assert!(head.contains("Content-Encoding: deflate\r\n"), "{head}");
+    let mut inflated = Vec::new();
+    flate2::read::DeflateDecoder::new(&deflated[..]).read_to_end(&mut inflated).expect("it is deflate");
+    assert!(inflated == plain, "deflate");
 }
 
 #[test]
