@@ -32,7 +32,6 @@ mod tar;
 mod terminal;
 mod time;
 mod ui;
-mod zone;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,26 +1,16 @@
 //! Times and durations as Docker's command line reads and writes them.
 
+use crate::environment;
 use crate::error::{CliError, Result};
-use crate::zone::Zone;
+use corten_std::zone::Zone;
 use corten_std::{Timestamp, duration};
 use std::sync::OnceLock;
 
-/// A point in time for `--since` and `--until`: a duration before now (`42m`), RFC 3339 in whole or part, or Unix
-/// seconds. Gives what the daemon takes: Unix seconds with a fraction.
+/// A point in time for `--since` and `--until`, see [`Timestamp::parse_point`]. Gives what the daemon takes: Unix
+/// seconds with a fraction.
 pub(crate) fn point(text: &str, now: Timestamp) -> Result<String> {
-    if let Some(ago) = duration::parse_go(text) {
-        let at = now.unix_nanos() - ago.as_nanos() as i128;
-        return Ok(unix(Timestamp::from_unix_nanos(at)));
-    }
-    if let Some(at) = Timestamp::parse(text).or_else(|| partial(text, zone())) {
-        return Ok(unix(at));
-    }
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if digits(seconds.trim_start_matches('-')) && digits(fraction) {
-        return Ok(text.to_owned());
-    }
-    Err(CliError::said(format!("failed to parse value as time or duration: {text:?}")))
+    let wrong = || CliError::said(format!("failed to parse value as time or duration: {text:?}"));
+    Timestamp::parse_point(text, now, zone()).map(unix).ok_or_else(wrong)
 }
 
 /// Unix seconds with nine digits of fraction.
@@ -28,33 +18,10 @@ pub(crate) fn unix(at: Timestamp) -> String {
     format!("{}.{:09}", at.unix_seconds(), at.subsecond_nanos())
 }
 
-/// RFC 3339 with the end left out: a date, a date with hours, with minutes, without an offset. Taken in the person's
-/// zone.
-fn partial(text: &str, zone: &Zone) -> Option<Timestamp> {
-    let local = |rest: &str| Timestamp::parse(&format!("{text}{rest}Z")).map(|at| from_local(at, zone));
-    match text.len() {
-        10 => local("T00:00:00"),
-        11 if text.ends_with('Z') => Timestamp::parse(&format!("{}T00:00:00Z", &text[..10])),
-        13 => local(":00:00"),
-        16 => local(":00"),
-        length if length >= 19 => local(""),
-        _ => None,
-    }
-}
-
-/// The moment at which the person's clock shows what a clock in Greenwich shows at `at`.
-fn from_local(at: Timestamp, zone: &Zone) -> Timestamp {
-    let shifted =
-        |offset: i64| Timestamp::from_unix_nanos(at.unix_nanos() - i128::from(offset) * 1_000_000_000);
-    // The offset that holds then, not the one that holds at the shifted moment.
-    let guess = shifted(zone.at(at).0);
-    shifted(zone.at(guess).0)
-}
-
 /// The person's zone; read once.
 fn zone() -> &'static Zone {
     static ZONE: OnceLock<Zone> = OnceLock::new();
-    ZONE.get_or_init(Zone::local)
+    ZONE.get_or_init(|| Zone::named(std::env::var(environment::ZONE).ok().as_deref()))
 }
 
 /// How long ago something was, as in `2 minutes ago`.
@@ -160,8 +127,8 @@ mod tests {
             ("10s", "990.000000005"),
             ("1970-01-01T00:00:07Z", "7.000000000"),
             ("1970-01-01T00:00:07.5Z", "7.500000000"),
-            ("1700000000", "1700000000"),
-            ("1700000000.25", "1700000000.25"),
+            ("1700000000", "1700000000.000000000"),
+            ("1700000000.25", "1700000000.250000000"),
         ] {
             assert_eq!(point(text, now).unwrap(), expected, "{text}");
         }
@@ -177,6 +144,5 @@ mod tests {
         let zone = Zone::fixed(-5400, "X");
         assert_eq!(go_time_in(at, &zone), "2026-11-21 11:27:01 -0130 X");
         assert_eq!(rfc3339_in(at, false, &zone), "2026-11-21T11:27:01-01:30");
-        assert_eq!(partial("2026-11-21T11:27", &zone).unwrap().to_string(), "2026-11-21T12:57:00Z");
     }
 }

@@ -185,6 +185,7 @@ async fn open(settings: &Settings, keeper: Keeper, plugins: Arc<dyn PluginCaller
     engine.users = mapped;
     engine.proxies.clone_from(&settings.proxies);
     engine.plugins = plugins;
+    engine.zone = corten_std::zone::Zone::named(std::env::var("TZ").ok().as_deref());
     engine.authorization_plugins.clone_from(&settings.authorization_plugins);
     let failpoints: Vec<&str> = settings.failpoints.iter().map(String::as_str).collect();
     engine.failpoints = Failpoints::parse(&failpoints.join(","));

@@ -72,6 +72,8 @@ pub struct EngineSettings {
     pub proxies: ProxySettings,
     /// Who calls plugins.
     pub plugins: Arc<dyn crate::plugin::PluginCaller>,
+    /// The zone of times that clients name without an offset.
+    pub zone: corten_std::zone::Zone,
     /// Steps that fail on purpose; empty outside tests.
     pub failpoints: Failpoints,
 }
@@ -95,6 +97,7 @@ impl EngineSettings {
             authorization_plugins: Vec::new(),
             proxies: ProxySettings::default(),
             plugins: Arc::new(crate::plugin::NoPlugins),
+            zone: corten_std::zone::Zone::default(),
             failpoints: Failpoints::default(),
         }
     }

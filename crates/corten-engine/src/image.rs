@@ -94,7 +94,7 @@ impl Engine {
             filters.get(key).next().map(|name| self.image(name).map(|image| image.created)).transpose()
         };
         let (before, since) = (created("before")?, created("since")?);
-        let until = filters.get("until").next().map(parse_until).transpose()?;
+        let until = self.until(filters)?;
         let mut images = self.stored_images()?;
         images.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
         let rows = images.iter().filter_map(|image| {
@@ -305,7 +305,7 @@ impl Engine {
         let of = |error| EngineError::because("", error);
         filters.validate(&["dangling", "label", "label!", "until"]).map_err(of)?;
         let only_dangling = filters.flag("dangling").map_err(of)?.unwrap_or(true);
-        let until = filters.get("until").next().map(parse_until).transpose()?;
+        let until = self.until(filters)?;
         let (engine, filters) = (self.clone(), filters.clone());
         blocking(move || {
             let users = engine.image_users();
@@ -322,8 +322,7 @@ impl Engine {
                     report.space_reclaimed += image.size;
                 }
             }
-            let attributes = BTreeMap::from([("reclaimed".to_owned(), report.space_reclaimed.to_string())]);
-            engine.inner.events.publish("image", "prune", "", attributes);
+            engine.tell_pruned("image", report.space_reclaimed);
             Ok(report)
         })
         .await
@@ -420,17 +419,6 @@ fn image_error(reference: &str, error: StoreError) -> EngineError {
 /// A pattern of the `reference` filter fits a whole name or the name without its tag (Docker's `FamiliarMatch`).
 fn matches_pattern(pattern: &str, name: &Reference) -> bool {
     glob::matches(pattern, &name.familiar()) || glob::matches(pattern, &name.familiar_name())
-}
-
-/// A point in time: RFC 3339, seconds since 1970, or a duration back from now.
-pub(crate) fn parse_until(text: &str) -> Result<Timestamp> {
-    Timestamp::parse(text)
-        .or_else(|| text.parse().ok().map(|seconds| Timestamp::from_unix(seconds, 0)))
-        .or_else(|| {
-            let back = corten_std::duration::parse_go(text)?;
-            Some(Timestamp::from_unix_nanos(Timestamp::now().unix_nanos() - back.as_nanos() as i128))
-        })
-        .ok_or_else(|| EngineError::invalid(format!("invalid filter 'until=[{text}]'")))
 }
 
 fn summary(image: &Image) -> Summary {

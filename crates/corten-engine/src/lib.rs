@@ -22,6 +22,7 @@ pub mod log;
 pub mod name;
 pub mod network;
 pub mod plugin;
+mod prune;
 mod runtime;
 pub mod system;
 mod undo;

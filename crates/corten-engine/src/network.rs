@@ -480,7 +480,7 @@ impl Engine {
     pub async fn network_prune(&self, filters: &Filters) -> Result<PruneReport> {
         let of = |error| EngineError::because("", error);
         filters.validate(&["label", "label!", "until"]).map_err(of)?;
-        let until = filters.get("until").next().map(crate::image::parse_until).transpose()?;
+        let until = self.until(filters)?;
         let records: Vec<_> = self.inner.networks.lock().values().cloned().collect();
         let mut report = PruneReport::default();
         for record in records {
@@ -497,6 +497,7 @@ impl Engine {
                 Err(error) => tracing::warn!(network = record.name, %error, "could not be pruned"),
             }
         }
+        self.tell_pruned("network", 0);
         Ok(report)
     }
 

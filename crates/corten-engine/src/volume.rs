@@ -416,9 +416,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        let mut attributes = BTreeMap::new();
-        attributes.insert("reclaimed".to_owned(), report.space_reclaimed.to_string());
-        self.inner.events.publish("volume", "prune", "", attributes);
+        self.tell_pruned("volume", report.space_reclaimed);
         Ok(report)
     }
 

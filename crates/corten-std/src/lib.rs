@@ -12,6 +12,7 @@ pub mod paths;
 pub mod size;
 pub mod time;
 mod tree;
+pub mod zone;
 
 pub use error::{Classified, ErrorClass, PathError, chain, kernel_words};
 pub use paths::Paths;

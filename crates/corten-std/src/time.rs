@@ -1,5 +1,7 @@
 //! Points in time as Go prints and reads them: RFC 3339 with nanoseconds, trailing zeros left out, in UTC.
 
+use crate::duration;
+use crate::zone::Zone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -74,6 +76,49 @@ impl Timestamp {
         let second_of_day = seconds.rem_euclid(86400) as u32;
         let (year, month, day) = civil_from_days(days);
         (year, month, day, second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60)
+    }
+
+    /// Reads a point in time as Docker's users write it (its `GetTimestamp`): a duration before now (`42m`; with `-` behind
+    /// it), RFC 3339 in whole or with its end left out (`2026-11-21`, `2026-11-21T12:57`), which is then taken in `zone`, or
+    /// Unix seconds with up to nine decimals.
+    pub fn parse_point(text: &str, now: Self, zone: &Zone) -> Option<Self> {
+        let back = |text| duration::parse_go(text).map(|back| back.as_nanos() as i128);
+        // A bare number would be a duration of none, and is seconds.
+        let is_number =
+            text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if !is_number && let Some(ahead) = text.strip_prefix('-').and_then(back) {
+            return Some(Self(now.0 + ahead));
+        }
+        if !is_number && let Some(ago) = back(text) {
+            return Some(Self(now.0 - ago));
+        }
+        Self::parse(text).or_else(|| Self::parse_partial(text, zone)).or_else(|| Self::parse_unix(text))
+    }
+
+    /// A date, a date with hours, with minutes, without an offset.
+    fn parse_partial(text: &str, zone: &Zone) -> Option<Self> {
+        let local = |rest: &str| Self::parse(&format!("{text}{rest}Z")).map(|shown| zone.moment(shown));
+        match text.len() {
+            10 => local("T00:00:00"),
+            11 => {
+                let date = text.strip_suffix('Z')?;
+                Self::parse(&format!("{date}T00:00:00Z"))
+            }
+            13 => local(":00:00"),
+            16 => local(":00"),
+            length if length >= 19 => local(""),
+            _ => None,
+        }
+    }
+
+    /// Seconds since 1970 with up to nine decimals.
+    pub fn parse_unix(text: &str) -> Option<Self> {
+        let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
+        let seconds = seconds.parse::<i64>().ok()?;
+        if decimals.len() > 9 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self::from_unix(seconds, format!("{decimals:0<9}").parse().ok()?))
     }
 
     /// Reads RFC 3339 with any offset and up to nine digits of fraction.
@@ -196,6 +241,35 @@ fn civil_from_days(days: i64) -> (i64, u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn points_in_time_as_people_write_them() {
+        let now = Timestamp::from_unix(1000, 5);
+        let zone = Zone::fixed(-5400, "X");
+        for (text, expected) in [
+            ("10s", Some("1970-01-01T00:16:30.000000005Z")),
+            ("-10s", Some("1970-01-01T00:16:50.000000005Z")),
+            ("1970-01-01T00:00:07.5Z", Some("1970-01-01T00:00:07.5Z")),
+            ("2026-11-21", Some("2026-11-21T01:30:00Z")),
+            ("2026-11-21Z", Some("2026-11-21T00:00:00Z")),
+            ("2026-11-21T11", Some("2026-11-21T12:30:00Z")),
+            ("2026-11-21T11:27", Some("2026-11-21T12:57:00Z")),
+            ("2026-11-21T11:27:01", Some("2026-11-21T12:57:01Z")),
+            ("0", Some("1970-01-01T00:00:00Z")),
+            ("7.25", Some("1970-01-01T00:00:07.25Z")),
+            ("-1", Some("1969-12-31T23:59:59Z")),
+            ("", None),
+            ("-", None),
+            ("yesterday", None),
+            ("2026-13-21", None),
+            ("1.2.3", None),
+            ("7.1234567890", None),
+            ("é2026-11-2", None),
+        ] {
+            let read = Timestamp::parse_point(text, now, &zone).map(|at| at.to_string());
+            assert_eq!(read.as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn times_print_and_parse_as_in_go() {

@@ -5,7 +5,7 @@ use crate::container::handle::View;
 use crate::container::record::{MountKind, Record};
 use crate::container::spec::security;
 use crate::container::state::{Lifecycle, Phase};
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use corten_api::container::{HostConfig, Inspect, MountPoint, NetworkSettings, State};
 use corten_api::image::GraphDriver;
 use corten_api::network::EndpointSettings;
@@ -19,7 +19,7 @@ impl Engine {
     pub async fn inspect(&self, reference: &str, size: bool) -> Result<Inspect> {
         let view = self.find(reference)?.view();
         let record = &view.record;
-        let sizes = if size { Some(self.container_size(record).await?) } else { None };
+        let sizes = if size { self.container_sizes(vec![record.clone()]).await?.pop() } else { None };
         let file = |name: &str| {
             if view.life.started_at.is_zero() {
                 return String::new();
@@ -62,26 +62,6 @@ impl Engine {
             network_settings: network_settings(&view),
             image_manifest_descriptor: None,
         })
-    }
-
-    /// Bytes that the container has written, and with its image's.
-    pub(super) async fn container_size(&self, record: &Record) -> Result<(i64, i64)> {
-        let Some(key) = record.snapshot.clone() else { return Ok((0, 0)) };
-        let engine = self.clone();
-        let image = record.image.clone();
-        crate::volume::blocking(move || {
-            let key =
-                corten_store::SnapshotKey::new(&key).map_err(|error| EngineError::because("", error))?;
-            let usage = match engine.inner.store.snapshots().usage(&key) {
-                Ok(usage) => usage,
-                // Removed since it was listed.
-                Err(corten_store::StoreError::NoSuchSnapshot(_)) => return Ok((0, 0)),
-                Err(error) => return Err(EngineError::because("", error)),
-            };
-            let below = engine.inner.store.images().resolve(&image).map_or(0, |image| image.unpacked_size);
-            Ok((usage.size as i64, (usage.size + below) as i64))
-        })
-        .await
     }
 
     /// The image as it was asked for; its id where that name is another image's by now.

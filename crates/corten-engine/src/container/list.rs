@@ -39,8 +39,9 @@ impl Engine {
         let now = Timestamp::now();
         let mut list: Vec<Summary> = views.iter().map(|view| self.summary(view, now)).collect();
         if options.size {
-            for (summary, view) in list.iter_mut().zip(&views) {
-                (summary.size_rw, summary.size_root_fs) = self.container_size(&view.record).await?;
+            let records = views.iter().map(|view| view.record.clone()).collect();
+            for (summary, size) in list.iter_mut().zip(self.container_sizes(records).await?) {
+                (summary.size_rw, summary.size_root_fs) = size;
             }
         }
         Ok(list)

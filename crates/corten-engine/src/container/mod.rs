@@ -47,6 +47,7 @@ pub(crate) mod rootfs;
 mod save;
 pub(crate) mod seccomp;
 mod signal;
+mod size;
 pub(crate) mod sources;
 pub(crate) mod spares;
 pub(crate) mod spec;

@@ -1,7 +1,6 @@
 //! Containers: life, inspection, output.
 
-use corten_api::container::{ContainerConfig, CreateRequest, PruneReport, UpdateRequest};
-use corten_api::filter::Filters;
+use corten_api::container::{ContainerConfig, CreateRequest, UpdateRequest};
 use corten_api::query::Query;
 use corten_api::route::Operation;
 use corten_api::version::ApiVersion;
@@ -12,7 +11,7 @@ use corten_engine::container::{
 use corten_engine::log::{LogOptions, LogStream};
 use corten_http::server::Response;
 use corten_http::server::head::Framing;
-use corten_std::{ErrorClass, Timestamp};
+use corten_std::ErrorClass;
 
 use super::Result;
 use super::system::point_in_time;
@@ -266,38 +265,8 @@ async fn log_step(
     }
 }
 
-/// Removes what does not run and passes the filters. One that cannot be removed, because somebody started or removed it
-/// meanwhile, is passed over.
 pub(crate) async fn prune(engine: &Engine, call: Call) -> Result {
-    let filters = call.filters()?;
-    filters.validate(&["label", "label!", "until"])?;
-    let until = filters.get("until").next().map(until).transpose()?;
-    let all = ListOptions { all: true, limit: 0, size: true, filters: Filters::new() };
-    let mut report = PruneReport::default();
-    for row in engine.list(all).await? {
-        let ended = matches!(row.state.as_str(), "created" | "exited" | "dead");
-        let wanted = until.is_none_or(|until| row.created < until.unix_seconds())
-            && filters.matches_label_keys(&row.labels);
-        if !ended || !wanted {
-            continue;
-        }
-        match engine.remove(&row.id, RemoveOptions { force: false, volumes: false, link: false }).await {
-            Ok(()) => {
-                report.containers_deleted.get_or_insert_default().push(row.id);
-                report.space_reclaimed += u64::try_from(row.size_rw).unwrap_or(0);
-            }
-            Err(error) => tracing::debug!(%error, container = row.id, "not pruned"),
-        }
-    }
-    Ok(reply::json(200, &report))
-}
-
-/// The `until` of a prune: a point in time, or a duration back from now.
-fn until(text: &str) -> Result<Timestamp> {
-    match corten_std::duration::parse_go(text) {
-        Some(back) => Ok(Timestamp::from_unix_nanos(Timestamp::now().unix_nanos() - back.as_nanos() as i128)),
-        None => point_in_time(text)?.ok_or_else(|| ApiError::invalid("invalid filter 'until=[]'")),
-    }
+    Ok(reply::json(200, &engine.container_prune(&call.filters()?).await?))
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Api for Routes {
             Op::NetworkDisconnect => Box::pin(network::disconnect(engine, call)),
             Op::NetworkRemove => Box::pin(network::remove(engine, call)),
 
-            Op::BuildPrune => Box::pin(async move { system::build_prune(&call) }),
+            Op::BuildPrune => Box::pin(async move { system::build_prune(engine, &call) }),
             Op::BuildCancel => Box::pin(async move { system::build_cancel(&call) }),
             Op::Auth => Box::pin(registry::auth(engine, call)),
             Op::ImageSearch => Box::pin(registry::search(engine, call)),

@@ -35,7 +35,7 @@ pub(crate) async fn info(engine: &Engine, call: Call) -> Result {
     Ok(gate::json(200, Operation::Info, call.version, &engine.info().await?))
 }
 
-pub(crate) fn build_prune(call: &Call) -> Result {
+pub(crate) fn build_prune(engine: &Engine, call: &Call) -> Result {
     let known = [
         "until",
         "id",
@@ -49,7 +49,9 @@ pub(crate) fn build_prune(call: &Call) -> Result {
         "mutable",
     ];
     let filters = call.filters()?;
-    filters.validate(&known).map_err(|error| ApiError::of(&error).behind("failed to prune build cache"))?;
+    let failed = "failed to prune build cache";
+    filters.validate(&known).map_err(|error| ApiError::of(&error).behind(failed))?;
+    engine.check_until(&filters).map_err(|error| ApiError::from(error).behind(failed))?;
     Ok(reply::json(200, &BuildPruneReport::default()))
 }
 
@@ -108,15 +110,7 @@ pub(crate) fn point_in_time(text: &str) -> Result<Option<Timestamp>> {
         return Ok(None);
     }
     let wrong = || ApiError::invalid(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"));
-    let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
-    let Ok(seconds) = seconds.parse::<i64>() else {
-        return Timestamp::parse(text).map(Some).ok_or_else(wrong);
-    };
-    if decimals.len() > 9 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    let nanoseconds = format!("{decimals:0<9}").parse().map_err(|_| wrong())?;
-    Ok(Some(Timestamp::from_unix(seconds, nanoseconds)))
+    Timestamp::parse_unix(text).or_else(|| Timestamp::parse(text)).map(Some).ok_or_else(wrong)
 }
 
 #[cfg(test)]

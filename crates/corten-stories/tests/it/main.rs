@@ -22,6 +22,7 @@ mod metrics;
 mod names;
 mod network;
 mod plugins;
+mod prune;
 mod receivers;
 mod registries;
 mod run;

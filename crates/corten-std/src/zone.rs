@@ -1,8 +1,6 @@
-//! The person's time zone: `TZ`, else `/etc/localtime`, read as the system's database writes it (RFC 8536). What
-//! cannot be read counts as UTC.
+//! Time zones, read as the system's database writes them (RFC 8536).
 
-use crate::environment;
-use corten_std::Timestamp;
+use crate::Timestamp;
 use std::path::{Path, PathBuf};
 
 /// Where the database lies.
@@ -10,7 +8,7 @@ const DATABASE: &str = "/usr/share/zoneinfo";
 
 /// A time zone: what holds from when on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Zone {
+pub struct Zone {
     /// Unix seconds and the index of what holds from then on, in order.
     changes: Vec<(i64, usize)>,
     kinds: Vec<Kind>,
@@ -43,11 +41,12 @@ struct Day {
 }
 
 impl Zone {
-    /// The zone of this process.
-    pub(crate) fn local() -> Self {
-        let path = match std::env::var(environment::ZONE) {
-            Err(_) => PathBuf::from("/etc/localtime"),
-            Ok(name) => match name.trim_start_matches(':') {
+    /// The zone that `TZ` names in the notation of tzset(3), as far as it is a file of the database; without one the
+    /// system's (`/etc/localtime`). What cannot be read counts as UTC.
+    pub fn named(name: Option<&str>) -> Self {
+        let path = match name {
+            None => PathBuf::from("/etc/localtime"),
+            Some(name) => match name.trim_start_matches(':') {
                 "" => return Self::default(),
                 name if name.starts_with('/') => PathBuf::from(name),
                 name if name.split('/').any(|part| part == "..") => return Self::default(),
@@ -57,14 +56,13 @@ impl Zone {
         std::fs::read(path).ok().and_then(|bytes| Self::parse(&bytes)).unwrap_or_default()
     }
 
-    /// A zone without changes.
-    #[cfg(test)]
-    pub(crate) fn fixed(offset: i64, name: &str) -> Self {
+    /// A zone without changes: seconds east of Greenwich, and its short name.
+    pub fn fixed(offset: i64, name: &str) -> Self {
         Self { kinds: vec![Kind { offset, name: name.to_owned() }], ..Self::default() }
     }
 
     /// Seconds east of Greenwich at a moment, and the zone's short name then.
-    pub(crate) fn at(&self, moment: Timestamp) -> (i64, &str) {
+    pub fn at(&self, moment: Timestamp) -> (i64, &str) {
         let seconds = moment.unix_seconds();
         let after = self.changes.partition_point(|(from, _)| *from <= seconds);
         let kind = if after == self.changes.len() && self.rule.is_some() {
@@ -75,6 +73,15 @@ impl Zone {
             self.changes.get(after - 1).and_then(|(_, kind)| self.kinds.get(*kind))
         };
         kind.map_or((0, "UTC"), |kind| (kind.offset, kind.name.as_str()))
+    }
+
+    /// The moment at which a clock of this zone shows what a clock in Greenwich shows at `shown`.
+    pub fn moment(&self, shown: Timestamp) -> Timestamp {
+        let shifted =
+            |offset: i64| Timestamp::from_unix_nanos(shown.unix_nanos() - i128::from(offset) * 1_000_000_000);
+        // The offset that holds then, not the one that holds at the shifted moment.
+        let guess = shifted(self.at(shown).0);
+        shifted(self.at(guess).0)
     }
 
     /// Reads a file of the database: its second part, with 64-bit times.
