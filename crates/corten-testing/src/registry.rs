@@ -417,6 +417,16 @@ impl Registry {
             answer.body.clone_from(bytes);
             return answer;
         }
+        if let Some(repository) = rest.strip_suffix("/tags/list") {
+            let prefix = format!("{repository}:");
+            let mut tags: Vec<&str> =
+                state.manifests.keys().filter_map(|key| key.strip_prefix(&prefix)).collect();
+            tags.sort_unstable();
+            let mut answer =
+                Answer::new(200, &serde_json::json!({"name": repository, "tags": tags}).to_string());
+            answer.headers.push(("Content-Type", "application/json".to_owned()));
+            return answer;
+        }
         if let Some((repository, upload)) = rest.split_once("/blobs/uploads/") {
             let mounted = parameter("mount").filter(|_| seen.method == "POST" && state.mounts);
             if mounted.is_some_and(|mounted| state.blobs.contains_key(&mounted)) {

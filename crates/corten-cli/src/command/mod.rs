@@ -2,6 +2,7 @@
 //! `container/run.rs`.
 
 mod archive;
+pub(crate) mod artifact;
 pub(crate) mod completion;
 pub(crate) mod container;
 pub(crate) mod context;
@@ -26,6 +27,7 @@ use std::cmp::Ordering;
 
 /// Groups and what they are about.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("artifact", "Manage artifacts in registries"),
     ("container", "Manage containers"),
     ("context", "Manage contexts"),
     ("image", "Manage images"),
@@ -37,6 +39,13 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
 
 /// Every command.
 pub(crate) static ENTRIES: &[Entry] = &[
+    artifact::attach::ENTRY,
+    artifact::copy::ENTRY,
+    artifact::inspect::ENTRY,
+    artifact::ls::ENTRY,
+    artifact::pull::ENTRY,
+    artifact::push::ENTRY,
+    artifact::rm::ENTRY,
     completion::ENTRY,
     container::attach::ENTRY,
     container::commit::ENTRY,

@@ -3,6 +3,7 @@
 //! The program under test is this test program itself: started again with the words in a variable, it becomes the
 //! command line (see [`become_the_command_line`]).
 
+mod artifact;
 mod daemon;
 mod install;
 mod manifest;
