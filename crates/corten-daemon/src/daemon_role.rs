@@ -176,6 +176,7 @@ async fn open(settings: &Settings, keeper: Keeper, plugins: Arc<dyn PluginCaller
     }
     engine.address_pools.clone_from(&settings.address_pools);
     engine.program = keeper.program();
+    engine.selinux = settings.selinux;
     engine.defaults.clone_from(&settings.defaults);
     engine.reloadable.clone_from(&settings.reloadable);
     engine.dns.clone_from(&settings.dns);

@@ -69,6 +69,8 @@ pub struct Settings {
     pub metrics_address: Option<std::net::SocketAddr>,
     /// Whose subordinate ids containers have; none: those of the host.
     pub userns_remap: Option<String>,
+    /// Whether containers get SELinux labels, where the kernel has it.
+    pub selinux: bool,
     /// Plugins that are asked about every request, in this order.
     pub authorization_plugins: Vec<String>,
     /// Through which proxies registries are reached.
@@ -182,6 +184,7 @@ impl Default for Settings {
             allowed_ports: Vec::new(),
             metrics_address: None,
             userns_remap: None,
+            selinux: false,
             authorization_plugins: Vec::new(),
             proxies: proxies_of_environment(),
             tls: TlsChoice::default(),

@@ -289,6 +289,7 @@ fn read_only(engine: &EngineInner, key: &str) -> Result<OwnedFd> {
         volatile: false,
         userxattr: false,
         read_only: true,
+        label: None,
     })
     .map_err(failed)
 }

@@ -68,6 +68,8 @@ pub struct EngineSettings {
     pub users: Option<Arc<crate::users::MappedUsers>>,
     /// Plugins that are asked about every request; shown by `info`.
     pub authorization_plugins: Vec<String>,
+    /// Whether containers get SELinux labels, where the kernel has it.
+    pub selinux: bool,
     /// Through which proxies registries are reached.
     pub proxies: ProxySettings,
     /// Who calls plugins.
@@ -95,6 +97,7 @@ impl EngineSettings {
             program: "/proc/self/exe".into(),
             users: None,
             authorization_plugins: Vec::new(),
+            selinux: false,
             proxies: ProxySettings::default(),
             plugins: Arc::new(crate::plugin::NoPlugins),
             zone: corten_std::zone::Zone::default(),
@@ -137,7 +140,9 @@ impl Engine {
                 settings.proxies.clone(),
                 settings.reloadable.max_attempts,
             );
+            let selinux = settings.selinux.then(crate::container::selinux::Selinux::of_host).flatten();
             Ok(EngineInner {
+                selinux,
                 reloadable: RwLock::new(Arc::new(settings.reloadable.clone())),
                 settings,
                 store,
@@ -243,6 +248,8 @@ pub(crate) struct EngineInner {
     pub(crate) health_checks: crate::container::health::Counters,
     /// Registries, as this machine reaches them.
     pub(crate) registries: Registries,
+    /// SELinux, where the daemon gives containers labels.
+    pub(crate) selinux: Option<crate::container::selinux::Selinux>,
     /// Blobs that are on their way here.
     pub(crate) downloads: Arc<crate::image::Downloads>,
 }

@@ -435,7 +435,7 @@ impl ExecTicket {
         let links = crate::container::links::environment_of(&self.engine.inner, &view.record);
         let request = ExecRequest {
             exec_id: self.id.clone(),
-            process: process(&view, config, self.console_size, &links),
+            process: process(&view, config, self.console_size, &links, self.engine.inner.selinux.is_some()),
             open_stdin: config.attach_stdin,
             privileged: config.privileged,
             attach,

@@ -159,7 +159,7 @@ impl Engine {
             live_restore_enabled: true,
             init_binary: "docker-init".to_owned(),
             containerd_commit: Commit::default(),
-            security_options: security_options(settings, cgroup_v2),
+            security_options: security_options(settings, cgroup_v2, self.inner.selinux.is_some()),
             default_address_pools: Vec::<AddressPool>::new(),
             cdi_spec_dirs: settings
                 .defaults
@@ -270,11 +270,14 @@ pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn security_options(settings: &crate::EngineSettings, cgroup_v2: bool) -> Vec<String> {
+fn security_options(settings: &crate::EngineSettings, cgroup_v2: bool, selinux: bool) -> Vec<String> {
     let defaults = &settings.defaults;
     let mut options = vec![format!("name=seccomp,profile={}", defaults.seccomp.name)];
     if crate::container::apparmor::is_enabled() {
         options.insert(0, "name=apparmor".to_owned());
+    }
+    if selinux {
+        options.push("name=selinux".to_owned());
     }
     if settings.users.is_some() {
         options.push("name=userns".to_owned());

@@ -129,6 +129,15 @@ fn check(spec: &Spec) -> Result<()> {
             return Err(Failure::new(format!("masked or read-only path {path:?} is not absolute")));
         }
     }
+    let labels = [
+        spec.process.as_ref().and_then(|process| process.selinux_label.as_ref()),
+        linux.mount_label.as_ref(),
+    ];
+    if labels.into_iter().flatten().any(|label| !label.is_empty()) && !corten_sys::selinux::is_enabled() {
+        return Err(Failure::new(
+            "selinux label is specified in config, but selinux is disabled or not supported",
+        ));
+    }
     for name in linux.sysctl.keys() {
         check_sysctl(spec, name)?;
     }

@@ -251,7 +251,12 @@ fn request(
     let root = clone_root(&state.rootfs, propagation.as_deref())?;
     check_joined_users(spec.linux.as_ref())?;
     let mut trees = Vec::new();
+    let label =
+        spec.linux.as_ref().and_then(|linux| linux.mount_label.clone()).filter(|label| !label.is_empty());
     for (index, mount) in spec.mounts.iter_mut().enumerate() {
+        if let Some(label) = &label {
+            relabel_bind(&state.bundle, mount, label)?;
+        }
         if let Some(tree) = clone_bind(&state.bundle, mount)? {
             map_ids(&tree, mount, spec.linux.as_ref())?;
             trees.push((index, tree));
@@ -314,6 +319,17 @@ fn make_private(tree: &OwnedFd) -> std::io::Result<()> {
         ..AttributeChange::default()
     };
     mount::set_attributes(tree.as_fd(), &change)
+}
+
+/// Gives the source of a bind with `Z` or `z` the container's SELinux label; with `z` one that every container may use.
+fn relabel_bind(bundle: &Path, mount: &Mount, label: &str) -> Result<()> {
+    let has = |word: &str| mount.options.iter().any(|option| option == word);
+    if !(has("z") || has("Z")) {
+        return Ok(());
+    }
+    let source = bundle.join(mount.source.as_deref().unwrap_or_default());
+    corten_runtime::relabel(&source, label, has("z"))
+        .map_err(|error| Failure::of(format_args!("cannot bind at {:?}", mount.destination), &error))
 }
 
 /// The source of a bind, taken in our own mount namespace, so that it can keep sharing with the host.

@@ -65,6 +65,7 @@ fn main() {
             volatile: true,
             userxattr: false,
             read_only: false,
+            label: None,
         })
         .expect("an overlay");
         marks.push(Instant::now());

@@ -64,7 +64,7 @@ impl HostCapabilities {
             overlay: filesystems.lines().any(|line| line.trim_end().ends_with("\toverlay")),
             apparmor: std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with('Y')),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            selinux: crate::selinux::is_enabled(),
             clone_into_cgroup: kernel >= (5, 7) && cgroup == CgroupMode::V2,
             pidfd_exit: kernel >= (6, 15),
             systemd: Path::new("/run/systemd/system").is_dir(),

@@ -19,6 +19,7 @@ pub mod mount;
 pub mod netlink;
 pub mod process;
 pub mod seccomp;
+pub mod selinux;
 pub mod socket;
 pub mod terminal;
 pub mod user_namespace;

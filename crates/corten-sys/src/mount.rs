@@ -341,6 +341,8 @@ pub struct OverlayMount<'path> {
     pub userxattr: bool,
     /// The mount is read-only although there is an upper layer.
     pub read_only: bool,
+    /// SELinux label of everything in it, in place of what the files have.
+    pub label: Option<&'path str>,
 }
 
 /// Makes an overlay that is not attached anywhere.
@@ -457,6 +459,10 @@ impl Layers {
             }
             .map_err(|error| refused(key, error))?;
         }
+        if let Some(label) = overlay.label {
+            rustix::mount::fsconfig_set_string(context.as_fd(), "context", label)
+                .map_err(|error| refused(&format!("context={label}"), error))?;
+        }
         if overlay.read_only || overlay.upper.is_none() {
             rustix::mount::fsconfig_set_flag(context.as_fd(), "ro").map_err(|error| refused("ro", error))?;
         }
@@ -478,6 +484,9 @@ impl Layers {
         }
         for (key, value) in fixed_options(overlay) {
             options.push(value.map_or_else(|| key.to_owned(), |value| format!("{key}={value}")));
+        }
+        if let Some(label) = overlay.label {
+            options.push(format!("context=\"{label}\""));
         }
         let place = overlay.work.unwrap_or(&overlay.lowers[0]);
         let options = std::ffi::CString::new(options.join(","))

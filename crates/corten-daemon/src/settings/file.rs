@@ -72,7 +72,6 @@ const ONE_VALUE: &[(&str, &[&str])] = &[
     ("ip6tables", &["true"]),
     ("live-restore", &["true"]),
     ("rootless", &["false"]),
-    ("selinux-enabled", &["false"]),
     ("storage-driver", &["overlay2", "overlayfs"]),
 ];
 

@@ -8,7 +8,7 @@ use crate::container::record::{MountKind, Mounted, Record};
 use crate::container::spec::ports;
 use crate::container::spec::security;
 use crate::container::state::Lifecycle;
-use crate::container::{limits, merge, populate, save, validate};
+use crate::container::{limits, merge, populate, save, selinux, validate};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::name::random_name;
@@ -66,8 +66,9 @@ impl Engine {
         let (defaults, reloadable) = (&self.inner.settings.defaults, self.inner.reloadable());
         validate::fill_defaults(&mut config, &mut host_config, defaults, &reloadable, cgroups);
         let (path, arguments) = merge::command(&mut config)?;
+        selinux::settle(&mut host_config, |name| Ok(self.find(name)?.view().record.process_label.clone()))?;
         self.take_links(&mut host_config)?;
-        warnings.extend(security::warnings(&host_config));
+        warnings.extend(security::warnings(&host_config, self.inner.selinux.is_some()));
         if host_config.mounts.iter().any(|mount| mount.kind == "image") {
             warnings.push("Image mount is an experimental feature".to_owned());
         }
@@ -78,6 +79,14 @@ impl Engine {
         }
         let taken = self.volumes_from(host_config.volumes_from.as_deref().unwrap_or_default())?;
         let wanted = mounts::wanted(&host_config, config.volumes.as_ref(), taken, &|path| path.exists())?;
+
+        let others =
+            || self.inner.containers.all().into_iter().map(|one| one.view().record.process_label.clone());
+        // The level is kept from others until the container is known.
+        let (labels, _level) = match &self.inner.selinux {
+            Some(selinux) => selinux.labels(&selinux::options(&host_config), others())?,
+            None => Default::default(),
+        };
 
         // From here on things change, and are undone where a later step fails.
         let engine = &*self.inner;
@@ -138,6 +147,8 @@ impl Engine {
             arguments,
             hostname,
             snapshot: snapshot.map(|key| key.as_str().to_owned()),
+            process_label: labels.process,
+            mount_label: labels.mount,
             id,
         };
         if !record.auto_remove() {

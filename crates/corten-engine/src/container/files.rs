@@ -3,6 +3,7 @@
 
 use crate::container::handle::NetworkView;
 use crate::container::record::Record;
+use crate::container::selinux;
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use corten_network::{HostEntry, ResolvConf, ResolvSettings, resolv_conf_source};
@@ -61,6 +62,9 @@ pub(super) fn write(engine: &EngineInner, record: &Record, addresses: &Addresses
     file::write(folder.join("hosts"), hosts(record, addresses)?)?;
     let conf = resolv_conf(engine, record, addresses)?;
     file::write(folder.join("resolv.conf"), &conf.text)?;
+    for (name, _) in FILES {
+        selinux::relabel(engine, record, &folder.join(name), false)?;
+    }
     Ok(conf)
 }
 

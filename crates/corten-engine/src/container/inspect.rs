@@ -46,8 +46,8 @@ impl Engine {
             restart_count: i64::from(view.life.restart_count),
             driver: DRIVER.to_owned(),
             platform: record.platform.clone(),
-            mount_label: String::new(),
-            process_label: String::new(),
+            mount_label: record.mount_label.clone(),
+            process_label: record.process_label.clone(),
             app_armor_profile: apparmor_profile(&view),
             exec_ids: self.inner.execs.running_in(&record.id),
             host_config: HostConfig {

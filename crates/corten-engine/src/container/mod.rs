@@ -46,6 +46,7 @@ mod restore;
 pub(crate) mod rootfs;
 mod save;
 pub(crate) mod seccomp;
+pub(crate) mod selinux;
 mod signal;
 mod size;
 pub(crate) mod sources;

@@ -30,7 +30,7 @@ pub(super) fn fill_volumes(
         let failed = |error| EngineError::from_error(&format!("filling volume {name} from the image"), error);
         let root = match &mut root {
             Some(root) => root,
-            None => root.insert(rootfs::mount_snapshot(engine, snapshot.as_str(), true, None)?),
+            None => root.insert(rootfs::mount_snapshot(engine, snapshot.as_str(), true, None, None)?),
         };
         let Some(folder) = folder_in(root.as_fd(), &mounted.destination).map_err(failed)? else {
             continue;

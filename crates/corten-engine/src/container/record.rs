@@ -43,6 +43,12 @@ pub(crate) struct Record {
     pub(crate) hostname: String,
     /// The key of the writable layer in the store's snapshots; none for `--rootfs`.
     pub(crate) snapshot: Option<String>,
+    /// SELinux label of its processes; empty: none of its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) process_label: String,
+    /// SELinux label of its files; empty: those that they have.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) mount_label: String,
 }
 
 /// One mount of a container.
@@ -137,6 +143,17 @@ impl Record {
         })
     }
 
+    /// The SELinux label of its files, where it has one.
+    pub(crate) fn mount_label(&self) -> Option<&str> {
+        Some(self.mount_label.as_str()).filter(|label| !label.is_empty())
+    }
+
+    /// The SELinux label of its processes. One with every right has none.
+    pub(crate) fn process_label(&self) -> Option<String> {
+        let label = Some(&self.process_label).filter(|label| !label.is_empty());
+        label.filter(|_| !self.host_config.privileged).cloned()
+    }
+
     /// The names of all its volumes.
     pub(crate) fn volumes(&self) -> impl Iterator<Item = &str> {
         self.mounts.iter().filter_map(|mounted| match &mounted.kind {
@@ -184,6 +201,8 @@ pub(crate) mod tests_support {
             arguments: Vec::new(),
             hostname: id.chars().take(12).collect(),
             snapshot: None,
+            process_label: String::new(),
+            mount_label: String::new(),
         }
     }
 }

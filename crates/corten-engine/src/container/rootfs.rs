@@ -18,10 +18,15 @@ const WORK: &str = "work";
 /// Mounts a container's root, for containers with these maps; without, with the owners that the disk has. Blocking.
 pub(crate) fn mount(engine: &EngineInner, record: &Record, users: Option<&MappedUsers>) -> Result<OwnedFd> {
     match (&record.snapshot, &record.host_config.rootfs) {
-        (Some(key), _) => mount_snapshot(engine, key, record.auto_remove(), users),
+        (Some(key), _) => mount_snapshot(engine, key, record.auto_remove(), users, label_of(engine, record)),
         (None, Some(folder)) => mount_folder(engine, record, Path::new(folder), users),
         (None, None) => Err(EngineError::system("the container has neither an image nor a root folder")),
     }
+}
+
+/// The SELinux label of everything in it. A record may have one from a daemon that gave labels, which this one does not.
+pub(super) fn label_of<'record>(engine: &EngineInner, record: &'record Record) -> Option<&'record str> {
+    record.mount_label().filter(|_| engine.selinux.is_some())
 }
 
 /// Mounts an active snapshot; `volatile` leaves every sync out, for what is gone with its container anyway.
@@ -30,6 +35,7 @@ pub(super) fn mount_snapshot(
     key: &str,
     volatile: bool,
     users: Option<&MappedUsers>,
+    label: Option<&str>,
 ) -> Result<OwnedFd> {
     let key = SnapshotKey::new(key).map_err(|error| EngineError::because("", error))?;
     let mounts = engine
@@ -42,7 +48,7 @@ pub(super) fn mount_snapshot(
             if volatile {
                 allow_again(work)?;
             }
-            overlay(lowers, upper, work, volatile, users)
+            overlay(lowers, upper, work, volatile, users, label)
         }
         Mounts::ReadOnly { lowers } => {
             let overlay = OverlayMount {
@@ -53,6 +59,7 @@ pub(super) fn mount_snapshot(
                 volatile: false,
                 userxattr: false,
                 read_only: true,
+                label,
             };
             match users {
                 None => mount::overlay(&overlay),
@@ -76,10 +83,11 @@ fn overlay(
     work: &Path,
     volatile: bool,
     users: Option<&MappedUsers>,
+    label: Option<&str>,
 ) -> Result<OwnedFd, mount::MountError> {
     let (upper, work) = (Some(upper), Some(work));
     let overlay =
-        OverlayMount { base: None, lowers, upper, work, volatile, userxattr: false, read_only: false };
+        OverlayMount { base: None, lowers, upper, work, volatile, userxattr: false, read_only: false, label };
     match users {
         None => mount::overlay(&overlay),
         Some(users) => users.overlay(&overlay),
@@ -115,7 +123,7 @@ fn mount_folder(
         if record.auto_remove() {
             allow_again(&work)?;
         }
-        let root = over_folder(&lower, &own, record.auto_remove(), users, &place)?;
+        let root = over_folder(&lower, &own, record.auto_remove(), users, &place, label_of(engine, record))?;
         if let Ok(root) = root {
             return Ok(root);
         }
@@ -133,7 +141,7 @@ fn mount_folder(
                 "mounting the root: memory for the writes of a container in a user namespace needs Linux 6.3"
             }
         };
-        over_folder(&lower, &place, false, users, &place.with_extension("lower"))?
+        over_folder(&lower, &place, false, users, &place.with_extension("lower"), label_of(engine, record))?
             .map_err(|error| EngineError::from_error(context, error))
     });
     mount::detach(&place).map_err(|error| EngineError::from_error("mounting the root", error))?;
@@ -149,14 +157,15 @@ fn over_folder(
     volatile: bool,
     users: Option<&MappedUsers>,
     place: &Path,
+    label: Option<&str>,
 ) -> Result<Result<OwnedFd, mount::MountError>> {
     let (upper, work) = (own.join(UPPER), own.join(WORK));
     let Some(users) = users else {
-        return Ok(overlay(&[lower.to_owned()], &upper, &work, volatile, None));
+        return Ok(overlay(&[lower.to_owned()], &upper, &work, volatile, None, label));
     };
     file::create_dir_all(place)?;
     let made = users.with_mapped(&[(lower, place), (own, own)], || {
-        overlay(&[place.to_owned()], &upper, &work, volatile, None)
+        overlay(&[place.to_owned()], &upper, &work, volatile, None, label)
     });
     file::remove_tree(place)?;
     Ok(made)

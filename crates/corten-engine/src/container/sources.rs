@@ -2,7 +2,7 @@
 //! is used where the container is built.
 
 use crate::container::record::{MountKind, Mounted, ReadOnlyDepth, Record};
-use crate::container::{files, rootfs};
+use crate::container::{files, rootfs, selinux};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::users::{self, MappedUsers};
@@ -49,6 +49,7 @@ pub(super) fn open_mounts(
 fn open_mounted(engine: &EngineInner, record: &Record, mounted: &Mounted, source: &Path) -> Result<OwnedFd> {
     let tree = match &mounted.kind {
         MountKind::Volume { source: volume, subpath, name, .. } => {
+            selinux::relabel_mounted(engine, record, mounted, volume)?;
             let tree =
                 if subpath.is_empty() { clone(source, true)? } else { open_below(volume, subpath, name)? };
             // What is mounted from elsewhere has the owners that it has there, as a bind has.
@@ -62,6 +63,7 @@ fn open_mounted(engine: &EngineInner, record: &Record, mounted: &Mounted, source
             if !source.exists() {
                 make_source(source, *create, users::of(engine, record))?;
             }
+            selinux::relabel_mounted(engine, record, mounted, source)?;
             check_propagation(source, &mounted.propagation)?;
             clone(source, mounted.recursive)?
         }
@@ -136,7 +138,13 @@ fn open_image(
     snapshot: &str,
     subpath: &str,
 ) -> Result<OwnedFd> {
-    let root = rootfs::mount_snapshot(engine, snapshot, false, users::of(engine, record))?;
+    let root = rootfs::mount_snapshot(
+        engine,
+        snapshot,
+        false,
+        users::of(engine, record),
+        rootfs::label_of(engine, record),
+    )?;
     if subpath.is_empty() {
         return Ok(root);
     }

@@ -23,6 +23,7 @@ pub(super) fn process(
     config: &CreateRequest,
     console_size: Option<[u32; 2]>,
     links: &[String],
+    labels: bool,
 ) -> Process {
     let record = &view.record;
     let host = &record.host_config;
@@ -77,7 +78,7 @@ pub(super) fn process(
         no_new_privileges: security.no_new_privileges,
         apparmor_profile: crate::container::apparmor::prepare(apparmor),
         oom_score_adj: Some(host.oom_score_adj),
-        selinux_label: None,
+        selinux_label: record.process_label().filter(|_| labels),
         ..Process::default()
     }
 }

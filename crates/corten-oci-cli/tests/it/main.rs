@@ -8,6 +8,7 @@ mod config;
 mod config_linux;
 mod hooks;
 mod lifecycle;
+mod selinux;
 mod support;
 mod systemd;
 mod users;

@@ -29,11 +29,14 @@ pub(super) fn set_oom_score(process: &Process) -> Result<()> {
 pub(super) fn set_security_labels(process: &Process) -> Result<()> {
     if let Some(profile) = process.apparmor_profile.as_deref().filter(|profile| !profile.is_empty()) {
         let context = format!("apply apparmor profile {profile}");
-        return write_own("attr/apparmor/exec", &format!("exec {profile}"), &context)
-            .or_else(|_| write_own("attr/exec", &format!("exec {profile}"), &context));
+        write_own("attr/apparmor/exec", &format!("exec {profile}"), &context)
+            .or_else(|_| write_own("attr/exec", &format!("exec {profile}"), &context))?;
     }
     if let Some(label) = process.selinux_label.as_deref().filter(|label| !label.is_empty()) {
-        return write_own("attr/exec", label, "apply the SELinux label");
+        let context = format!("apply the SELinux label {label}");
+        write_own("attr/exec", label, &context)?;
+        // The session keyring is made before the exec, and is the command's; the exec clears this one.
+        write_own("attr/keycreate", label, &context)?;
     }
     Ok(())
 }

@@ -171,7 +171,8 @@ fn start_container(
 
     proc::set_sysctls(made.proc.as_ref().map(AsFd::as_fd), &linux.sysctl, &hardening)?;
     paths::make_read_only(root.as_fd(), &linux.readonly_paths, &hardening)?;
-    paths::mask(root.as_fd(), &linux.masked_paths, &hardening)?;
+    let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
+    paths::mask(root.as_fd(), &linux.masked_paths, label, &hardening)?;
     mounts::finish_root(root.as_fd(), spec.root.as_ref(), linux.rootfs_propagation.as_deref())?;
     drop((made, nodes));
 

@@ -248,6 +248,13 @@ fn mount_filesystem(setting: &Setting<'_>, mount: &Mount, kind: &str, made: &mut
     if !mode.is_empty() {
         data.push(("mode", Some(&mode)));
     }
+    // The kernel's own tables are the same for all, and a queue's label is that of its folder.
+    let label = setting.linux.mount_label.as_deref().filter(|label| !label.is_empty());
+    if !matches!(kind, "proc" | "sysfs" | "mqueue")
+        && let Some(label) = label
+    {
+        data.push(("context", Some(label)));
+    }
     // What the mount table shows.
     data.push(("source", Some(mount.source.as_deref().filter(|source| !source.is_empty()).unwrap_or(kind))));
     // Read-only comes last: there are things to put in first.
@@ -255,6 +262,11 @@ fn mount_filesystem(setting: &Setting<'_>, mount: &Mount, kind: &str, made: &mut
     let tree = mount::filesystem(kind, &data, attributes)
         .map_err(|error| failed(mount, &format!("{error}: {}", reason(&error.source))))?;
     let fail = |error: std::io::Error| failed(mount, &reason(&error));
+    if kind == "mqueue"
+        && let Some(label) = label
+    {
+        label_folder(tree.as_fd(), label).map_err(fail)?;
+    }
     if kind == "tmpfs" && path == Path::new("/dev") {
         match setting.nodes {
             Some(_) => devices::fill_links(tree.as_fd())?,
@@ -281,6 +293,13 @@ fn mount_filesystem(setting: &Setting<'_>, mount: &Mount, kind: &str, made: &mut
         _ => {}
     }
     Ok(())
+}
+
+/// Gives the top folder of a fresh filesystem a label. The descriptor of a mount has no attributes.
+fn label_folder(tree: BorrowedFd<'_>, label: &str) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::openat(tree, ".", flags, Mode::empty())?;
+    corten_sys::selinux::set_label(folder.as_fd(), label)
 }
 
 /// A folder without any link on the way, made where it is missing.
@@ -321,8 +340,9 @@ fn mount_cgroup(
         return mount::attach_on(tree.as_fd(), place.as_fd()).map_err(fail);
     }
     let attributes = options.set.difference(Attributes::MOUNT_ATTR_RDONLY);
-    let top = mount::tmpfs(&[("mode", Some("755")), ("source", Some("tmpfs"))], attributes)
-        .map_err(|error| failed(mount, &reason(&error.source)))?;
+    let mut data = vec![("mode", Some("755")), ("source", Some("tmpfs"))];
+    data.extend(setting.linux.mount_label.as_deref().map(|label| ("context", Some(label))));
+    let top = mount::tmpfs(&data, attributes).map_err(|error| failed(mount, &reason(&error.source)))?;
     mount::attach_on(top.as_fd(), place.as_fd()).map_err(fail)?;
     for (name, tree) in trees {
         // Named hierarchies have no controller: `name=systemd` is shown as `systemd`.

@@ -80,6 +80,8 @@ fn is_without_effect(word: &str) -> bool {
             | "norelatime"
             | "idmap"
             | "ridmap"
+            | "z"
+            | "Z"
     )
 }
 

@@ -29,11 +29,16 @@ pub(super) fn make_read_only(root: BorrowedFd<'_>, paths: &[String], hardening: 
 }
 
 /// Hides paths: folders behind an empty read-only folder, files behind the null device.
-pub(super) fn mask(root: BorrowedFd<'_>, paths: &[String], hardening: &Hardening) -> Result<()> {
+pub(super) fn mask(
+    root: BorrowedFd<'_>,
+    paths: &[String],
+    label: Option<&str>,
+    hardening: &Hardening,
+) -> Result<()> {
     if !hardening.has(HardeningStep::MaskedPaths) {
         return Ok(());
     }
-    let mut masks = Masks { root, null: None, empty: None };
+    let mut masks = Masks { root, label, null: None, empty: None };
     for path in paths {
         let Some(place) = find(root, path, hardening)? else { continue };
         let context = format!("mask {path}");
@@ -79,6 +84,8 @@ fn covered(root: BorrowedFd<'_>, path: &str) -> bool {
 
 struct Masks<'root> {
     root: BorrowedFd<'root>,
+    /// SELinux label of what is mounted.
+    label: Option<&'root str>,
     null: Option<OwnedFd>,
     empty: Option<OwnedFd>,
 }
@@ -92,9 +99,10 @@ impl Masks<'_> {
                 | Attributes::MOUNT_ATTR_NOSUID
                 | Attributes::MOUNT_ATTR_NODEV
                 | Attributes::MOUNT_ATTR_NOEXEC;
-            let tree = mount::tmpfs(&[("mode", Some("755")), ("source", Some("tmpfs"))], attributes)
-                .map_err(|error| error.source)
-                .at(Stage::Paths, context)?;
+            let mut data = vec![("mode", Some("755")), ("source", Some("tmpfs"))];
+            data.extend(self.label.map(|label| ("context", Some(label))));
+            let tree =
+                mount::tmpfs(&data, attributes).map_err(|error| error.source).at(Stage::Paths, context)?;
             self.empty = Some(tree.try_clone().at(Stage::Paths, context)?);
             return Ok(tree);
         };

@@ -132,6 +132,7 @@ fn layers_are_shown_under_other_ids() {
             volatile: false,
             userxattr: false,
             read_only: false,
+            label: None,
         })
     };
     let overlay = match kernel::with_file_owner(FIRST, FIRST, make).expect("somebody else") {

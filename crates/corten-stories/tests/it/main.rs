@@ -28,6 +28,7 @@ mod registries;
 mod run;
 mod runtimes;
 mod scarcity;
+mod selinux;
 mod settings;
 mod shells;
 mod slow;

@@ -90,6 +90,14 @@ pub(super) const FLAGS: &[Flag] = &[
         ..DEFAULT
     },
     Flag {
+        name: "--selinux-enabled",
+        key: "selinux-enabled",
+        text: "Give containers SELinux labels, where the kernel and its policy have them\n\
+               (default false)",
+        apply: |settings, flag, value| parse_bool(flag, value).map(|on| settings.selinux = on),
+        ..DEFAULT
+    },
+    Flag {
         name: "--no-new-privileges",
         key: "no-new-privileges",
         text: "Set no-new-privileges for containers that say nothing of it",

@@ -128,6 +128,7 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
         }
         process.no_new_privileges = security.no_new_privileges;
         process.apparmor_profile = apparmor::prepare(security.apparmor_profile());
+        process.selinux_label = record.process_label().filter(|_| engine.selinux.is_some());
         process.oom_score_adj = Some(host.oom_score_adj);
         process.rlimits = limits::rlimits(host.ulimits.as_deref().unwrap_or_default());
         let groups = host.group_add.iter().flatten();
@@ -142,6 +143,9 @@ pub(super) fn build(engine: &EngineInner, record: &Record, neighbours: &Neighbou
             process.console_size =
                 Some(corten_oci::runtime::ConsoleSize { height: height as u16, width: width as u16 });
         }
+    }
+    if let (Some(linux), Some(label), Some(_)) = (&mut spec.linux, record.mount_label(), &engine.selinux) {
+        linux.mount_label = Some(label.to_owned());
     }
     namespaces(&mut spec, record, neighbours)?;
     super::cdi::inject(&mut spec, host, &engine.settings.defaults.cdi_folders)?;

@@ -14,7 +14,7 @@ pub(crate) enum SecurityOption {
     Seccomp(Seccomp),
     /// AppArmor's profile by name, or `unconfined`.
     AppArmor(String),
-    /// A part of the SELinux label, or `disable`: this daemon gives none.
+    /// A part of the SELinux label, or `disable`; acted on where the daemon gives labels.
     Label(String),
     /// Whether the container can write to its own cgroups.
     WritableCgroups(bool),
@@ -131,7 +131,7 @@ pub(crate) fn settle(options: &[String], privileged: bool) -> Result<Security> {
 }
 
 /// What is told to who asks for a part that this host, or this daemon, does not have.
-pub(crate) fn warnings(host: &HostConfig) -> Vec<String> {
+pub(crate) fn warnings(host: &HostConfig, labels: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     for option in host.security_opt.iter().flatten() {
         match parse(option) {
@@ -140,7 +140,7 @@ pub(crate) fn warnings(host: &HostConfig) -> Vec<String> {
                     "AppArmor is not enabled on this machine: the profile {name} is not applied"
                 ));
             }
-            Ok(SecurityOption::Label(part)) if part != "disable" => {
+            Ok(SecurityOption::Label(part)) if part != "disable" && !labels => {
                 warnings
                     .push(format!("SELinux labels are not given to containers: label={part} is not applied"));
             }
