@@ -74,8 +74,10 @@ impl Client {
         tag: &str,
         platform: Option<&str>,
         registry_auth: &str,
+        explain: bool,
     ) -> Result<Reply, ClientError> {
         let query = Query::new().with("fromImage", repository).with("tag", tag).maybe("platform", platform);
+        let query = if explain { query.with("explain", "1") } else { query };
         let auth = [("X-Registry-Auth", registry_auth)];
         self.request_with("POST", "/images/create", &query, Payload::Empty, &auth)
     }

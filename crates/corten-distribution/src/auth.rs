@@ -2,11 +2,10 @@
 
 use crate::challenge::Challenge;
 use crate::error::DistributionError;
-use crate::transport::{Body, Transport};
+use crate::transport::{Body, Transport, Way};
 use crate::url::{Url, encode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use corten_http::tls::WorldFiles;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -120,14 +119,14 @@ impl Authorizations {
         &self,
         transport: &Transport,
         registry: &Url,
-        files: &WorldFiles,
+        way: &Way,
         challenges: &[Challenge],
         scopes: &[String],
         credentials: &Credentials,
     ) -> Result<Option<HeaderValue>, DistributionError> {
         let of = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let (value, until) = if let Some(bearer) = of("bearer") {
-            let token = token(transport, registry, files, bearer, scopes, credentials, false).await?;
+            let token = token(transport, registry, way, bearer, scopes, credentials, false).await?;
             let life = token.life.saturating_sub(MARGIN).max(token.life / 2);
             (token.value, Some(Instant::now() + life))
         } else if of("basic").is_some() && !credentials.username.is_empty() {
@@ -160,7 +159,7 @@ pub(crate) fn basic(credentials: &Credentials) -> HeaderValue {
 pub(crate) async fn token(
     transport: &Transport,
     registry: &Url,
-    files: &WorldFiles,
+    way: &Way,
     challenge: &Challenge,
     scopes: &[String],
     credentials: &Credentials,
@@ -177,11 +176,10 @@ pub(crate) async fn token(
         )));
     }
     // The registry's certificates are for its host; a token server elsewhere is checked like any other.
-    let files = if realm.same_origin(registry) {
-        files.clone()
-    } else {
-        WorldFiles { skip_verify: files.skip_verify, authorities: files.authorities.clone(), pair: None }
-    };
+    let mut way = way.clone();
+    if !realm.same_origin(registry) {
+        way.files.pair = None;
+    }
     let mut headers = HeaderMap::new();
     headers.insert(header::USER_AGENT, crate::registry::USER_AGENT);
     let service = challenge.get("service");
@@ -211,7 +209,7 @@ pub(crate) async fn token(
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         (Method::POST, realm, Body::Full(form.into()))
     };
-    let mut answer = transport.request(&method, &url, &headers, body, &files).await?;
+    let mut answer = transport.request(&method, &url, &headers, body, &way).await?;
     let bytes = answer.whole(LIMIT).await?;
     if !answer.status.is_success() {
         return Err(crate::registry::refusal(&answer, &bytes));

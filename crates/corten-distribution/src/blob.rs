@@ -65,6 +65,7 @@ impl Repository {
         write: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<(), DistributionError> {
         let from = *position;
+        let begun = std::time::Instant::now();
         let (mut response, _) = self
             .ask_any(
                 |may| may.pull,
@@ -134,6 +135,7 @@ impl Repository {
                 *position += bytes.len() as u64;
             }
         }
+        self.tell_content(&blob.digest.short(), response.url.origin(), *position - from, begun.elapsed());
         Ok(())
     }
 

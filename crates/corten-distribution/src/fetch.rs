@@ -3,11 +3,10 @@
 use crate::error::DistributionError;
 use crate::proxy::decode;
 use crate::registry::{REDIRECTS, Registries, USER_AGENT};
-use crate::transport::{Body, Response};
+use crate::transport::{Body, Response, Way};
 use crate::url::Url;
 use base64::Engine as _;
 use bytes::Bytes;
-use corten_http::tls::WorldFiles;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 /// Bytes of a refusal's text that are told.
@@ -88,7 +87,7 @@ impl Registries {
             let text = base64::engine::general_purpose::STANDARD.encode(user);
             HeaderValue::from_str(&format!("Basic {text}")).ok()
         });
-        let files = WorldFiles::default();
+        let way = Way::default();
         for _ in 0..=REDIRECTS {
             let mut headers = HeaderMap::new();
             headers.insert(header::USER_AGENT, USER_AGENT);
@@ -97,7 +96,7 @@ impl Registries {
                 headers.insert(header::AUTHORIZATION, authorization.clone());
             }
             let mut response =
-                self.shared.transport.request(&Method::GET, &url, &headers, Body::Empty, &files).await?;
+                self.shared.transport.request(&Method::GET, &url, &headers, Body::Empty, &way).await?;
             if let Some(next) = response.redirects_to() {
                 let next = next?;
                 response.finish().await;

@@ -2,7 +2,8 @@
 //! every pull, and the daemon's mirrors and insecure registries.
 
 use crate::error::DistributionError;
-use crate::proxy::{in_network, is_local};
+use crate::proxy::{Proxy, in_network, is_local};
+use crate::transport::Way;
 use crate::url::{Url, split_host};
 use corten_http::tls::WorldFiles;
 use corten_oci::reference::DEFAULT_DOMAIN;
@@ -46,7 +47,7 @@ impl Capabilities {
 pub struct Endpoint {
     /// Up to and with `/v2`, without a slash at the end.
     pub(crate) base: Url,
-    pub(crate) files: WorldFiles,
+    pub(crate) way: Way,
     /// Sent with each request to this very host.
     pub(crate) headers: HeaderMap,
     pub(crate) capabilities: Capabilities,
@@ -54,6 +55,8 @@ pub struct Endpoint {
     pub(crate) stands_for: Option<String>,
     /// Whether it may be spoken to without TLS where it does not know TLS.
     pub(crate) plain_allowed: bool,
+    /// Why it is one of the places, for people.
+    pub(crate) why: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,6 +76,9 @@ struct HostEntry {
     skip_verify: Option<bool>,
     header: Option<std::collections::BTreeMap<String, OneOrMany>>,
     override_path: bool,
+    /// A duration in Go's form.
+    dial_timeout: Option<String>,
+    proxy: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,9 +149,16 @@ impl RegistrySettings {
                         });
                     }
                 };
-                return self.of_file(&text, &folder, domain, &origin).map_err(|what| {
-                    DistributionError::Configuration { path: path.display().to_string(), what }
-                });
+                let endpoints = self.of_file(&text, &folder, domain, &origin);
+                let mut endpoints = endpoints.map_err(|what| DistributionError::Configuration {
+                    path: path.display().to_string(),
+                    what,
+                })?;
+                let count = endpoints.len();
+                for (at, endpoint) in endpoints.iter_mut().enumerate() {
+                    endpoint.why = format!("{} of {count} in {}", at + 1, path.display());
+                }
+                return Ok(endpoints);
             }
         }
         let mut all = Vec::new();
@@ -153,7 +166,8 @@ impl RegistrySettings {
             for mirror in &self.mirrors {
                 let Some(mut url) = Url::parse(mirror) else { continue };
                 url.path = format!("{}/v2", url.path.trim_end_matches('/'));
-                all.push(self.endpoint(url, Capabilities::MIRROR, Some(domain)));
+                let endpoint = self.endpoint(url, Capabilities::MIRROR, Some(domain));
+                all.push(Endpoint { why: "registry-mirrors".to_owned(), ..endpoint });
             }
         }
         all.push(self.endpoint(origin, Capabilities::ALL, None));
@@ -166,11 +180,12 @@ impl RegistrySettings {
         files.skip_verify = plain_allowed;
         Endpoint {
             base,
-            files,
+            way: Way { files, ..Way::default() },
             headers: HeaderMap::new(),
             capabilities,
             stands_for: stands_for.map(str::to_owned),
             plain_allowed,
+            why: "the registry itself".to_owned(),
         }
     }
 
@@ -252,14 +267,23 @@ impl RegistrySettings {
                 Capabilities { pull: has("pull"), resolve: has("resolve"), push: has("push") };
         }
         if let Some(authorities) = &entry.ca {
-            endpoint.files.authorities = authorities.all().iter().map(|path| folder.join(path)).collect();
+            endpoint.way.files.authorities = authorities.all().iter().map(|path| folder.join(path)).collect();
         }
         if let Some(client) = &entry.client {
-            endpoint.files.pair =
+            endpoint.way.files.pair =
                 Some(pair_of(client, folder).ok_or("`client` is a file, or a list of [certificate, key]")?);
         }
         if let Some(skip) = entry.skip_verify {
-            endpoint.files.skip_verify |= skip;
+            endpoint.way.files.skip_verify |= skip;
+        }
+        if let Some(text) = &entry.dial_timeout {
+            let time = corten_std::duration::parse_go(text).filter(|time| !time.is_zero());
+            let wrong = || format!("`dial_timeout` is a time like 10s, and not `{text}`");
+            endpoint.way.dial = Some(time.ok_or_else(wrong)?);
+        }
+        if let Some(text) = &entry.proxy {
+            let wrong = || format!("`proxy` is an address like http://proxy:3128, and not `{text}`");
+            endpoint.way.proxy = Some(Proxy::parse(text).ok_or_else(wrong)?);
         }
         for (name, values) in entry.header.iter().flatten() {
             let wrong = || format!("the header `{name}` cannot be sent");
@@ -356,7 +380,7 @@ mod tests {
             folder.join("hosts.toml"),
             "server = \"https://up.example\"\n[host.\"http://second.example\"]\ncapabilities = [\"pull\"]\n\
              [host.\"https://first.example/p\"]\noverride_path = true\nca = \"ca.pem\"\nskip_verify = true\n\
-             client = [[\"c.pem\", \"k.pem\"]]\n[host.\"https://first.example/p\".header]\nx-a = [\"1\", \"2\"]\n",
+             client = [[\"c.pem\", \"k.pem\"]]\ndial_timeout = \"1m30s\"\nproxy = \"socks5://p.example\"\n[host.\"https://first.example/p\".header]\nx-a = [\"1\", \"2\"]\n",
         )
         .unwrap();
         let settings =
@@ -365,12 +389,18 @@ mod tests {
         let bases: Vec<String> = all.iter().map(|one| one.base.to_string()).collect();
         assert_eq!(bases, ["http://second.example/v2", "https://first.example/p", "https://up.example/v2"]);
         assert_eq!(all[0].capabilities, Capabilities { pull: true, resolve: false, push: false });
-        assert_eq!(all[1].files.authorities, [folder.join("ca.pem")]);
-        assert_eq!(all[1].files.pair, Some((folder.join("c.pem"), folder.join("k.pem"))));
-        assert!(all[1].files.skip_verify && all[1].headers.get_all("x-a").iter().count() == 2);
+        assert_eq!(all[1].way.files.authorities, [folder.join("ca.pem")]);
+        assert_eq!(all[1].way.files.pair, Some((folder.join("c.pem"), folder.join("k.pem"))));
+        assert!(all[1].way.files.skip_verify && all[1].headers.get_all("x-a").iter().count() == 2);
+        assert_eq!(all[1].way.dial, Some(std::time::Duration::from_secs(90)));
+        assert_eq!(all[1].way.proxy, Proxy::parse("socks5://p.example:1080"));
+        assert!(all[1].why.starts_with("2 of 3 in ") && all[0].way.proxy.is_none());
         assert!(all.iter().all(|one| one.stands_for.as_deref() == Some("a.example:5000")));
-        std::fs::write(folder.join("hosts.toml"), "server = 1").unwrap();
-        assert!(settings.endpoints("a.example:5000").is_err());
+        for wrong in ["server = 1", "dial_timeout = \"soon\"", "dial_timeout = \"0s\"", "proxy = \"ftp://p\""]
+        {
+            std::fs::write(folder.join("hosts.toml"), wrong).unwrap();
+            assert!(settings.endpoints("a.example:5000").is_err(), "{wrong}");
+        }
         std::fs::remove_dir_all(scratch).unwrap();
     }
 }

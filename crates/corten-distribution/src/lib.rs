@@ -11,6 +11,7 @@ mod auth;
 mod blob;
 pub mod challenge;
 mod error;
+mod explain;
 mod fetch;
 mod hosts;
 mod login;
@@ -25,6 +26,7 @@ pub mod url;
 
 pub use auth::Credentials;
 pub use error::DistributionError;
+pub use explain::Asked;
 pub use fetch::Fetched;
 pub use hosts::{Capabilities, Endpoint, RegistrySettings, check_hosts_file};
 pub use login::Found;

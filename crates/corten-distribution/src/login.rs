@@ -73,7 +73,7 @@ impl Registries {
                 let token = auth::token(
                     &self.shared.transport,
                     &response.url,
-                    &endpoint.files,
+                    &endpoint.way,
                     bearer,
                     &[],
                     credentials,

@@ -8,6 +8,7 @@
 
 use crate::auth::{Authorizations, Credentials};
 use crate::error::DistributionError;
+use crate::explain::{Asked, Listener};
 use crate::hosts::{Endpoint, RegistrySettings};
 use crate::proxy::ProxySettings;
 use crate::transport::{Body, Response, Transport};
@@ -62,6 +63,8 @@ pub struct Notices {
     pub warnings: Vec<String>,
     /// How many pulls are left, of how many, as the registry counts.
     pub rate_limit: Option<(String, String)>,
+    /// What was asked and how it went, where that is wanted.
+    pub asked: Vec<Asked>,
 }
 
 /// One repository of a registry, as one person sees it.
@@ -73,8 +76,9 @@ pub struct Repository {
     /// As people write it.
     pub(crate) familiar: String,
     credentials: Credentials,
-    endpoints: Arc<Vec<Endpoint>>,
-    notices: Arc<Mutex<Notices>>,
+    pub(crate) endpoints: Arc<Vec<Endpoint>>,
+    pub(crate) notices: Arc<Mutex<Notices>>,
+    pub(crate) listener: Listener,
 }
 
 /// One request.
@@ -131,6 +135,7 @@ impl Registries {
             credentials,
             endpoints: Arc::new(self.settings().endpoints(name.domain())?),
             notices: Arc::default(),
+            listener: Listener::default(),
         })
     }
 }
@@ -194,7 +199,10 @@ impl Repository {
         let mut wait = FIRST_WAIT;
         let mut attempt = 1;
         loop {
-            let error = match self.ask_scheme(endpoint, &ask).await {
+            let begun = Instant::now();
+            let answered = self.ask_scheme(endpoint, &ask).await;
+            self.tell_asked(endpoint, &ask, &answered, begun.elapsed());
+            let error = match answered {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -215,7 +223,10 @@ impl Repository {
                 attempt,
                 "a request to a registry is made again"
             );
-            tokio::time::sleep(asked.unwrap_or_else(|| wait + jitter(wait))).await;
+            match asked {
+                Some(asked) => self.wait_as_asked(endpoint, asked).await,
+                None => tokio::time::sleep(wait + jitter(wait)).await,
+            }
             wait *= 2;
             attempt += 1;
         }
@@ -286,7 +297,7 @@ impl Repository {
                     .answer(
                         &self.shared.transport,
                         base,
-                        &endpoint.files,
+                        &endpoint.way,
                         &challenges,
                         &ask.scopes,
                         credentials,
@@ -341,12 +352,12 @@ impl Repository {
             if let Some(shown) = shown.filter(|_| own) {
                 headers.insert(header::AUTHORIZATION, shown.clone());
             }
-            let mut files = endpoint.files.clone();
+            let mut way = endpoint.way.clone();
             if !own {
-                files.pair = None;
+                way.files.pair = None;
             }
             let response =
-                self.shared.transport.request(&ask.method, &url, &headers, (ask.body)(), &files).await?;
+                self.shared.transport.request(&ask.method, &url, &headers, (ask.body)(), &way).await?;
             let keeps_method = matches!(ask.method, Method::GET | Method::HEAD)
                 || matches!(response.status.as_u16(), 307 | 308);
             let Some(next) = response.redirects_to().filter(|_| keeps_method) else { return Ok(response) };

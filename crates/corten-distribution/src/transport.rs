@@ -2,7 +2,7 @@
 
 use crate::challenge::{self, Challenge};
 use crate::error::DistributionError;
-use crate::proxy::{ProxySettings, dial};
+use crate::proxy::{Proxy, ProxySettings, dial};
 use crate::url::Url;
 use bytes::Bytes;
 use corten_http::tls::{WorldFiles, WorldTls};
@@ -102,6 +102,16 @@ impl http_body::Body for Outgoing {
 
 type Sender = SendRequest<Outgoing>;
 
+/// How a host is reached, where a file says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Way {
+    pub(crate) files: WorldFiles,
+    /// Instead of the proxy of the settings.
+    pub(crate) proxy: Option<Proxy>,
+    /// How long opening a connection may take.
+    pub(crate) dial: Option<Duration>,
+}
+
 /// Which connections can stand for each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -109,6 +119,7 @@ struct Key {
     host: String,
     port: u16,
     files: WorldFiles,
+    proxy: Option<Proxy>,
 }
 
 /// Connections that wait to be used again, and since when.
@@ -160,7 +171,7 @@ impl Transport {
         url: &Url,
         headers: &HeaderMap,
         body: Body,
-        files: &WorldFiles,
+        way: &Way,
     ) -> Result<Response, DistributionError> {
         let failed = |cause: String| DistributionError::Connection {
             method: method.to_string(),
@@ -171,9 +182,13 @@ impl Transport {
             secure: url.secure,
             host: url.host.to_ascii_lowercase(),
             port: url.port,
-            files: if url.secure { files.clone() } else { WorldFiles::default() },
+            files: if url.secure { way.files.clone() } else { WorldFiles::default() },
+            proxy: way.proxy.clone(),
         };
-        let proxy = self.proxies.of(url).map_err(|error| failed(error.to_string()))?;
+        let proxy = match &way.proxy {
+            Some(proxy) => Some(proxy.clone()),
+            None => self.proxies.of(url).map_err(|error| failed(error.to_string()))?,
+        };
         let whole = !url.secure && proxy.as_ref().is_some_and(crate::proxy::Proxy::takes_requests);
         let mut again = match &body {
             Body::Empty => Some(Body::Empty),
@@ -191,10 +206,13 @@ impl Transport {
             let used = kept.is_some();
             let mut sender = match kept.take() {
                 Some(sender) => sender,
-                None => tokio::time::timeout(CONNECT, self.connect(&key, proxy.as_ref(), whole))
-                    .await
-                    .map_err(|_| failed(format!("dial tcp {}: i/o timeout", url.authority())))?
-                    .map_err(|error| failed(corten_std::chain(&error)))?,
+                None => tokio::time::timeout(
+                    way.dial.unwrap_or(CONNECT),
+                    self.connect(&key, proxy.as_ref(), whole),
+                )
+                .await
+                .map_err(|_| failed(format!("dial tcp {}: i/o timeout", url.authority())))?
+                .map_err(|error| failed(corten_std::chain(&error)))?,
             };
             let target = if whole { url.to_string() } else { url.path.clone() };
             let begun = Instant::now();

@@ -79,6 +79,8 @@ struct State {
     cut: Option<(usize, u32)>,
     /// How long each piece of a blob takes.
     pace: std::time::Duration,
+    /// Seconds that it asks to wait where that has a meaning.
+    retry_after: u32,
     /// Whether it lists what refers to a manifest, and how.
     referrers: Referrers,
     /// Whether it gives blobs of other repositories to who does not say of which.
@@ -233,6 +235,11 @@ impl Registry {
         self.state().referrers = Referrers::Listed;
     }
 
+    /// Asks to wait so many seconds with each refusal from now on.
+    pub fn ask_to_wait(&self, seconds: u32) {
+        self.state().retry_after = seconds;
+    }
+
     /// Lists referrers without end from now on.
     pub fn flood_referrers(&self) {
         self.state().referrers = Referrers::Flood;
@@ -286,7 +293,7 @@ impl Registry {
             Some(Fault::Status(status)) => {
                 answer =
                     Answer::new(status, "{\"errors\":[{\"code\":\"FAULT\",\"message\":\"on purpose\"}]}");
-                answer.headers.push(("Retry-After", "0".to_owned()));
+                answer.headers.push(("Retry-After", self.state().retry_after.to_string()));
                 told_length = answer.body.len();
             }
             Some(Fault::RedirectLoop) => {

@@ -120,3 +120,35 @@ async fn a_download_goes_on_where_it_broke_and_fetches_nothing_twice() {
     assert!(got == layers[1]);
     assert_eq!(registry.sent(), layer.size);
 }
+
+#[tokio::test]
+async fn a_hosts_file_names_the_proxy_of_a_host() {
+    let scratch = corten_testing::Scratch::new("hosts-proxy");
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = scratch.path().join("up.example");
+    std::fs::create_dir(&folder).unwrap();
+    let text = format!(
+        "server = \"http://up.example\"\nproxy = \"http://u:p@{}\"\ndial_timeout = \"5s\"\n",
+        proxy.local_addr().unwrap()
+    );
+    std::fs::write(folder.join("hosts.toml"), text).unwrap();
+    let asked = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = proxy.accept().unwrap();
+        let mut head = vec![0; 4096];
+        let length = stream.read(&mut head).unwrap();
+        stream.write_all(b"HTTP/1.1 403 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        String::from_utf8_lossy(&head[..length]).into_owned()
+    });
+    let settings = RegistrySettings {
+        certificate_folders: vec![scratch.path().to_owned()],
+        ..RegistrySettings::default()
+    };
+    let registries = Registries::new(settings, ProxySettings::default(), 1);
+    let name = Reference::parse("up.example/app").unwrap();
+    let repository = registries.repository(&name, Credentials::default()).unwrap();
+    assert_eq!(repository.tags().await.unwrap_err().status(), Some(403));
+    let head = asked.join().unwrap();
+    assert!(head.starts_with("GET http://up.example/v2/app/tags/list?ns=up.example HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("Basic dTpw"), "{head}");
+}

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
 use corten_distribution::{Document, Repository};
-use corten_oci::image::{Descriptor, media_type};
+use corten_oci::image::{Descriptor, annotation, media_type};
 use corten_oci::{Digest, Index, Manifest, Platform, Reference};
 use corten_store::{Holding, Received, ReceivedBlob, StoreError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,8 @@ const DEPTH: u32 = 4;
 const BAR: Duration = Duration::from_millis(100);
 /// So few pulls that are left are told.
 const FEW: u32 = 10;
+/// Attestations of one manifest that are pulled, and statements in each.
+const ATTESTATIONS: usize = 16;
 /// Layers that an image may have.
 const LAYERS: usize = 1000;
 
@@ -41,6 +43,8 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Who asks.
     pub credentials: Credentials,
+    /// Whether it is told which host answered what, how fast, and why it was asked.
+    pub explain: bool,
 }
 
 /// A manifest with what leads to it.
@@ -52,19 +56,37 @@ struct Plan {
     manifest_digest: Digest,
     manifest: Manifest,
     holding: Arc<Mutex<Holding>>,
+    /// Whether attestations came that were not here.
+    attested: bool,
 }
 
 impl Engine {
     /// `POST /images/create`: pulls an image, or all of a repository.
     pub async fn image_pull(&self, options: &PullOptions, tell: &Tell) -> Result<()> {
         let repository = self.repository(&options.name, &options.credentials).await?;
+        let repository = telling_waits(repository, tell);
+        if !options.explain {
+            return self.pull_from(&repository, options, tell).await;
+        }
+        let repository = repository.explaining();
+        for (at, place) in repository.places().iter().enumerate() {
+            of_all(tell, format!("Explain: place {}: {place}", at + 1));
+        }
+        let outcome = self.pull_from(&repository, options, tell).await;
+        for asked in repository.notices().asked {
+            of_all(tell, format!("Explain: {asked}"));
+        }
+        outcome
+    }
+
+    async fn pull_from(&self, repository: &Repository, options: &PullOptions, tell: &Tell) -> Result<()> {
         if options.name.tag().is_some() || options.name.digest().is_some() {
-            return self.pull_one(&repository, &options.name, options.platform.as_ref(), tell).await;
+            return self.pull_one(repository, &options.name, options.platform.as_ref(), tell).await;
         }
         let tags = repository.tags().await.map_err(|error| pull_error(&options.name, error))?;
         for tag in &tags {
             let name = options.name.with_tag(tag).map_err(|error| EngineError::because("", error))?;
-            self.pull_one(&repository, &name, options.platform.as_ref(), tell).await?;
+            self.pull_one(repository, &name, options.platform.as_ref(), tell).await?;
         }
         Ok(())
     }
@@ -119,6 +141,7 @@ impl Engine {
         let holding = Arc::new(Mutex::new(self.inner.store.hold()));
         let mut documents = Vec::new();
         let mut at = target.clone();
+        let mut attestations: Vec<Descriptor> = Vec::new();
         for _ in 0..=DEPTH {
             let document = self.document(repository, name, &at, &holding).await?;
             let kind = document.descriptor.media_type.clone();
@@ -140,27 +163,91 @@ impl Engine {
                         manifest.layers.len()
                     )));
                 }
+                let leading = documents.len();
+                let attested = self.attestations(repository, &attestations, &holding, &mut documents).await?;
                 return Ok(Plan {
-                    target: if documents.len() == 1 { document.descriptor } else { target },
+                    target: if leading == 1 { document.descriptor } else { target },
                     documents,
                     manifest_digest: at.digest,
                     manifest,
                     holding,
+                    attested,
                 });
             }
             let index: Index =
                 serde_json::from_slice(&document.bytes).map_err(|error| wrong("index", error))?;
-            at = choose(&index, &wanted, platform.is_some()).cloned().ok_or_else(|| {
+            let chosen = choose(&index, &wanted, platform.is_some()).cloned();
+            at = chosen.ok_or_else(|| {
                 EngineError::not_found(format!(
                     "no matching manifest for {wanted} in the manifest list entries"
                 ))
                 .with_hint(format!("it is there for: {}", offered(&index)))
             })?;
+            let of = at.digest.to_string();
+            let about = |entry: &&Descriptor| {
+                entry.is_attestation() && entry.annotations.get(annotation::REFERENCE_DIGEST) == Some(&of)
+            };
+            attestations = index.manifests.iter().filter(about).take(ATTESTATIONS).cloned().collect();
         }
         Err(EngineError::system(format!(
             "the indexes of {} lie more than {DEPTH} deep in indexes",
             name.familiar()
         )))
+    }
+
+    /// What an index says of the chosen manifest besides: added to the documents whole or not at all. Whether anything
+    /// came that was not here. What a registry has lost does not hold the image up.
+    async fn attestations(
+        &self,
+        repository: &Repository,
+        attestations: &[Descriptor],
+        holding: &Arc<Mutex<Holding>>,
+        documents: &mut Vec<(String, Vec<u8>)>,
+    ) -> Result<bool> {
+        let mut came = false;
+        for attestation in attestations {
+            match self.attestation(repository, attestation, holding).await {
+                Ok((all, new)) => {
+                    documents.extend(all);
+                    came |= new;
+                }
+                Err(error) => tracing::warn!(
+                    attestation = attestation.digest.to_string(),
+                    error = corten_std::chain(&error),
+                    "an attestation was left out of a pull"
+                ),
+            }
+        }
+        Ok(came)
+    }
+
+    async fn attestation(
+        &self,
+        repository: &Repository,
+        attestation: &Descriptor,
+        holding: &Arc<Mutex<Holding>>,
+    ) -> Result<(Vec<(String, Vec<u8>)>, bool)> {
+        let here = |digest: &Digest| holding.lock().unwrap_or_else(PoisonError::into_inner).has(digest);
+        let failed = |error| EngineError::because("", error);
+        let mut new = !here(&attestation.digest);
+        let name = attestation.digest.to_string();
+        let bytes = if new {
+            repository.manifest(&name).await.map_err(failed)?.bytes
+        } else {
+            let (store, digest) = (self.inner.store.clone(), attestation.digest);
+            blocking(move || store.read_document(&digest).map_err(|error| EngineError::because("", error)))
+                .await?
+        };
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|error| EngineError::from_error("reading an attestation", error))?;
+        let mut all = vec![(attestation.media_type.clone(), bytes)];
+        for blob in std::iter::once(&manifest.config).chain(manifest.layers.iter().take(ATTESTATIONS)) {
+            if !here(&blob.digest) {
+                all.push((blob.media_type.clone(), repository.small_blob(blob).await.map_err(failed)?));
+                new = true;
+            }
+        }
+        Ok((all, new))
     }
 
     /// A manifest or index, from the store where it is there.
@@ -335,9 +422,9 @@ impl Engine {
     /// Makes the image; whether anything is new.
     async fn keep(&self, plan: Plan, fetched: Fetched, name: Reference, tell: &Tell) -> Result<bool> {
         let store = self.inner.store.clone();
-        let Plan { target, mut documents, manifest_digest, holding, .. } = plan;
+        let Plan { target, mut documents, manifest_digest, holding, attested, .. } = plan;
         let Fetched { config, blobs, shown } = fetched;
-        let nothing_came = blobs.is_empty() && config.is_none();
+        let nothing_came = blobs.is_empty() && config.is_none() && !attested;
         documents.extend(config);
         let is_new = blocking(move || {
             let images = store.images();
@@ -374,6 +461,14 @@ struct Fetched {
     blobs: Vec<ReceivedBlob>,
     /// Layers that were told to be pulled, in order.
     shown: Vec<String>,
+}
+
+/// The repository, with waits that it asks for told as they pass.
+fn telling_waits(repository: Repository, tell: &Tell) -> Repository {
+    let tell = Arc::clone(tell);
+    repository.telling_waits(move |host, left| {
+        of_layer(&tell, host, format!("Waiting {left} s more, as the registry asks"));
+    })
 }
 
 /// Whether other bytes may do better.

@@ -83,7 +83,10 @@ pub(crate) async fn create(engine: &Engine, call: Call) -> Result {
         "" => None,
         text => Some(Platform::parse(text).map_err(|error| ApiError::invalid(error.to_string()))?),
     };
-    let options = PullOptions { name, platform, credentials: registry::credentials(&call) };
+    let credentials = registry::credentials(&call);
+    // Of our own; Docker's clients never ask for it.
+    let explain = call.query.flag("explain");
+    let options = PullOptions { name, platform, credentials, explain };
     let engine = engine.clone();
     registry::progress(move |tell| async move { engine.image_pull(&options, &tell).await }).await
 }

@@ -168,3 +168,93 @@ fn who_leaves_ends_a_pull_unless_another_wants_it() {
     assert!(registry.sent() <= then, "nothing is sent any more");
     assert_eq!(left_in(&daemon, "ingest"), 1, "what came is kept");
 }
+
+/// An index of the image `app:latest` and what was attested of it; gives the attestation's digest.
+fn attest(registry: &Registry) -> String {
+    let oci = "application/vnd.oci.image";
+    let (manifest_type, index_type) = (format!("{oci}.manifest.v1+json"), format!("{oci}.index.v1+json"));
+    let manifest = registry.manifest("app:latest").expect("the image");
+    let statement = br#"{"_type":"https://in-toto.io/Statement/v0.1"}"#.to_vec();
+    let config = br#"{"architecture":"unknown","os":"unknown","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    registry.add_image("app", "attestation", config, std::slice::from_ref(&statement));
+    let text = String::from_utf8(registry.manifest("app:attestation").expect("it")).expect("text");
+    let attestation = text.replace(&format!("{oci}.layer.v1.tar"), "application/vnd.in-toto+json");
+    let name = digest(attestation.as_bytes());
+    registry.add_manifest(&format!("app@{name}"), &manifest_type, attestation.as_bytes());
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": index_type, "manifests": [
+        {"mediaType": manifest_type, "digest": digest(&manifest), "size": manifest.len(),
+         "platform": {"os": "linux", "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }}},
+        {"mediaType": manifest_type, "digest": name, "size": attestation.len(),
+         "platform": {"os": "unknown", "architecture": "unknown"},
+         "annotations": {"vnd.docker.reference.type": "attestation-manifest",
+                         "vnd.docker.reference.digest": digest(&manifest)}},
+    ]});
+    let index = index.to_string();
+    for reference in ["app:attested".to_owned(), format!("app@{}", digest(index.as_bytes()))] {
+        registry.add_manifest(&reference, &index_type, index.as_bytes());
+    }
+    name
+}
+
+#[test]
+fn what_was_attested_of_an_image_travels_with_it() {
+    let Some(daemon) = start("attested") else { return };
+    let registry = filled();
+    let attestation = attest(&registry);
+    let (plain, name) = (format!("{}/app", registry.host()), format!("{}/app:attested", registry.host()));
+    // The image alone was here before.
+    daemon.ok(&["pull", "-q", &plain]);
+    daemon.ok(&["pull", "-q", &name]);
+    let copy = format!("{}/other:1", registry.host());
+    daemon.ok(&["tag", &name, &copy]);
+    daemon.ok(&["save", "-o", daemon.folder().join("saved").to_str().expect("a path"), &name]);
+    let saved = std::fs::read(daemon.folder().join("saved")).expect("the archive");
+    let holds = |text: &str| saved.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("in-toto.io/Statement"), "the statement itself is here");
+    let sent = registry.seen().len();
+    assert!(daemon.ok(&["pull", &name]).contains("Image is up to date"));
+    assert!(registry.seen()[sent..].iter().all(|seen| seen.method == "HEAD"), "nothing is read twice");
+    // Plain layers go out compressed, so the image's manifest is another there; the attestation's is the same.
+    daemon.ok(&["push", &copy]);
+    assert!(registry.manifest(&format!("other@{attestation}")).is_some());
+    // What a registry has lost holds nothing up.
+    let lost = filled();
+    let gone = attest(&lost);
+    lost.add_manifest(&format!("app@{gone}"), "text/plain", b"not it");
+    daemon.ok(&["rmi", "-f", &plain, &name, &copy]);
+    daemon.ok(&["pull", "-q", &format!("{}/app:attested", lost.host())]);
+    check(&daemon, &format!("{}/app:attested", lost.host()));
+}
+
+#[test]
+fn a_pull_tells_who_answered_and_how_long_it_waits() {
+    let Some(daemon) = start("explain") else { return };
+    let registry = filled();
+    let name = format!("{}/app", registry.host());
+    let quick = daemon.corten(&["pull", "--explain", "-q", &name]);
+    assert_eq!(quick.code, 1);
+    let said = daemon.ok(&["pull", "--explain", &name]);
+    let place =
+        format!("Explain: place 1: https://{} (the registry itself; resolve, pull, push)", registry.host());
+    assert!(said.contains(&place), "{said}");
+    let head = format!(
+        "Explain: HEAD manifests/latest at https://{} (the registry itself): 200 in ",
+        registry.host()
+    );
+    assert!(said.contains(&head), "{said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("Explain: ")
+            && line.contains(" from http")
+            && line.ends_with("/s)")),
+        "{said}"
+    );
+    let failed = daemon.corten(&["pull", "--explain", &format!("{name}:none")]);
+    assert!(failed.out.contains("404 manifest unknown"), "{}", failed.out);
+    registry.ask_to_wait(2);
+    registry.fault(0, Fault::Status(429), false);
+    let said = daemon.ok(&["pull", &name]);
+    for left in [2, 1] {
+        let line = format!("{}: Waiting {left} s more, as the registry asks", registry.host());
+        assert!(said.contains(&line), "{said}");
+    }
+}

@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Download all tagged images in the repository
     #[arg(short, long)]
     all_tags: bool,
+    /// Tell which host answered what, how fast, and why it was asked
+    #[arg(long)]
+    explain: bool,
     /// Set platform if server is multi-platform capable
     #[arg(long, value_name = "string")]
     platform: Option<String>,
@@ -41,6 +44,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let mut name =
         Reference::parse_bare(&arguments.name).map_err(|error| CliError::said(error.to_string()))?;
     let is_bare = name.tag().is_none() && name.digest().is_none();
+    if arguments.explain && arguments.quiet {
+        return Err(CliError::said("--explain tells what --quiet keeps to itself: use one of them"));
+    }
     if arguments.all_tags && !is_bare {
         return Err(CliError::said("tag can't be used with --all-tags/-a"));
     }
@@ -53,7 +59,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     }
     let platform = arguments.platform.or_else(|| environment::value(environment::DEFAULT_PLATFORM));
     let place = if arguments.quiet { Where::Nowhere } else { Where::Output };
-    fetch(context, &name, platform.as_deref(), place)?;
+    fetch(context, &name, platform.as_deref(), place, arguments.explain)?;
     context.ui.line(name.canonical())?;
     Ok(0)
 }
@@ -61,13 +67,19 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
 /// Pulls what something else needs; progress goes beside its output.
 pub(crate) fn pull(context: &mut Context, image: &str, platform: Option<&str>, quiet: bool) -> Result<()> {
     let name = Reference::parse(image).map_err(|error| CliError::said(error.to_string()))?;
-    fetch(context, &name, platform, if quiet { Where::Nowhere } else { Where::Error })
+    fetch(context, &name, platform, if quiet { Where::Nowhere } else { Where::Error }, false)
 }
 
-fn fetch(context: &mut Context, name: &Reference, platform: Option<&str>, place: Where) -> Result<()> {
+fn fetch(
+    context: &mut Context,
+    name: &Reference,
+    platform: Option<&str>,
+    place: Where,
+    explain: bool,
+) -> Result<()> {
     let header = credentials::header_for(context, name)?;
     let client = context.client()?;
     let tag = name.digest().map_or_else(|| name.tag().unwrap_or_default().to_owned(), ToString::to_string);
-    let reply = client.image_pull(&name.familiar_name(), &tag, platform, &header)?;
+    let reply = client.image_pull(&name.familiar_name(), &tag, platform, &header, explain)?;
     progress::show(context, reply, place).map(drop)
 }
