@@ -132,6 +132,10 @@ impl Engine {
 
     /// `GET /images/{name}/json`.
     pub async fn image_inspect(&self, reference: &str, options: &InspectOptions) -> Result<Inspect> {
+        if options.platform.is_none() && !options.manifests {
+            // All of it is in memory.
+            return self.image(reference).map(|image| inspect(&image));
+        }
         let (engine, reference, options) = (self.clone(), reference.to_owned(), options.clone());
         blocking(move || {
             let image = engine.image_of(&reference, options.platform.as_ref())?;
@@ -190,8 +194,13 @@ impl Engine {
         reference: &str,
         platform: Option<&OciPlatform>,
     ) -> Result<Vec<HistoryItem>> {
-        let (engine, reference, platform) = (self.clone(), reference.to_owned(), platform.cloned());
-        let image = blocking(move || engine.image_of(&reference, platform.as_ref())).await?;
+        let image = match platform.cloned() {
+            None => self.image(reference)?,
+            Some(platform) => {
+                let (engine, reference) = (self.clone(), reference.to_owned());
+                blocking(move || engine.image_of(&reference, Some(&platform))).await?
+            }
+        };
         let mut layers = image.chain.iter();
         let mut items: Vec<HistoryItem> = image
             .config

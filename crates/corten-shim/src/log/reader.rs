@@ -237,7 +237,10 @@ impl LogReader {
         let Some(place) = self.files.front_mut() else { return Ok(false) };
         let failed = |source| PathError::new("read", &self.path, source);
         let before = self.buffer.len();
-        self.buffer.resize(before + BLOCK, 0);
+        // Most logs are short: no more room than there is to read.
+        let left = place.file.metadata().map_err(failed)?.len().saturating_sub(place.position);
+        let room = usize::try_from(left).unwrap_or(BLOCK).clamp(KEPT, BLOCK);
+        self.buffer.resize(before + room, 0);
         let count = loop {
             match place.file.read_at(&mut self.buffer[before..], place.position) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -348,7 +351,7 @@ impl LogReader {
 /// `wanted` is less by its lines then.
 fn tail_position(file: &File, wanted: &mut u64) -> io::Result<Option<u64>> {
     let mut end = file.metadata()?.len();
-    let mut block = vec![0_u8; BLOCK];
+    let mut block = vec![0_u8; usize::try_from(end).unwrap_or(BLOCK).min(BLOCK)];
     // The line feed of a line is counted when the one before it is met.
     let mut feeds = 0;
     while end > 0 {
