@@ -69,6 +69,10 @@ pub(crate) fn prepare_process(process: &mut Process, log: &Log) {
     // Only our own engine gives names to be looked up inside.
     process.user.username = None;
     process.user.additional_group_names.clear();
+    if !rustix::process::geteuid().is_root() {
+        // Ours are those of a user namespace that is still to be entered.
+        return;
+    }
     if let Some(LinuxCapabilities { bounding, effective, inheritable, permitted, ambient }) =
         &mut process.capabilities
     {

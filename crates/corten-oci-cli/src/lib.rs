@@ -10,6 +10,7 @@
 //! | [`bundle`] | the runtime document of a bundle, read and checked |
 //! | [`state`] | the folder of a container, and how the container stands |
 //! | [`command`] | one file per command |
+//! | [`rootless`] | becoming root of a container's user namespace, for who is not root |
 //! | [`failure`], [`log`] | what went wrong, told on standard error and in the log file as runc does |
 
 #![expect(clippy::print_stdout, reason = "the commands' output; an edge")]
@@ -23,6 +24,7 @@ mod foreground;
 mod hooks;
 mod log;
 mod protect;
+mod rootless;
 mod start;
 mod state;
 
@@ -31,7 +33,6 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Flag, Kind};
-use failure::Failure;
 use state::Root;
 
 /// The names under which the program is this role.
@@ -43,6 +44,8 @@ struct Context {
     root: Root,
     /// `--systemd-cgroup`.
     systemd_cgroup: bool,
+    /// A cgroup that cannot be had is done without, where nothing was asked for.
+    leaves_cgroups: bool,
     log: log::Log,
 }
 
@@ -56,7 +59,7 @@ const GLOBAL: &[Flag] = &[
         Kind::Switch,
         "systemd makes the cgroup, a scope unit named by cgroupsPath slice:prefix:name",
     ),
-    Flag::new("rootless", Kind::Value, "auto, true or false; containers without root are not built"),
+    Flag::new("rootless", Kind::Value, "auto, true or false: do without a cgroup that we may not make"),
     Flag::new("criu", Kind::Value, "passed over"),
     Flag::new("version", Kind::Switch, "print the version").short('v'),
     Flag::new("help", Kind::Switch, "print this").short('h'),
@@ -92,15 +95,11 @@ pub fn run(words: &[OsString]) -> ExitCode {
     };
     let log = log::Log::new(globals.value("log"), globals.value("log-format"));
     let outcome = log.check().and_then(|()| {
-        if globals.value("rootless") == Some("true") {
-            return Err(Failure::new(
-                "containers without root (--rootless=true) are not supported by this runtime",
-            ));
-        }
         let root = globals.value("root").map_or_else(state::default_root, Into::into);
         let mut context = Context {
             root: Root::new(root),
             systemd_cgroup: globals.is_set("systemd-cgroup"),
+            leaves_cgroups: rootless::leaves_cgroups(globals.value("rootless"))?,
             log: log.clone(),
         };
         if command.makes_processes {

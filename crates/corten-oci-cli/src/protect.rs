@@ -5,7 +5,8 @@
 //! that make processes run from a read-only mount of the file, attached nowhere.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use corten_sys::process::StringVector;
@@ -21,14 +22,52 @@ pub(crate) fn protect_program() {
         return;
     }
     let Ok(program) = read_only() else { return };
+    let _ = execute(&program, None);
+}
+
+/// Executes the program again with one more variable, from a read-only mount where one can be had in the mount namespace
+/// that we are in now. Returns why it could not.
+pub(crate) fn execute_again(variable: (&str, &str)) -> io::Error {
+    match read_only_by_path() {
+        Ok(program) => execute(&program, Some(variable)),
+        Err(_) => match rustix::fs::open(OWN, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(program) => execute(&program, Some(variable)),
+            Err(error) => error.into(),
+        },
+    }
+}
+
+fn execute(program: &OwnedFd, variable: Option<(&str, &str)>) -> io::Error {
     let strings = |list: Vec<Vec<u8>>| {
         list.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>().map(StringVector::new)
     };
     let arguments = std::env::args_os().map(OsStringExt::into_vec).collect();
-    let environment =
-        std::env::vars_os().map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'=')).collect();
-    let (Ok(arguments), Ok(environment)) = (strings(arguments), strings(environment)) else { return };
-    let _ = process::execute_descriptor(std::os::fd::AsFd::as_fd(&program), &arguments, &environment);
+    let mut environment: Vec<Vec<u8>> = std::env::vars_os()
+        .filter(|(name, _)| variable.is_none_or(|(own, _)| name != own))
+        .map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='))
+        .collect();
+    environment.extend(variable.map(|(name, value)| format!("{name}={value}").into_bytes()));
+    match (strings(arguments), strings(environment)) {
+        (Ok(arguments), Ok(environment)) => {
+            process::execute_descriptor(program.as_fd(), &arguments, &environment)
+        }
+        (Err(error), _) | (_, Err(error)) => io::Error::other(error),
+    }
+}
+
+/// As [`read_only`], in a mount namespace that is not the one where the program was started: the link leads into that
+/// one, and its text is good only where it names the same file.
+fn read_only_by_path() -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let own = rustix::fs::open(OWN, flags, Mode::empty())?;
+    let path = std::fs::read_link(OWN)?;
+    let named = rustix::fs::open(&path, flags, Mode::empty())?;
+    if !crate::rootless::is_same_file(own.as_fd(), named.as_fd()) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let tree = mount::clone_tree_at(named.as_fd(), "".as_ref(), false).map_err(|error| error.source)?;
+    mount::set_attributes(tree.as_fd(), &mount::AttributeChange::read_only())?;
+    Ok(tree)
 }
 
 fn read_only() -> Result<OwnedFd, mount::MountError> {
@@ -36,8 +75,8 @@ fn read_only() -> Result<OwnedFd, mount::MountError> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let own = rustix::fs::open(OWN, flags, Mode::empty())
         .map_err(|error| mount::MountError::new("open", OWN, error))?;
-    let tree = mount::clone_tree_at(std::os::fd::AsFd::as_fd(&own), "".as_ref(), false)?;
-    mount::set_attributes(std::os::fd::AsFd::as_fd(&tree), &mount::AttributeChange::read_only())
+    let tree = mount::clone_tree_at(own.as_fd(), "".as_ref(), false)?;
+    mount::set_attributes(tree.as_fd(), &mount::AttributeChange::read_only())
         .map_err(|error| mount::MountError::new("make read-only the mount at", OWN, error))?;
     Ok(tree)
 }

@@ -18,8 +18,8 @@ use crate::arguments::Arguments;
 use crate::bundle::Bundle;
 use crate::console::ConsoleSocket;
 use crate::failure::{Failure, Result};
-use crate::hooks;
 use crate::state::{Folder, State, Status};
+use crate::{hooks, rootless};
 
 /// How a container is made.
 pub(crate) struct Options<'a> {
@@ -129,6 +129,7 @@ fn make_in(
     undo: &mut Undo<'_>,
 ) -> Result<(State, Launched)> {
     let Bundle { path, rootfs, mut spec } = bundle;
+    rootless::settle(&mut spec);
     let filter = spec
         .linux
         .as_mut()
@@ -138,7 +139,7 @@ fn make_in(
                 .map_err(|error| Failure::of("cannot compile the seccomp filter", &error))
         })
         .transpose()?;
-    let Place { cgroup, unit, seat } = make_cgroup(&spec, options.id, context.systemd_cgroup)?;
+    let Place { cgroup, unit, seat } = make_cgroup(&spec, options.id, context)?;
     undo.cgroup.clone_from(&cgroup);
     undo.unit.clone_from(&unit);
     let handle = cgroup.as_ref().map(Cgroup::handle).transpose()?.unwrap_or_default();
@@ -153,7 +154,7 @@ fn make_in(
         bundle: path,
         rootfs,
         created: Timestamp::now().to_string(),
-        owner: rustix::process::geteuid().as_raw(),
+        owner: rootless::owner(),
         annotations: std::mem::take(&mut spec.annotations),
         cgroup,
         unit,
@@ -173,6 +174,7 @@ fn make_in(
         runtime_hooks: tells_state,
         create_container: state.hooks.create_container.clone(),
         start_container: state.hooks.start_container.clone(),
+        in_user_namespace: rootless::in_user_namespace(),
         root_path: Some(state.rootfs.clone()),
         no_pivot: options.no_pivot,
         gate: options.gate.then(|| folder.make_gate()).transpose()?,
@@ -417,7 +419,7 @@ struct Place {
 }
 
 /// The cgroup of the document's path, or one of the container's name below our own.
-fn make_cgroup(spec: &Spec, id: &str, by_systemd: bool) -> Result<Place> {
+fn make_cgroup(spec: &Spec, id: &str, context: &Context) -> Result<Place> {
     let hierarchies = match Hierarchies::probe() {
         Ok(hierarchies) => hierarchies,
         Err(corten_runtime::cgroup::CgroupError::NotMounted) => return Ok(Place::default()),
@@ -426,8 +428,13 @@ fn make_cgroup(spec: &Spec, id: &str, by_systemd: bool) -> Result<Place> {
     let linux = spec.linux.as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
     let mut limits = linux.and_then(|linux| linux.resources.clone()).unwrap_or_default();
+    if context.leaves_cgroups && path.is_none() {
+        // Nobody but the machine's root says which devices there are.
+        limits.devices.clear();
+        return Ok(make_cgroup_if_allowed(&hierarchies, id, &limits)?.unwrap_or_default());
+    }
     limits.devices = device_rules(limits.devices);
-    if by_systemd {
+    if context.systemd_cgroup {
         let unit = systemd::Unit::new(path.unwrap_or(""), "corten", id)?;
         let (cgroup, seat) = unit.create(&hierarchies, &limits, &spec.annotations)?;
         return Ok(Place { cgroup: Some(cgroup), unit: Some(unit.name().to_owned()), seat: Some(seat) });
@@ -440,6 +447,18 @@ fn make_cgroup(spec: &Spec, id: &str, by_systemd: bool) -> Result<Place> {
     let cgroup = Cgroup::at_path(&hierarchies, path.unwrap_or(id))?;
     cgroup.create(&limits)?;
     Ok(Place { cgroup: Some(cgroup), ..Place::default() })
+}
+
+/// A cgroup below our own where we may make one. None where not, unless limits were asked for.
+fn make_cgroup_if_allowed(hierarchies: &Hierarchies, id: &str, limits: &Limits) -> Result<Option<Place>> {
+    let made = Cgroup::at_path(hierarchies, id).and_then(|cgroup| cgroup.create(limits).map(|()| cgroup));
+    match made {
+        Ok(cgroup) => Ok(Some(Place { cgroup: Some(cgroup), ..Place::default() })),
+        Err(_) if *limits == Limits::default() => Ok(None),
+        Err(error) => {
+            Err(Failure::of("cannot set limits: the container could not be given a cgroup", &error))
+        }
+    }
 }
 
 /// The document's rules between "nothing" and the devices that every container has.

@@ -32,7 +32,7 @@ const FILTER: &str = "seccomp";
 
 /// Where containers are kept when `--root` says nothing.
 pub(crate) fn default_root() -> PathBuf {
-    let own = rustix::process::geteuid().as_raw();
+    let own = crate::rootless::owner();
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|_| own != 0) {
         Some(folder) => Path::new(&folder).join("corten-oci"),
         None => PathBuf::from("/run/corten-oci"),

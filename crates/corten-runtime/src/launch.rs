@@ -47,6 +47,11 @@ pub(crate) fn begin_in_steps(
     sibling: bool,
 ) -> Result<(Child, Option<Ended>), LaunchError> {
     let mut plan = Plan::new(&request)?;
+    if lifecycle.in_user_namespace && plan.own_users.is_none() {
+        let none = Linux::default();
+        let linux = request.spec.linux.as_ref().unwrap_or(&none);
+        plan.nodes = Some(user_namespace::host_nodes(linux, &request.devices)?);
+    }
     if let Some(users) = plan.own_users.as_mut().and_then(|users| users.joined.take()) {
         return begin_in_users(request, plan, users, lifecycle, report, sibling);
     }
@@ -162,6 +167,8 @@ pub(crate) struct Plan {
     pid_namespace: Option<OwnedFd>,
     /// Another user namespace than ours, which owns all the new others.
     pub(crate) own_users: Option<OwnUsers>,
+    /// Our own user namespace is none in which devices can be made: the host's by path, as detached trees.
+    pub(crate) nodes: Option<Vec<(String, OwnedFd)>>,
 }
 
 impl Plan {
@@ -173,6 +180,7 @@ impl Plan {
             existing: Vec::new(),
             pid_namespace: None,
             own_users: None,
+            nodes: None,
         };
         let listed = request.spec.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
         for namespace in listed {

@@ -32,6 +32,9 @@ pub struct Lifecycle {
     pub create_container: Vec<Hook>,
     /// Run in the container before its command.
     pub start_container: Vec<Hook>,
+    /// The caller is root of a user namespace that is not the machine's: what only the machine's root can do is done
+    /// otherwise (devices are the host's, bound).
+    pub in_user_namespace: bool,
     /// Where the root is attached while hooks of the host look at it; `/` where none is given.
     pub root_path: Option<PathBuf>,
     /// The root is entered by `chroot`, for hosts that run from the kernel's first root filesystem.

@@ -96,14 +96,7 @@ impl OwnUsers {
         given: &[(String, OwnedFd)],
     ) -> Result<Self, LaunchError> {
         let (go, wait) = socket::seqpacket_pair().at(Stage::Prepare, "open a socket")?;
-        let mut nodes: Vec<(String, OwnedFd)> = Vec::new();
-        for (path, kind, number) in device_nodes(linux)? {
-            let tree = match given.iter().find(|(given, _)| *given == path) {
-                Some((_, tree)) => tree.try_clone().at(Stage::Prepare, "copy a device's descriptor")?,
-                None => device_tree(&path, &path, kind, number)?,
-            };
-            nodes.push((path, tree));
-        }
+        let nodes = host_nodes(linux, given)?;
         let (uids, gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
         Ok(Self { is_new: joined.is_none(), joined, uids, gids, nodes, go, wait })
     }
@@ -137,6 +130,23 @@ impl OwnUsers {
             }
         }
     }
+}
+
+/// The devices of a container in which none can be made, taken while those of the host are in sight, but for those that
+/// are given: by path.
+pub(crate) fn host_nodes(
+    linux: &Linux,
+    given: &[(String, OwnedFd)],
+) -> Result<Vec<(String, OwnedFd)>, LaunchError> {
+    let mut nodes: Vec<(String, OwnedFd)> = Vec::new();
+    for (path, kind, number) in device_nodes(linux)? {
+        let tree = match given.iter().find(|(given, _)| *given == path) {
+            Some((_, tree)) => tree.try_clone().at(Stage::Prepare, "copy a device's descriptor")?,
+            None => device_tree(&path, &path, kind, number)?,
+        };
+        nodes.push((path, tree));
+    }
+    Ok(nodes)
 }
 
 /// The devices that a container in a user namespace has, with what they must be: where in the container, and which.
@@ -220,6 +230,12 @@ fn first_host_id(map: &str) -> Option<u32> {
         let mut words = line.split_ascii_whitespace();
         (words.next()? == "0").then(|| words.next()?.parse().ok())?
     })
+}
+
+/// Whether the caller's own user namespace is another than the machine's.
+pub(crate) fn is_ours_inner() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
 
 /// Whether a namespace is the caller's own, which the kernel refuses to enter.

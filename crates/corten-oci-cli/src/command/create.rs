@@ -5,6 +5,7 @@ use crate::Context;
 use crate::arguments::{Arguments, Flag, Kind};
 use crate::bundle::Bundle;
 use crate::failure::Result;
+use crate::rootless;
 use crate::start::{self, Options};
 
 pub(super) const COMMAND: Command = Command {
@@ -29,8 +30,9 @@ const FLAGS: &[Flag] = &[
 
 fn run(context: &mut Context, arguments: &Arguments) -> Result<i32> {
     let id = id("create", arguments)?;
-    let options = Options::of(arguments, id, true, true)?;
     let bundle = Bundle::read(arguments.value("bundle"), &context.log)?;
+    rootless::enter(&bundle.spec)?;
+    let options = Options::of(arguments, id, true, true)?;
     start::make(context, bundle, &options)?;
     Ok(0)
 }

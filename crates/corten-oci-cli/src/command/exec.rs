@@ -11,7 +11,7 @@ use crate::arguments::{Arguments, Flag, Kind};
 use crate::console::ConsoleSocket;
 use crate::failure::{Failure, Result};
 use crate::state::{State, Status};
-use crate::{Context, bundle, foreground, start};
+use crate::{Context, bundle, foreground, rootless, start};
 
 pub(super) const COMMAND: Command = Command {
     name: "exec",
@@ -65,6 +65,7 @@ fn exec(context: &Context, arguments: &Arguments) -> Result<i32> {
         }
         _ => {}
     }
+    rootless::enter_of(&state)?;
     let process = process(context, arguments, &state, command)?;
     let detach = arguments.is_set("detach");
     let console = arguments.value("console-socket").filter(|path| !path.is_empty());

@@ -24,6 +24,9 @@ fn run(context: &mut Context, arguments: &Arguments) -> Result<i32> {
         .split_first()
         .ok_or_else(|| Failure::new("corten-oci: \"ps\" requires at least 1 argument(s), not 0"))?;
     let (_, state) = context.root.load(id)?;
+    if state.cgroup.is_none() {
+        return Err(Failure::new("unable to get all container pids: the container has no cgroup"));
+    }
     let mut processes = kill::processes(&state);
     processes.sort_unstable();
     match arguments.value("format") {

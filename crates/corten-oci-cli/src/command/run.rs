@@ -7,7 +7,7 @@ use crate::bundle::Bundle;
 use crate::failure::Result;
 use crate::start::{self, Options};
 use crate::state::Status;
-use crate::{foreground, hooks};
+use crate::{foreground, hooks, rootless};
 
 pub(super) const COMMAND: Command = Command {
     name: "run",
@@ -35,8 +35,9 @@ const FLAGS: &[Flag] = &[
 fn run(context: &mut Context, arguments: &Arguments) -> Result<i32> {
     let id = id("run", arguments)?;
     let detach = arguments.is_set("detach");
-    let options = Options::of(arguments, id, false, detach || arguments.value("console-socket").is_some())?;
     let bundle = Bundle::read(arguments.value("bundle"), &context.log)?;
+    rootless::enter(&bundle.spec)?;
+    let options = Options::of(arguments, id, false, detach || arguments.value("console-socket").is_some())?;
     let signals = if detach { None } else { Some(foreground::hold_signals()?) };
     if !detach && !arguments.is_set("no-subreaper") {
         // Best effort: without it orphans go to the first process of the machine.

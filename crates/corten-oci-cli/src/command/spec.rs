@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use corten_oci::runtime::{LinuxNamespace, NamespaceKind, PosixRlimit};
+use corten_oci::runtime::{LinuxIdMapping, LinuxNamespace, NamespaceKind, PosixRlimit, Spec};
 use corten_runtime::SpecOptions;
 
 use super::{Command, HELP};
@@ -21,14 +21,15 @@ pub(super) const COMMAND: Command = Command {
 
 const FLAGS: &[Flag] = &[
     Flag::new("bundle", Kind::Value, "folder of the bundle (default: the working folder)").short('b'),
-    Flag::new("rootless", Kind::Switch, "not supported"),
+    Flag::new(
+        "rootless",
+        Kind::Switch,
+        "for somebody who is not root: a user namespace with the own id alone",
+    ),
     HELP,
 ];
 
 fn run(_: &mut Context, arguments: &Arguments) -> Result<i32> {
-    if arguments.is_set("rootless") {
-        return Err(Failure::new("containers without root (--rootless) are not supported by this runtime"));
-    }
     let bundle = arguments.value("bundle").filter(|path| !path.is_empty()).unwrap_or(".");
     let path = Path::new(bundle).join("config.json");
     if path.exists() {
@@ -56,9 +57,33 @@ fn run(_: &mut Context, arguments: &Arguments) -> Result<i32> {
     {
         linux.namespaces.push(LinuxNamespace { kind: NamespaceKind::Cgroup, path: None });
     }
+    if arguments.is_set("rootless") {
+        make_rootless(&mut spec);
+    }
     let mut text = serde_json::to_string_pretty(&spec)
         .map_err(|error| Failure::of("cannot write the document", &error))?;
     text.push('\n');
     corten_std::file::write(&path, text)?;
     Ok(0)
+}
+
+/// What somebody who is not root can have made: root inside is the caller, the network is the host's, and so is `/sys`,
+/// which shows it; no other id and no limit is asked for.
+fn make_rootless(spec: &mut Spec) {
+    let own = |id: u32| vec![LinuxIdMapping { container_id: 0, host_id: id, size: 1 }];
+    if let Some(linux) = &mut spec.linux {
+        linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Network);
+        linux.namespaces.push(LinuxNamespace { kind: NamespaceKind::User, path: None });
+        linux.uid_mappings = own(rustix::process::geteuid().as_raw());
+        linux.gid_mappings = own(rustix::process::getegid().as_raw());
+        linux.resources = None;
+    }
+    for mount in &mut spec.mounts {
+        mount.options.retain(|option| !option.starts_with("uid=") && !option.starts_with("gid="));
+        if mount.destination == "/sys" {
+            mount.kind = Some("none".to_owned());
+            mount.source = Some("/sys".to_owned());
+            mount.options = ["rbind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned).to_vec();
+        }
+    }
 }

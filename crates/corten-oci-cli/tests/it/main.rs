@@ -8,6 +8,7 @@ mod config;
 mod config_linux;
 mod hooks;
 mod lifecycle;
+mod rootless;
 mod selinux;
 mod support;
 mod systemd;

@@ -1,6 +1,7 @@
 //! A bundle, a runtime's program, and what came of a call.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,7 +48,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -70,6 +71,11 @@ pub(crate) fn is_ours() -> bool {
 /// Whether it is a program of that name.
 pub(crate) fn is(name: &str) -> bool {
     !is_ours() && runtime().file_name().is_some_and(|own| own == name)
+}
+
+/// Who calls the runtime, where `CORTEN_TEST_USER` says so: the id of somebody who is not root, and of their group.
+pub(crate) fn somebody() -> Option<u32> {
+    std::env::var("CORTEN_TEST_USER").ok().and_then(|text| text.parse().ok())
 }
 
 /// A bundle whose process is `sh -c script`; none where this machine cannot run it.
@@ -122,10 +128,25 @@ pub(crate) fn bundle(name: &str, script: &str) -> Option<Bundle> {
         },
     });
     *bundles() += 1;
-    Some(Bundle { scratch, id, config, flags: Vec::new() })
+    let mut bundle = Bundle { scratch, id, config, flags: Vec::new() };
+    if let Some(user) = somebody() {
+        bundle.belong_to(user);
+    }
+    Some(bundle)
 }
 
 impl Bundle {
+    /// As somebody without root can have it: a user namespace with their own id alone, and no cgroup.
+    pub(crate) fn belong_to(&mut self, user: u32) {
+        let linux = &mut self.config["linux"];
+        linux.as_object_mut().unwrap().remove("cgroupsPath");
+        linux["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+        for map in ["uidMappings", "gidMappings"] {
+            linux[map] = json!([{ "containerID": 0, "hostID": user, "size": 1 }]);
+        }
+        own_tree(self.scratch.path(), user);
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.scratch.path().join("bundle")
     }
@@ -161,6 +182,9 @@ impl Bundle {
         let mut command = Command::new(runtime());
         if is_ours() {
             command.arg("oci");
+        }
+        if let Some(user) = somebody() {
+            command.uid(user).gid(user);
         }
         command
             .arg("--root")
@@ -290,6 +314,15 @@ impl Drop for Bundle {
                 let _ = fs::remove_dir(controller.path().join(suite()));
             }
             let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(suite()));
+        }
+    }
+}
+
+fn own_tree(path: &Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in fs::read_dir(path).unwrap().flatten() {
+            own_tree(&entry.path(), user);
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{Result, invalid};
 use crate::error::{Context, LaunchError, Stage};
 use crate::hardening::{Hardening, HardeningStep};
 use crate::user::{self, ResolvedUser};
+use crate::user_namespace;
 
 /// Finds out who the process is to be, by the container's own files.
 pub(super) fn resolve(root: BorrowedFd<'_>, wanted: &User) -> Result<ResolvedUser> {
@@ -22,7 +23,11 @@ pub(super) fn resolve(root: BorrowedFd<'_>, wanted: &User) -> Result<ResolvedUse
 /// sight.
 pub(super) fn set_oom_score(process: &Process) -> Result<()> {
     let Some(score) = process.oom_score_adj else { return Ok(()) };
-    write_own("oom_score_adj", &score.to_string(), "set oom_score_adj")
+    match write_own("oom_score_adj", &score.to_string(), "set oom_score_adj") {
+        // Only the machine's root makes it less likely.
+        Err(_) if user_namespace::is_ours_inner() => Ok(()),
+        done => done,
+    }
 }
 
 /// What AppArmor and SELinux apply at the exec.
@@ -151,6 +156,12 @@ fn change_user(user: &ResolvedUser) -> Result<()> {
             "unable to setup user: cannot setuid to uid {uid}, gid {gid} and groups {groups:?}: not all of them are mapped in \
              user namespace"
         )));
+    }
+    if !user.groups.is_empty()
+        && changed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+        && user_namespace::is_ours_inner()
+    {
+        return Err(invalid("cannot set any additional groups in a rootless container"));
     }
     changed.at(Stage::Identity, "change the user")
 }

@@ -101,13 +101,12 @@ fn start_container(
         .map_err(|error| mount_error(Stage::Root, "/", &error))?;
     let mut trees = mounts::collect_trees(&spec, std::mem::take(&mut request.mount_trees))?;
     let early_hooks = lifecycle.has_early_hooks();
+    let mapped = own_users.is_some() || plan.nodes.is_some();
     // A new proc or sysfs in a user namespace needs one in sight that hides nothing: the host's, for as long.
-    let root_first = hardening.has(HardeningStep::RootBeforeMounts)
-        && !early_hooks
-        && !lifecycle.no_pivot
-        && own_users.is_none();
+    let root_first =
+        hardening.has(HardeningStep::RootBeforeMounts) && !early_hooks && !lifecycle.no_pivot && !mapped;
     let enter = if root_first { mount::enter_root } else { mount::cover_root };
-    let at_path = !root_first && (own_users.is_none() || early_hooks || lifecycle.no_pivot);
+    let at_path = !root_first && (!mapped || early_hooks || lifecycle.no_pivot);
     match lifecycle.root_path.as_deref().filter(|_| at_path) {
         // Hooks find the mounts made, and the host's files still there.
         Some(place) => mount::attach(request.root.as_fd(), place),
@@ -117,7 +116,7 @@ fn start_container(
     let mut root =
         if root_first { open_root()? } else { request.root.try_clone().at(Stage::Root, "keep the root")? };
     let linux = spec.linux.take().unwrap_or_default();
-    let nodes = own_users.as_mut().map(|users| std::mem::take(&mut users.nodes));
+    let nodes = own_users.as_mut().map(|users| std::mem::take(&mut users.nodes)).or(plan.nodes.take());
     if own_users.take().is_some() {
         become_inner_root()?;
     }
