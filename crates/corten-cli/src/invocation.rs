@@ -67,6 +67,9 @@ pub(crate) struct GlobalOptions {
     pub(crate) version: bool,
 }
 
+/// What `--log-level` can be; none where there are no global options.
+const LEVELS: [&str; 9] = ["", "trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
+
 /// Runs one command; gives the exit code.
 pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     let mut words = arguments.into_iter();
@@ -83,6 +86,10 @@ pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     let options =
         if before.is_empty() { Ok(GlobalOptions::default()) } else { global_options(&program, before) };
     let (mut context, result) = match options {
+        Ok(options) if !LEVELS.contains(&options.log_level.to_ascii_lowercase().as_str()) => {
+            let error = CliError::said(format!("Unable to parse logging level: {}", options.log_level));
+            (Context::new(program, GlobalOptions::default()), Err(error))
+        }
         Ok(options) => {
             let version = options.version;
             let mut context = Context::new(program, options);
@@ -145,10 +152,13 @@ fn global_options(program: &str, words: &[OsString]) -> Result<GlobalOptions, Cl
         command: <GlobalOptions as clap::CommandFactory>::command,
         run: |_, _| Ok(0),
     };
-    let words = Words { entry: &GLOBAL, typed: program.to_owned(), rest: words.to_vec() };
-    words.parse().map_err(|error| match error {
+    let given = |rest| Words { entry: &GLOBAL, typed: program.to_owned(), rest };
+    given(words.to_vec()).parse().map_err(|error| match error {
         CliError::Said { code: HELP, .. } => {
-            let mut context = Context::new(program.to_owned(), GlobalOptions::default());
+            // The plugins are those of the configuration that is named beside.
+            let others = words.iter().filter(|word| *word != "--help" && *word != "-h").cloned().collect();
+            let options = given(others).parse().unwrap_or_default();
+            let mut context = Context::new(program.to_owned(), options);
             let plugins = plugin::list(&mut context);
             CliError::Said { text: help::of_program(program, &plugins), code: HELP }
         }

@@ -98,6 +98,7 @@ impl Client {
         payload: Payload<'_>,
         further: &[(&str, &str)],
     ) -> Result<Reply, ClientError> {
+        check_name(path)?;
         let target = format!("/v{}{path}{query}", self.version()?);
         let with = |own: &[(&'static str, &'static str)]| -> Vec<(&str, &str)> {
             own.iter().map(|(name, value)| (*name, *value)).chain(further.iter().copied()).collect()
@@ -369,6 +370,18 @@ impl std::fmt::Display for Query {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
     }
+}
+
+/// Without a name a path would be another one, as that of a list.
+fn check_name(path: &str) -> Result<(), ClientError> {
+    for kind in ["container", "network", "volume"] {
+        let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(kind));
+        let rest = rest.and_then(|rest| rest.strip_prefix("s/"));
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(ClientError::NoName { kind });
+        }
+    }
+    Ok(())
 }
 
 /// A path segment (or, with slashes kept, a name like `library/busybox`), escaped.

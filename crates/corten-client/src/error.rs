@@ -54,6 +54,12 @@ pub enum ClientError {
         /// Why it failed.
         source: io::Error,
     },
+    /// An object is to be named, and its name is empty. The words are those of Docker's clients.
+    #[error("invalid {kind} name or ID: value is empty")]
+    NoName {
+        /// `container`, `network` or `volume`.
+        kind: &'static str,
+    },
     /// `-H`, `DOCKER_HOST` or a context names something that is no endpoint.
     #[error("{0}")]
     BadTarget(String),
@@ -94,7 +100,7 @@ impl Classified for ClientError {
             Self::Denied { .. } => ErrorClass::Forbidden,
             Self::Start(error) => error.class(),
             Self::Transport(error) => error.class(),
-            Self::BadTarget(_) => ErrorClass::InvalidParameter,
+            Self::BadTarget(_) | Self::NoName { .. } => ErrorClass::InvalidParameter,
             Self::Answer { .. } | Self::Local { .. } => ErrorClass::System,
         }
     }

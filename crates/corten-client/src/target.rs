@@ -207,7 +207,7 @@ fn context_endpoint(configuration: &Path, name: &str) -> Result<ContextEndpoint,
     let file = context_file(configuration, name);
     let bytes = std::fs::read(&file).map_err(|_| {
         ClientError::BadTarget(format!(
-            "context `{name}`: context not found: open {}: no such file or directory",
+            "Failed to initialize: unable to resolve docker endpoint: context \"{name}\": context not found: open {}: no such file or directory",
             file.display()
         ))
     })?;

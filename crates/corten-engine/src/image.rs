@@ -49,6 +49,8 @@ pub struct ImageListOptions {
     pub filters: Filters,
     /// With what each image holds for each platform.
     pub manifests: bool,
+    /// With how much of each image others have too.
+    pub shared_size: bool,
 }
 
 /// What is told of an image.
@@ -97,6 +99,7 @@ impl Engine {
         let until = self.until(filters)?;
         let mut images = self.stored_images()?;
         images.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
+        let sharing = options.shared_size.then(|| self.inner.store.images().sharing());
         let rows = images.iter().filter_map(|image| {
             let labels = image.config.config.labels.clone().unwrap_or_default();
             let passes = dangling.is_none_or(|dangling| dangling == image.names.is_empty())
@@ -108,6 +111,9 @@ impl Engine {
                 return None;
             }
             let mut row = summary(image);
+            if let Some(sharing) = &sharing {
+                row.shared_size = sharing.shared.get(&image.id).copied().unwrap_or(0) as i64;
+            }
             if options.manifests {
                 row.manifests = self.manifests(image).ok();
             }

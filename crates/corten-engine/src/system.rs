@@ -207,8 +207,10 @@ impl Engine {
         let mut usage = DiskUsage::default();
         let containers: Vec<_> =
             self.inner.containers.all().iter().map(|container| container.view()).collect();
-        let images = self.stored_images()?;
-        usage.layers_size = images.iter().map(|image| image.size as i64).sum();
+        let mut images = self.stored_images()?;
+        images.sort_by_key(|image| (std::cmp::Reverse(image.created), image.id));
+        let sharing = self.inner.store.images().sharing();
+        usage.layers_size = sharing.total as i64;
         if parts.images {
             let rows = images.iter().map(|image| {
                 let id = image.id.to_string();
@@ -219,6 +221,7 @@ impl Engine {
                     repo_tags: image.repo_tags(),
                     repo_digests: image.repo_digests(),
                     size: image.size as i64,
+                    shared_size: sharing.shared.get(&image.id).copied().unwrap_or(0) as i64,
                     descriptor: Some(crate::image::descriptor(&image.target)),
                     id,
                     ..image::Summary::default()

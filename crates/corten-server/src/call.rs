@@ -46,13 +46,26 @@ impl Call {
 
     /// The body as a document, which must be there.
     pub(crate) async fn required_json<T: DeserializeOwned + Default>(&mut self) -> Result<T, ApiError> {
-        self.json_if_any()
+        Ok(self.required_json_with_text().await?.0)
+    }
+
+    /// The same with its text.
+    pub(crate) async fn required_json_with_text<T: DeserializeOwned + Default>(
+        &mut self,
+    ) -> Result<(T, Vec<u8>), ApiError> {
+        self.json_with_text()
             .await?
             .ok_or_else(|| ApiError::invalid("invalid JSON: got EOF while reading request body"))
     }
 
     /// The body as a document; none where there is no body.
     pub(crate) async fn json_if_any<T: DeserializeOwned + Default>(&mut self) -> Result<Option<T>, ApiError> {
+        Ok(self.json_with_text().await?.map(|(document, _)| document))
+    }
+
+    async fn json_with_text<T: DeserializeOwned + Default>(
+        &mut self,
+    ) -> Result<Option<(T, Vec<u8>)>, ApiError> {
         self.check_json()?;
         if !self.head.has_body() {
             return Ok(None);
@@ -69,7 +82,7 @@ impl Call {
                 format!("invalid JSON: {error}")
             })
         })?;
-        Ok(Some(document.unwrap_or_default()))
+        Ok(Some((document.unwrap_or_default(), bytes)))
     }
 
     /// Only JSON is taken for a document; nothing needs no type.

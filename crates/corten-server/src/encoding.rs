@@ -4,7 +4,7 @@ use std::io::Write;
 
 use corten_engine::EngineError;
 use corten_http::server::{BodyStream, RequestHead, Response};
-use corten_layer::encoder::Encoder;
+use corten_layer::Encoder;
 
 use crate::stream::written;
 

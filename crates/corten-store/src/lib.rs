@@ -45,7 +45,7 @@ pub use blob::BlobReader;
 pub use error::StoreError;
 pub use garbage::Collected;
 pub use image::{
-    Image, ImageUser, Images, LoadEvent, Loaded, ManifestKind, ManifestSummary, NewImage, Removed,
+    Image, ImageUser, Images, LoadEvent, Loaded, ManifestKind, ManifestSummary, NewImage, Removed, Sharing,
 };
 pub use lease::{Lease, Leases, ProcessIdentity};
 pub use receive::{Holding, Received, ReceivedBlob};

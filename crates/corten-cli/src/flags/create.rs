@@ -9,7 +9,7 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_parser = crate::flags::network::extra_host)]
     pub(crate) add_host: Vec<String>,
     /// Add an annotation to the container (passed through to the OCI runtime)
-    #[arg(long, value_name = "map", value_parser = crate::flags::key_value::checked_pair)]
+    #[arg(long, value_name = "map")]
     pub(crate) annotation: Vec<String>,
     /// Attach to STDIN, STDOUT or STDERR
     #[arg(short = 'a', long, value_parser = crate::flags::request::stream_name)]
@@ -63,7 +63,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) device: Vec<String>,
     /// Add a rule to the cgroup allowed devices list
-    #[arg(long)]
+    #[arg(long, value_parser = crate::flags::device::cgroup_rule)]
     pub(crate) device_cgroup_rule: Vec<String>,
     /// Limit read rate (bytes per second) from a device
     #[arg(long, value_parser = crate::flags::device::throttle)]
@@ -87,7 +87,7 @@ pub(crate) struct CreateFlags {
     #[arg(long)]
     pub(crate) dns_option: Vec<String>,
     /// Set custom DNS search domains
-    #[arg(long)]
+    #[arg(long, value_parser = crate::flags::network::search_domain)]
     pub(crate) dns_search: Vec<String>,
     /// Container NIS domain name
     #[arg(long, value_name = "string", default_value = "", hide_default_value = true)]
@@ -153,13 +153,13 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "bytes", value_parser = crate::flags::number::bytes, default_value = "0", hide_default_value = true)]
     pub(crate) kernel_memory: i64,
     /// Set meta data on a container
-    #[arg(short = 'l', long)]
+    #[arg(short = 'l', long, value_parser = crate::flags::key_value::label)]
     pub(crate) label: Vec<String>,
     /// Read in a line delimited file of labels
     #[arg(long)]
     pub(crate) label_file: Vec<String>,
     /// Add link to another container
-    #[arg(long)]
+    #[arg(long, value_parser = crate::flags::network::link)]
     pub(crate) link: Vec<String>,
     /// Container IPv4/IPv6 link-local addresses
     #[arg(long)]
@@ -192,7 +192,7 @@ pub(crate) struct CreateFlags {
     #[arg(long, value_name = "string")]
     pub(crate) name: Option<String>,
     /// Connect a container to a network
-    #[arg(long, value_name = "network")]
+    #[arg(long, value_name = "network", value_parser = crate::flags::network::checked)]
     pub(crate) network: Vec<String>,
     /// Add network-scoped alias for the container
     #[arg(long)]

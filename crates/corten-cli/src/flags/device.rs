@@ -31,15 +31,17 @@ pub(crate) fn parse(flags: &[String]) -> Result<Devices, String> {
             [host, second] if is_mode(second) => (host, host, second),
             [host, second] => (host, second, "rwm"),
             [host, container, mode] => (host, container, mode),
-            _ => return Err(format!("invalid device specification: {flag}")),
+            _ => return Err(format!("bad format for path: {flag}")),
         };
         if host.is_empty() {
-            return Err(format!("invalid device specification: {flag}"));
+            return Err(format!("bad format for path: {flag}"));
         }
         if !is_mode(mode) {
             return Err(format!("bad mode specified: {mode}"));
         }
-        let container = if container.is_empty() { host } else { container };
+        if !container.starts_with('/') {
+            return Err(format!("{container} is not an absolute path"));
+        }
         devices.mappings.push(DeviceMapping {
             path_on_host: host.to_owned(),
             path_in_container: container.to_owned(),
@@ -54,6 +56,22 @@ pub(crate) fn parse(flags: &[String]) -> Result<Devices, String> {
         });
     }
     Ok(devices)
+}
+
+/// `--device-cgroup-rule "c 1:3 rwm"`.
+pub(crate) fn cgroup_rule(text: &str) -> Result<String, String> {
+    let is_number =
+        |text: &str| text == "*" || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_rule = match text.split(' ').collect::<Vec<_>>()[..] {
+        [kind, numbers, access] => {
+            matches!(kind, "a" | "b" | "c")
+                && numbers.split_once(':').is_some_and(|(major, minor)| is_number(major) && is_number(minor))
+                && (1..=3).contains(&access.len())
+                && access.bytes().all(|byte| b"rwm".contains(&byte))
+        }
+        _ => false,
+    };
+    if is_rule { Ok(text.to_owned()) } else { Err(format!("invalid device cgroup format '{text}'")) }
 }
 
 /// Whether it is `vendor.example/class=name` rather than a path.
@@ -76,6 +94,9 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, String> {
             format!("invalid count ({text}): value must be either \"all\" or an integer: invalid syntax")
         })
     };
+    if text.is_empty() {
+        return Err("EOF".to_owned());
+    }
     let mut counted = false;
     let mut capabilities: Vec<String> = Vec::new();
     for field in csv(text)? {
@@ -162,7 +183,23 @@ mod tests {
                 format!("{} {} {}", device.path_on_host, device.path_in_container, device.cgroup_permissions);
             assert_eq!(got, expected);
         }
-        assert!(parse(&["/dev/null:/x:rr".to_owned()]).is_err());
+        for (flag, why) in [
+            ("/dev/null:/x:rr", "bad mode specified: rr"),
+            ("", "bad format for path: "),
+            (":/x", "bad format for path: :/x"),
+            ("a:b:c:d", "bad format for path: a:b:c:d"),
+            ("relative", "relative is not an absolute path"),
+            ("/dev/null:x", "x is not an absolute path"),
+            ("/dev/null::rw", " is not an absolute path"),
+        ] {
+            assert_eq!(parse(&[flag.to_owned()]).unwrap_err(), why);
+        }
+        for rule in ["c 1:3 rwm", "a *:* m"] {
+            assert_eq!(cgroup_rule(rule).unwrap(), rule);
+        }
+        for rule in ["", "c 1:3 rwmx", "x 1:3 r", "c 1 r", "c 1:3", "c  1:3 r"] {
+            assert_eq!(cgroup_rule(rule).unwrap_err(), format!("invalid device cgroup format '{rule}'"));
+        }
         assert_eq!(parse(&["vendor.com/class=a".to_owned()]).unwrap().requests.len(), 1);
     }
 

@@ -11,9 +11,9 @@ pub(crate) fn parse(flags: &[String]) -> Filters {
     filters
 }
 
-/// A filter as a flag: it must have a value.
+/// A filter as a flag: it must have a value; nothing at all is none.
 pub(crate) fn checked(text: &str) -> Result<String, String> {
-    if text.contains('=') {
+    if text.is_empty() || text.contains('=') {
         return Ok(text.to_owned());
     }
     Err("bad format of filter (expected name=value)".to_owned())

@@ -53,12 +53,20 @@ pub(crate) fn variable(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A value that must be `NAME=value`.
-pub(crate) fn checked_pair(text: &str) -> Result<String, String> {
-    match text.split_once('=') {
-        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
-        _ => Err(format!("bad attribute format: {text}")),
+/// A label as a flag: it must have a name, without spaces but for those that stand before it.
+pub(crate) fn label(text: &str) -> Result<String, String> {
+    const SPACES: [char; 2] = [' ', '\t'];
+    let name = pair(text).0;
+    match name.trim_start_matches(SPACES) {
+        "" => Err(format!("invalid label '{text}': empty name")),
+        rest if rest.contains(SPACES) => Err(format!("label '{name}' contains whitespaces")),
+        _ => Ok(text.to_owned()),
     }
+}
+
+/// A storage option as a flag: it must have a value.
+pub(crate) fn has_value(text: &str) -> bool {
+    text.contains('=')
 }
 
 fn pair(entry: &str) -> (String, String) {

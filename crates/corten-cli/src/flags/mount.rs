@@ -16,9 +16,15 @@ pub(crate) struct Volumes {
 }
 
 /// Reads `-v`: a source that begins with a dot is made absolute here, because the daemon does not know our folder.
-pub(crate) fn volumes(flags: &[String], folder: &Path) -> Volumes {
+pub(crate) fn volumes(flags: &[String], folder: &Path) -> Result<Volumes, String> {
     let mut volumes = Volumes::default();
     for flag in flags {
+        if flag.is_empty() {
+            return Err("invalid empty volume spec".to_owned());
+        }
+        if flag.starts_with(':') && flag.len() > 1 {
+            return Err(format!("invalid spec: {flag}: empty section between colons"));
+        }
         match flag.split_once(':') {
             None => {
                 volumes.anonymous.insert(flag.clone(), Empty);
@@ -34,7 +40,7 @@ pub(crate) fn volumes(flags: &[String], folder: &Path) -> Volumes {
             Some(_) => volumes.binds.push(flag.clone()),
         }
     }
-    volumes
+    Ok(volumes)
 }
 
 /// `--tmpfs path[:options]` into the host's configuration.
@@ -59,7 +65,7 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Mount, String> {
     let mut tmpfs = TmpfsOptions::default();
     let mut used: Vec<&'static str> = Vec::new();
     if text.is_empty() {
-        return Err("value is empty".to_owned());
+        return Err("EOF".to_owned());
     }
     for field in csv(text)? {
         let (key, value) = match field.split_once('=') {
@@ -268,7 +274,7 @@ mod tests {
     #[test]
     fn volumes_without_a_source_are_anonymous() {
         let flags = ["/a", "v:/b:ro", "./c:/d", "/e:/f"].map(str::to_owned);
-        let volumes = volumes(&flags, Path::new("/h"));
+        let volumes = volumes(&flags, Path::new("/h")).unwrap();
         assert_eq!(volumes.binds, ["v:/b:ro", "/h/c:/d", "/e:/f"]);
         assert_eq!(volumes.anonymous.keys().collect::<Vec<_>>(), ["/a"]);
     }

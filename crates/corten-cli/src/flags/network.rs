@@ -12,6 +12,7 @@ pub(crate) fn parse(flags: &CreateFlags) -> Result<(String, NetworkingConfig), S
     if flags.network.is_empty() {
         let mut settings = EndpointSettings::default();
         apply_flags(flags, &mut settings)?;
+        check("default", &settings)?;
         let endpoints_config = BTreeMap::from([("default".to_owned(), settings)]);
         return Ok(("default".to_owned(), NetworkingConfig { endpoints_config }));
     }
@@ -29,6 +30,7 @@ pub(crate) fn parse(flags: &CreateFlags) -> Result<(String, NetworkingConfig), S
             mode.clone_from(&name);
             apply_flags(flags, &mut settings)?;
         }
+        check(&name, &settings)?;
         if endpoints_config.contains_key(&name) {
             return Err(format!("network \"{name}\" is specified multiple times"));
         }
@@ -48,27 +50,39 @@ fn is_user_defined(name: &str) -> bool {
     !matches!(name, "default" | "bridge" | "host" | "none") && !name.starts_with("container:")
 }
 
+/// A `--network` that can be read.
+pub(crate) fn checked(text: &str) -> Result<String, String> {
+    one(text).map(|_| text.to_owned())
+}
+
+/// Whether it has fields: something with a value somewhere.
+fn has_fields(text: &str) -> bool {
+    let is_word = |letter: &u8| letter.is_ascii_alphanumeric() || *letter == b'_';
+    text.as_bytes().windows(3).any(|three| is_word(&three[0]) && three[1] == b'=' && is_word(&three[2]))
+}
+
 /// `name`, or `name=x,alias=y,ip=z`.
 fn one(text: &str) -> Result<(String, EndpointSettings), String> {
     let mut settings = EndpointSettings::default();
-    let mut name = None;
-    let fields = csv(text)?;
-    if let [only] = fields.as_slice()
-        && !only.contains('=')
-    {
-        return Ok((only.clone(), settings));
+    let mut name = String::new();
+    if !has_fields(text) {
+        return Ok((text.to_owned(), settings));
     }
-    for field in fields {
-        let (key, value) = field.split_once('=').ok_or_else(|| format!("invalid field {field}"))?;
-        let value = value.trim();
+    for field in csv(text)? {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) if !key.is_empty() => (key, value.trim()),
+            _ => return Err(format!("invalid field {field}")),
+        };
         match key.trim().to_ascii_lowercase().as_str() {
-            "name" => name = Some(value.to_owned()),
+            "name" => value.clone_into(&mut name),
             "alias" => settings.aliases.get_or_insert_default().push(value.to_owned()),
-            "ip" => settings.ipam_config.get_or_insert_default().ipv4_address = address(value)?,
-            "ip6" => settings.ipam_config.get_or_insert_default().ipv6_address = address(value)?,
+            "ip" if value.is_empty() => {}
+            "ip" => value.clone_into(&mut settings.ipam_config.get_or_insert_default().ipv4_address),
+            "ip6" if value.is_empty() => {}
+            "ip6" => value.clone_into(&mut settings.ipam_config.get_or_insert_default().ipv6_address),
             "mac-address" => value.clone_into(&mut settings.mac_address),
             "link-local-ip" => {
-                settings.ipam_config.get_or_insert_default().link_local_ips.push(address(value)?);
+                settings.ipam_config.get_or_insert_default().link_local_ips.push(value.to_owned());
             }
             "driver-opt" => {
                 let (option, value) =
@@ -81,10 +95,38 @@ fn one(text: &str) -> Result<(String, EndpointSettings), String> {
             other => return Err(format!("invalid field key {other}")),
         }
     }
-    match name {
-        Some(name) if !name.is_empty() => Ok((name, settings)),
-        _ => Err("network name is required".to_owned()),
+    if name.is_empty() {
+        return Err("network name/id is not specified".to_owned());
     }
+    Ok((name, settings))
+}
+
+/// What the daemon would refuse too, in the client's words. Addresses are left to the daemon.
+fn check(name: &str, settings: &EndpointSettings) -> Result<(), String> {
+    if name.trim().is_empty() {
+        return Err("no name set for network".to_owned());
+    }
+    if settings.aliases.is_some() && !is_user_defined(name) {
+        return Err("network-scoped aliases are only supported for user-defined networks".to_owned());
+    }
+    if !settings.mac_address.is_empty() && !is_mac_address(&settings.mac_address) {
+        return Err(format!("{} is not a valid mac address", settings.mac_address));
+    }
+    Ok(())
+}
+
+/// Six, eight or twenty bytes in one of the usual forms.
+fn is_mac_address(text: &str) -> bool {
+    let hex =
+        |part: &str, digits: usize| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let bytes = |mark, digits| {
+        let parts: Vec<&str> = text.split(mark).collect();
+        parts.iter().all(|part| hex(part, digits)).then_some(parts.len() * digits / 2)
+    };
+    [bytes(':', 2), bytes('-', 2), bytes('.', 4)]
+        .into_iter()
+        .flatten()
+        .any(|count| matches!(count, 6 | 8 | 20))
 }
 
 /// `--ip`, `--network-alias` and the like belong to the first network.
@@ -103,13 +145,9 @@ fn apply_flags(flags: &CreateFlags, settings: &mut EndpointSettings) -> Result<(
         settings.links = Some(flags.link.clone());
     }
     let mut addresses = EndpointIpamConfig::default();
-    if let Some(ip) = &flags.ip {
-        addresses.ipv4_address = address(ip)?;
-    }
-    if let Some(ip) = &flags.ip6 {
-        addresses.ipv6_address = address(ip)?;
-    }
-    addresses.link_local_ips = flags.link_local_ip.iter().map(|ip| address(ip)).collect::<Result<_, _>>()?;
+    addresses.ipv4_address = flags.ip.clone().unwrap_or_default();
+    addresses.ipv6_address = flags.ip6.clone().unwrap_or_default();
+    addresses.link_local_ips.clone_from(&flags.link_local_ip);
     if addresses != EndpointIpamConfig::default() {
         if settings.ipam_config.is_some() {
             return Err("conflicting options: cannot specify both --ip and per-network IP address".to_owned());
@@ -122,11 +160,33 @@ fn apply_flags(flags: &CreateFlags, settings: &mut EndpointSettings) -> Result<(
     Ok(())
 }
 
-fn address(text: &str) -> Result<String, String> {
-    match text.parse::<IpAddr>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("invalid IP address: {text}")),
+/// `--link name[:alias]`.
+pub(crate) fn link(text: &str) -> Result<String, String> {
+    match text.split(':').count() {
+        _ if text.is_empty() => Err("empty string specified for links".to_owned()),
+        1 | 2 => Ok(text.to_owned()),
+        _ => Err(format!("bad format for links: {text}")),
     }
+}
+
+/// `--dns-search`: a domain, or a point for none at all.
+pub(crate) fn search_domain(text: &str) -> Result<String, String> {
+    let domain = text.trim_matches(' ');
+    if domain == "." {
+        return Ok(domain.to_owned());
+    }
+    let name = domain.strip_suffix('.').unwrap_or(domain);
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let has_letter = name.bytes().any(|byte| byte.is_ascii_alphabetic());
+    if has_letter && name.len() < 255 && name.split('.').all(is_label) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("{domain} is not a valid domain"))
 }
 
 /// `--add-host name:address` or `name=address`; gives `name:address`.
@@ -202,7 +262,31 @@ mod tests {
         assert_eq!(name, "n");
         assert_eq!(settings.aliases.unwrap(), ["a", "b"]);
         assert_eq!(settings.ipam_config.unwrap().ipv4_address, "10.0.0.9");
-        assert_eq!(one("plain").unwrap().0, "plain");
-        assert!(one("name=n,x=y").is_err());
+        for plain in ["plain", "", "a,b", "name="] {
+            assert_eq!(one(plain).unwrap(), (plain.to_owned(), EndpointSettings::default()));
+        }
+        assert_eq!(one("name=n,x=y").unwrap_err(), "invalid field key x");
+        assert_eq!(one("name=n,x").unwrap_err(), "invalid field x");
+        assert_eq!(one("alias=x").unwrap_err(), "network name/id is not specified");
+    }
+
+    #[test]
+    fn search_domains_are_names() {
+        for (text, wanted) in [("a.b-c.", Ok("a.b-c")), (".", Ok(".")), (" x ", Ok("x"))] {
+            assert_eq!(search_domain(text).as_deref(), wanted.as_ref().copied());
+        }
+        for text in ["", "1", "a b", "-x", "a_b.c", "a..b"] {
+            assert_eq!(search_domain(text).unwrap_err(), format!("{text} is not a valid domain"));
+        }
+    }
+
+    #[test]
+    fn hardware_addresses_have_three_forms() {
+        for good in ["02:42:ac:11:00:02", "02-42-AC-11-00-02", "0242.ac11.0002", "02:42:ac:11:00:02:00:01"] {
+            assert!(is_mac_address(good), "{good}");
+        }
+        for bad in ["x", "", "02:42:ac:11:00", "02:42:ac:11:00:0g", "0242ac110002"] {
+            assert!(!is_mac_address(bad), "{bad}");
+        }
     }
 }

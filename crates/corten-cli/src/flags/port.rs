@@ -121,11 +121,11 @@ fn publish(ports: &mut Ports, port: u16, protocol: &str, ip: &str, host_port: St
 
 fn parse_range(text: &str) -> Result<(u16, u16), String> {
     if text.is_empty() {
-        return Err("empty string specified for ports".to_owned());
+        return Err("Empty string specified for ports.".to_owned());
     }
     let (from, to) = text.split_once('-').unwrap_or((text, text));
     let (from, to) = (parse_port(from)?, parse_port(to)?);
-    if to < from { Err(format!("invalid range specified for port: {text}")) } else { Ok((from, to)) }
+    if to < from { Err(format!("Invalid range specified for the Port: {text}")) } else { Ok((from, to)) }
 }
 
 fn parse_port(text: &str) -> Result<u16, String> {

@@ -33,7 +33,7 @@ pub(crate) fn resolve(
         }
     }
     let ports = port::parse(&flags.publish, &flags.expose).map_err(said)?;
-    let volumes = mount::volumes(&flags.volume, folder);
+    let volumes = mount::volumes(&flags.volume, folder).map_err(said)?;
     let (network_mode, networking_config) = network::parse(flags).map_err(said)?;
     let entrypoint = flags.entrypoint.as_ref().map(|entrypoint| vec![entrypoint.clone()]);
     let config = ContainerConfig {
@@ -103,6 +103,9 @@ fn host_config(flags: &CreateFlags, folder: &Path) -> Result<HostConfig> {
     let security = security::parse(&flags.security_opt).map_err(said)?;
     if flags.log_driver == "none" && !flags.log_opt.is_empty() {
         return Err(CliError::said("invalid logging opts for driver none"));
+    }
+    if !flags.storage_opt.iter().all(|option| key_value::has_value(option)) {
+        return Err(CliError::said("invalid storage option"));
     }
     let (cap_add, cap_drop) = security::capabilities(&flags.cap_add, &flags.cap_drop);
     let mut devices = device::parse(&flags.device).map_err(said)?;

@@ -39,7 +39,7 @@ pub(crate) fn parse(flags: &[String]) -> Result<Security, String> {
         };
         match (name, value) {
             ("no-new-privileges", _) => security.options.push(flag.clone()),
-            (_, None) if !flag.contains(':') => return Err(format!("invalid --security-opt: {flag:?}")),
+            (_, None) if !flag.contains(':') => return Err(format!("Invalid --security-opt: {flag:?}")),
             ("seccomp", Some(path)) if !matches!(path, "unconfined" | "builtin") => {
                 let text = file::read_to_string(path).map_err(|error| {
                     let cause = CliError::open(path, &error).text();

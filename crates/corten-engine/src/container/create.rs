@@ -56,7 +56,13 @@ impl Engine {
                 check_rootfs(folder)?;
                 None
             }
-            None => Some(self.image_for(&config.image, options.platform.as_deref())?),
+            None => {
+                // Without an image the command is missed first, as in Docker.
+                if config.image.is_empty() {
+                    merge::command(&mut config)?;
+                }
+                Some(self.image_for(&config.image, options.platform.as_deref())?)
+            }
         };
         if let Some(image) = &image {
             merge::merge(&mut config, &image.config.config);

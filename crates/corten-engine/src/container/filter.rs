@@ -70,11 +70,21 @@ impl ListFilter {
         if let Some(value) =
             filters.get("health").find(|value| !["none", "starting", "healthy", "unhealthy"].contains(value))
         {
-            return Err(invalid("health", value));
+            return Err(EngineError::invalid(format!(
+                "invalid filter 'health={value}': invalid value for health ({value}): must be one of none, starting, \
+                 healthy, unhealthy"
+            )));
         }
+        // Nothing is a task of Swarm's here, whatever is asked; but it must be asked rightly.
+        filters.flag("is-task").map_err(|error| EngineError::because("", error))?;
         let exit_codes = filters
             .get("exited")
-            .map(|value| value.parse::<i32>().map_err(|_| invalid("exited", value)))
+            .map(|value| {
+                value.parse::<i32>().map_err(|_| {
+                    let why = format!("strconv.Atoi: parsing \"{value}\": invalid syntax");
+                    EngineError::invalid(format!("invalid filter 'exited={value}': {why}"))
+                })
+            })
             .collect::<Result<_>>()?;
         let moments = |key: &str| {
             filters
@@ -250,7 +260,7 @@ mod tests {
             ),
             (r#"{"odd":["1"]}"#, "invalid filter 'odd'"),
             (r#"{"before":["nobody"]}"#, "No such container: nobody"),
-            (r#"{"exited":["x"]}"#, "invalid filter 'exited=x'"),
+            (r#"{"exited":["x"]}"#, "invalid filter 'exited=x': strconv.Atoi: parsing \"x\": invalid syntax"),
         ] {
             let error = ListFilter::new(&Filters::parse(filters).unwrap(), &Known).unwrap_err();
             assert_eq!(error.to_string(), text);

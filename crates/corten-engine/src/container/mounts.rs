@@ -434,6 +434,9 @@ fn clean_path(path: &str) -> PathBuf {
 /// `NAME[:ro|:rw]` of `VolumesFrom`.
 pub(crate) fn parse_volumes_from(text: &str) -> Result<(&str, Option<bool>)> {
     match text.split_once(':') {
+        None if text.is_empty() => {
+            Err(EngineError::invalid("volumes-from specification cannot be an empty string"))
+        }
         None => Ok((text, None)),
         Some((name, mode)) if is_mode(mode) => Ok((
             name,
@@ -443,7 +446,7 @@ pub(crate) fn parse_volumes_from(text: &str) -> Result<(&str, Option<bool>)> {
                 _ => None,
             }),
         )),
-        Some((_, mode)) => Err(EngineError::invalid(format!("invalid mode for volumes-from: {mode}"))),
+        Some((_, mode)) => Err(EngineError::invalid(format!("invalid mode: {mode}"))),
     }
 }
 
@@ -536,6 +539,8 @@ mod tests {
         assert_eq!(all.len(), 2);
         assert!(matches!(&all[0].source, Source::Bind { .. }));
         assert_eq!(parse_volumes_from("c:ro").unwrap(), ("c", Some(true)));
-        assert!(parse_volumes_from("c:odd").is_err());
+        assert_eq!(parse_volumes_from("c:odd").unwrap_err().to_string(), "invalid mode: odd");
+        let text = "volumes-from specification cannot be an empty string";
+        assert_eq!(parse_volumes_from("").unwrap_err().to_string(), text);
     }
 }

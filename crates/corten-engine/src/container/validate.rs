@@ -131,6 +131,10 @@ pub(super) fn host_config(host: &HostConfig) -> Result<()> {
             }
         }
     }
+    if host.annotations.contains_key("") {
+        let text = "invalid Annotations: the empty string is not permitted as an annotation key";
+        return Err(EngineError::invalid(text));
+    }
     super::spec::logging::check(&host.log_config)?;
     super::spec::sysctl::check(host)?;
     for option in host.security_opt.iter().flatten() {

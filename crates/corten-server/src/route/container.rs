@@ -32,8 +32,8 @@ pub(crate) async fn list(engine: &Engine, call: Call) -> Result {
 }
 
 pub(crate) async fn create(engine: &Engine, mut call: Call) -> Result {
-    let mut request: CreateRequest = call.required_json().await?;
-    if request.config == ContainerConfig::default() {
+    let (mut request, document) = call.required_json_with_text::<CreateRequest>().await?;
+    if request.config == ContainerConfig::default() && !says_config(&document) {
         return Err(ApiError::invalid("config cannot be empty in order to create a container"));
     }
     as_of(call.version, &mut request);
@@ -44,6 +44,14 @@ pub(crate) async fn create(engine: &Engine, mut call: Call) -> Result {
         platform: (!platform.is_empty() && call.version >= ApiVersion::one(41)).then(|| platform.to_owned()),
     };
     Ok(reply::json(201, &engine.create(options, request).await?))
+}
+
+/// Whether a document that has the default configuration says so with at least one key, as `{"Image":""}`.
+fn says_config(document: &[u8]) -> bool {
+    let keys: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(document).unwrap_or_default();
+    keys.keys()
+        .any(|key| !["HostConfig", "NetworkingConfig"].iter().any(|other| key.eq_ignore_ascii_case(other)))
 }
 
 /// Takes out what a request's version did not know, as Docker does.

@@ -21,6 +21,7 @@ pub(crate) async fn list(engine: &Engine, call: Call) -> Result {
         all: call.query.flag("all"),
         filters: call.filters()?,
         manifests: call.version >= ApiVersion::one(47) && call.query.flag("manifests"),
+        shared_size: call.version >= ApiVersion::one(42) && call.query.flag("shared-size"),
     };
     let images = engine.image_list(&options).await?;
     Ok(gate::json(200, Operation::ImageList, call.version, &images))

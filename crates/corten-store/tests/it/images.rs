@@ -406,6 +406,11 @@ fn an_image_made_here() {
     assert_eq!(upon.chain[0], image.chain[0]);
     assert_eq!(upon.chain.len(), 2);
     assert_eq!(upon.names, []);
+    let sharing = images.sharing();
+    let own = upon.size - sharing.shared[&upon.id];
+    assert!(own > 0 && sharing.shared[&image.id] > 0);
+    assert!(sharing.shared[&image.id] <= image.size, "its documents are its own");
+    assert_eq!(sharing.total, image.size + own, "what both have is counted once");
     // No layers at all.
     let empty = images
         .add(NewImage {

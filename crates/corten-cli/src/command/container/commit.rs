@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
-use corten_client::Query;
+use corten_client::{ClientError, Query};
 use corten_oci::Reference;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -54,6 +54,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
             return Err(CliError::said("cannot commit to digest reference"));
         }
         query = query.with("repo", reference.canonical_name()).maybe("tag", reference.tag());
+    }
+    if arguments.container.is_empty() {
+        return Err(ClientError::NoName { kind: "container" }.into());
     }
     let id = context.client()?.container_commit(&query)?;
     context.ui.line(id)?;

@@ -53,6 +53,11 @@ pub(crate) struct Arguments {
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
+    for (text, what) in [(&arguments.source, "source"), (&arguments.destination, "destination")] {
+        if text.is_empty() {
+            return Err(CliError::said(format!("{what} can not be empty")));
+        }
+    }
     let (source, destination) = (Place::parse(&arguments.source), Place::parse(&arguments.destination));
     let copied = match (&source, &destination) {
         (Place::Container { name, path }, Place::Here(here)) => {

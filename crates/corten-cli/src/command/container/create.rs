@@ -52,7 +52,6 @@ pub(crate) fn request_of(
     } else {
         let (image, command) =
             words.split_first().ok_or_else(|| CliError::said("an image (or --rootfs PATH) is needed"))?;
-        check_image(image)?;
         Subject { image: image.clone(), command: command.to_vec() }
     };
     let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
@@ -76,6 +75,9 @@ pub(crate) fn create(context: &mut Context, flags: &CreateFlags, request: &Creat
             "invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"",
             flags.pull
         )));
+    }
+    if flags.rootfs.is_none() {
+        check_image(&request.config.image)?;
     }
     let id_file = IdFile::create(&flags.cidfile)?;
     let client = context.client()?;
@@ -129,7 +131,7 @@ pub(crate) fn with_help(program: String, command: &str, error: CliError, code: u
             };
             let text = format!(
                 "{program}: {}{hint}\n\nRun '{program} {command} --help' for more information",
-                error.text().trim_end()
+                error.text().trim_end_matches('\n')
             );
             CliError::Said { text, code }
         }

@@ -49,15 +49,27 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let client = context.client()?;
     let now = Timestamp::now();
     let point = |name: &str, text: &Option<String>| {
-        let point = text.as_deref().map(|text| time::point(text, now)).transpose();
+        let point =
+            text.as_deref().filter(|text| !text.is_empty()).map(|text| time::point(text, now)).transpose();
         point.map_err(|error| CliError::said(format!("invalid value for {name:?}: {}", error.text())))
+    };
+    let points =
+        point("since", &arguments.since).and_then(|since| Ok((since, point("until", &arguments.until)?)));
+    let (since, until) = match points {
+        Ok(points) => points,
+        // A container that is not there is told first.
+        Err(error) => {
+            return Err(client
+                .container_inspect(&arguments.container, false)
+                .map_or_else(Into::into, |_| error));
+        }
     };
     // To go on after a daemon's restart where we were, the times have to be known.
     let follows = arguments.follow && client.target().own;
     let mut options = LogOptions {
         follow: arguments.follow,
-        since: point("since", &arguments.since)?,
-        until: point("until", &arguments.until)?,
+        since,
+        until,
         timestamps: arguments.timestamps || follows,
         tail: arguments.tail.clone(),
         details: arguments.details,

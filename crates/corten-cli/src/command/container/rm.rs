@@ -3,8 +3,8 @@
 use super::together;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
-use crate::error::Result;
-use corten_client::RemoveOptions;
+use crate::error::{CliError, Result};
+use corten_client::{ClientError, RemoveOptions};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container rm",
@@ -41,6 +41,10 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let mut failed = false;
     for (name, result) in names.iter().zip(results) {
         match result {
+            Err(ClientError::NoName { .. }) => {
+                failed = true;
+                context.ui.error(&CliError::said("container name cannot be empty"));
+            }
             Ok(()) => context.ui.line(name)?,
             Err(error) => {
                 // What is not there any more is as wanted.

@@ -3,7 +3,7 @@
 use crate::command::inspect;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::format::Kind;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     inspect::print(context, arguments.format.as_deref(), &arguments.images, |client, name| {
+        if name.is_empty() {
+            return Err(CliError::said("Error: No such image: "));
+        }
         let platform = arguments.platform.as_deref().map(super::platform).transpose()?;
         Ok((Kind::Image, client.image_inspect(name, platform.as_deref())?))
     })

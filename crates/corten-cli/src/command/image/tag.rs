@@ -25,6 +25,10 @@ pub(crate) struct Arguments {
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
+    if arguments.source.is_empty() {
+        let why = "is not a valid repository/tag: invalid reference format";
+        return Err(CliError::said(format!("Error parsing reference: \"\" {why}")));
+    }
     let target = Reference::parse(&arguments.target).map_err(|error| {
         CliError::said(format!(
             "Error parsing reference: {:?} is not a valid repository/tag: {error}",

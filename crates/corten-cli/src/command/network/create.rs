@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "bool", num_args = 0..=1, default_missing_value = "true")]
     ipv6: Option<bool>,
     /// Set metadata on a network
-    #[arg(long)]
+    #[arg(long, value_parser = crate::flags::key_value::label)]
     label: Vec<String>,
     /// Set driver specific options
     #[arg(short, long, value_name = "map")]

@@ -37,5 +37,8 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
             }
         }
     }
+    if failed {
+        context.ui.note("exit status 1");
+    }
     Ok(u8::from(failed))
 }

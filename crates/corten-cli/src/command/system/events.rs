@@ -39,7 +39,9 @@ pub(crate) struct Arguments {
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let now = Timestamp::now();
-    let point = |text: &Option<String>| text.as_deref().map(|text| time::point(text, now)).transpose();
+    let point = |text: &Option<String>| {
+        text.as_deref().filter(|text| !text.is_empty()).map(|text| time::point(text, now)).transpose()
+    };
     let (since, until) = (point(&arguments.since)?, point(&arguments.until)?);
     let format = arguments.format.as_deref().map(str::trim).filter(|format| !format.is_empty());
     let template = match format {

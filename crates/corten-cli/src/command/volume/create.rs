@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "string", default_value = "local")]
     driver: String,
     /// Set metadata for a volume
-    #[arg(long)]
+    #[arg(long, value_parser = crate::flags::key_value::label)]
     label: Vec<String>,
     /// Specify volume name
     #[arg(long, value_name = "string", hide = true)]

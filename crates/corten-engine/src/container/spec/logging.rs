@@ -61,9 +61,9 @@ pub(crate) fn settings(
             "compress" | "mode" | "max-buffer-size" | "labels-regex" | "env-regex" => {}
             name if ATTRIBUTE_OPTIONS.contains(&name) => {}
             _ => {
+                let driver = if log.driver.is_empty() { "json-file" } else { &log.driver };
                 return Err(EngineError::invalid(format!(
-                    "unknown log opt '{name}' for {} log driver",
-                    log.driver
+                    "unknown log opt '{name}' for {driver} log driver"
                 )));
             }
         }
