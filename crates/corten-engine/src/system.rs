@@ -65,7 +65,7 @@ impl Engine {
     pub fn version(&self) -> Version {
         let host = rustix::system::uname();
         let kernel = host.release().to_string_lossy().into_owned();
-        let details = BTreeMap::from([
+        let mut details = BTreeMap::from([
             ("ApiVersion".to_owned(), API_VERSION.to_owned()),
             ("Arch".to_owned(), go_architecture().to_owned()),
             ("Experimental".to_owned(), "false".to_owned()),
@@ -74,11 +74,22 @@ impl Engine {
             ("Os".to_owned(), "linux".to_owned()),
         ]);
         let own = env!("CARGO_PKG_VERSION").to_owned();
+        let (commit, built) = (corten_std::build::COMMIT.to_owned(), corten_std::build::time());
+        let said = [("BuildTime", &built), ("GitCommit", &commit)];
+        let said = said.into_iter().filter(|(_, value)| !value.is_empty());
+        details.extend(said.map(|(name, value)| (name.to_owned(), value.clone())));
+        let own_details = if commit.is_empty() {
+            BTreeMap::new()
+        } else {
+            BTreeMap::from([("GitCommit".to_owned(), commit.clone())])
+        };
         Version {
+            git_commit: commit,
+            build_time: built,
             platform: VersionPlatform { name: format!("Corten {own}") },
             components: vec![
                 Component { name: "Engine".to_owned(), version: DOCKER_VERSION.to_owned(), details },
-                Component { name: "corten".to_owned(), version: own, details: BTreeMap::new() },
+                Component { name: "corten".to_owned(), version: own, details: own_details },
             ],
             version: DOCKER_VERSION.to_owned(),
             api_version: API_VERSION.to_owned(),

@@ -4,6 +4,7 @@
 //! Ground layer: no async runtime, no HTTP, no argument parser. Nothing here prints, reads the environment
 //! or exits.
 
+pub mod build;
 pub mod duration;
 pub mod error;
 pub mod file;

@@ -5,6 +5,7 @@ use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::format::{Data, Kind, Template};
 use corten_api::system::{Component, Version};
+use corten_std::Timestamp;
 use serde_json::json;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -46,11 +47,11 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
             "Version": env!("CARGO_PKG_VERSION"),
             "ApiVersion": api_version,
             "DefaultAPIVersion": corten_client::NEWEST_VERSION,
-            "GitCommit": "",
+            "GitCommit": corten_std::build::COMMIT,
             "GoVersion": "",
             "Os": "linux",
             "Arch": architecture(),
-            "BuildTime": "",
+            "BuildTime": build_time(&corten_std::build::time()),
             "Context": client.target().context,
         },
         "Server": server,
@@ -80,6 +81,18 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
+/// A date as Docker's client shows it; what is no date stays as it is.
+fn build_time(text: &str) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    let Some(at) = Timestamp::parse(text) else { return text.to_owned() };
+    let (year, month, day, hour, minute, second) = at.civil();
+    let weekday = DAYS[at.unix_seconds().div_euclid(86_400).rem_euclid(7) as usize];
+    let month = MONTHS[month.clamp(1, 12) as usize - 1];
+    format!("{weekday} {month} {day:2} {hour:02}:{minute:02}:{second:02} {year}")
+}
+
 fn plain(context: &mut Context, document: &serde_json::Value) -> Result<()> {
     let client = &document["Client"];
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
@@ -90,6 +103,12 @@ fn plain(context: &mut Context, document: &serde_json::Value) -> Result<()> {
         |name: &str, value: String| ui.line(format!(" {:<18} {value}", format!("{name}:")).trim_end());
     row("Version", text(&client["Version"]))?;
     row("API version", text(&client["ApiVersion"]))?;
+    for (name, field) in [("Git commit", "GitCommit"), ("Built", "BuildTime")] {
+        let value = text(&client[field]);
+        if !value.is_empty() {
+            row(name, value)?;
+        }
+    }
     row("OS/Arch", format!("{}/{}", text(&client["Os"]), text(&client["Arch"])))?;
     row("Context", text(&client["Context"]))?;
     let Ok(server) = serde_json::from_value::<Version>(document["Server"].clone()) else { return Ok(()) };
@@ -125,7 +144,7 @@ fn plain(context: &mut Context, document: &serde_json::Value) -> Result<()> {
                 row("Go version", detail("GoVersion"))?;
             }
             row("Git commit", detail("GitCommit"))?;
-            row("Built", detail("BuildTime"))?;
+            row("Built", build_time(&detail("BuildTime")))?;
             row("OS/Arch", format!("{}/{}", detail("Os"), detail("Arch")))?;
             row("Experimental", detail("Experimental"))?;
         } else {
@@ -133,4 +152,16 @@ fn plain(context: &mut Context, document: &serde_json::Value) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_shown_with_their_day() {
+        assert_eq!(build_time("2026-09-15T11:02:57.000000000+00:00"), "Tue Sep 15 11:02:57 2026");
+        assert_eq!(build_time("2026-01-01T00:00:00Z"), "Thu Jan  1 00:00:00 2026");
+        assert_eq!(build_time(""), "");
+    }
 }

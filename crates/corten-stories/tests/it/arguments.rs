@@ -119,6 +119,10 @@ impl Matrix<'_> {
             line.extend(command.arguments.iter().map(OsString::from));
         }
         let shown = shown(&line);
+        if shown == "system events --until=1 --until=" {
+            // No end at all, here as in Docker.
+            return;
+        }
         let Some(said) = self.give(program().as_os_str(), &line) else {
             return self.wrong.push(format!("{shown}: does not end"));
         };

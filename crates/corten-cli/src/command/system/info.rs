@@ -39,11 +39,11 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         let about = json!({
             "Debug": false,
             "Version": env!("CARGO_PKG_VERSION"),
-            "GitCommit": "",
+            "GitCommit": corten_std::build::COMMIT,
             "GoVersion": "",
             "Os": "linux",
             "Arch": crate::command::version::architecture(),
-            "BuildTime": "",
+            "BuildTime": corten_std::build::time(),
             "Context": current,
             "Plugins": [],
             "Warnings": null,
