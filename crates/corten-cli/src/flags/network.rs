@@ -144,10 +144,11 @@ fn apply_flags(flags: &CreateFlags, settings: &mut EndpointSettings) -> Result<(
     {
         settings.links = Some(flags.link.clone());
     }
-    let mut addresses = EndpointIpamConfig::default();
-    addresses.ipv4_address = flags.ip.clone().unwrap_or_default();
-    addresses.ipv6_address = flags.ip6.clone().unwrap_or_default();
-    addresses.link_local_ips.clone_from(&flags.link_local_ip);
+    let addresses = EndpointIpamConfig {
+        ipv4_address: flags.ip.clone().unwrap_or_default(),
+        ipv6_address: flags.ip6.clone().unwrap_or_default(),
+        link_local_ips: flags.link_local_ip.clone(),
+    };
     if addresses != EndpointIpamConfig::default() {
         if settings.ipam_config.is_some() {
             return Err("conflicting options: cannot specify both --ip and per-network IP address".to_owned());

@@ -51,18 +51,15 @@ impl Engine {
             validate::in_user_namespace(&host_config)?;
         }
         let rootfs = host_config.rootfs.clone();
-        let image = match &rootfs {
-            Some(folder) => {
-                check_rootfs(folder)?;
-                None
+        let image = if let Some(folder) = &rootfs {
+            check_rootfs(folder)?;
+            None
+        } else {
+            // Without an image the command is missed first, as in Docker.
+            if config.image.is_empty() {
+                merge::command(&mut config)?;
             }
-            None => {
-                // Without an image the command is missed first, as in Docker.
-                if config.image.is_empty() {
-                    merge::command(&mut config)?;
-                }
-                Some(self.image_for(&config.image, options.platform.as_deref())?)
-            }
+            Some(self.image_for(&config.image, options.platform.as_deref())?)
         };
         if let Some(image) = &image {
             merge::merge(&mut config, &image.config.config);
