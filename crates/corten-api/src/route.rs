@@ -130,6 +130,7 @@ routes! {
     Get "/images/{}/history" ImageHistory 24 "Steps an image was made by";
     Get "/images/{}/get" ImageSave 24 "An image as an archive";
     Post "/images/{}/push" ImagePush 24 "Send an image to a registry";
+    Post "/images/{}/verify" ImageVerify 24 "Whether an image has the signatures that are asked for; of Corten's own";
     Post "/images/{}/tag" ImageTag 24 "Give an image a further name";
     Delete "/images/{}" ImageRemove 24 "Remove a name or an image";
     Post "/commit" Commit 24 "Make an image from a container";

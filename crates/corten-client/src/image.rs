@@ -97,6 +97,18 @@ impl Client {
         self.request_with("POST", &path(repository, "push"), &query, Payload::Empty, &auth)
     }
 
+    /// Whether an image has the signatures that the policy asks for, or one by a key of the document.
+    pub fn image_verify(
+        &self,
+        name: &str,
+        document: &impl serde::Serialize,
+        registry_auth: &str,
+    ) -> Result<Object, ClientError> {
+        let auth = [("X-Registry-Auth", registry_auth)];
+        let body = crate::client::encode(document)?;
+        self.request_with("POST", &path(name, "verify"), &Query::new(), Payload::Json(&body), &auth)?.json()
+    }
+
     /// Looks for images at a registry.
     pub fn image_search(
         &self,

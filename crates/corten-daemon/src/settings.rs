@@ -214,6 +214,7 @@ fn reloadable() -> Reloadable {
     // Our own first; what was set up for Docker counts too.
     reloadable.registries.certificate_folders =
         ["/etc/corten/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).to_vec();
+    reloadable.policy = corten_engine::image::POLICY_FILE.into();
     reloadable
 }
 

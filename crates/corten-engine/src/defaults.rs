@@ -117,6 +117,8 @@ pub struct Reloadable {
     pub cgroupns_mode: String,
     /// Mirrors of Docker Hub, registries that are not checked, where certificates lie.
     pub registries: RegistrySettings,
+    /// The file that says which images need a signature; empty: none does.
+    pub policy: std::path::PathBuf,
     /// Layers that are downloaded at once.
     pub max_downloads: usize,
     /// Layers that are sent at once.
@@ -136,6 +138,7 @@ impl Default for Reloadable {
             ipc_mode: "private".to_owned(),
             cgroupns_mode: String::new(),
             registries: RegistrySettings::default(),
+            policy: std::path::PathBuf::new(),
             max_downloads: 3,
             max_uploads: 5,
             max_attempts: 5,

@@ -93,6 +93,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     image::save::ENTRY,
     image::tag::ENTRY,
     image::unbuilt::BUILD,
+    image::verify::ENTRY,
     inspect::ENTRY,
     install::ENTRY,
     login::ENTRY,

@@ -106,6 +106,9 @@ impl Engine {
         let target = repository.resolve(&asked).await.map_err(|error| pull_error(name, error))?;
         tell(Progress::Status { id: Some(asked), status: format!("Pulling from {}", name.path()) });
         let plan = self.plan(repository, name, target, platform).await?;
+        // Before any layer is read.
+        let digests = [plan.target.digest, plan.manifest_digest];
+        let evidence = self.admit(repository, name, &digests).await?;
         let kept_name = match name.digest() {
             Some(digest) => name.with_digest(*digest),
             None => name.clone(),
@@ -113,6 +116,10 @@ impl Engine {
         let digest = plan.target.digest;
         let fetched = self.fetch(repository, &plan, tell).await?;
         let is_new = self.keep(plan, fetched, kept_name, tell).await?;
+        if let Some(evidence) = evidence {
+            let engine = self.clone();
+            blocking(move || engine.keep_evidence(&digest, &evidence)).await?;
+        }
         of_all(tell, format!("Digest: {digest}"));
         let notices = repository.notices();
         for warning in notices.warnings {

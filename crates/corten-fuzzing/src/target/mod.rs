@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     registry::CHALLENGES,
     registry::LINKS,
     registry::HOSTS,
+    registry::SIGNATURES,
     store::ARCHIVE,
 ];
 

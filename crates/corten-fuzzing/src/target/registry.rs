@@ -104,3 +104,39 @@ fn hosts(bytes: &[u8]) {
         assert!(places >= 1);
     }
 }
+
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==\n\
+    -----END PUBLIC KEY-----\n";
+
+pub(super) const SIGNATURES: Target = Target {
+    name: "signatures",
+    run: signatures,
+    seeds: || {
+        texts(&[
+            PUBLIC_KEY,
+            r#"{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"AAAA"}]}"#,
+            r#"{"critical":{"image":{"docker-manifest-digest":"sha256:00"},"type":"cosign container image signature"}}"#,
+            r#"{"dsseEnvelope":{"payload":"","payloadType":"","signatures":[]}}"#,
+        ])
+    },
+    words: &[
+        "\"payload\":",
+        "\"signatures\":[",
+        "-----BEGIN PUBLIC KEY-----",
+        "\"dsseEnvelope\":{",
+        "\"sig\":",
+    ],
+};
+
+/// Whatever a document says, it was not signed with a key whose other half is gone; a text is a key or is refused.
+fn signatures(bytes: &[u8]) {
+    use corten_signature::{Evidence, Key};
+    let text = String::from_utf8_lossy(bytes);
+    let _ = Key::from_pem("key", &text);
+    let Ok(key) = Key::from_pem("key", PUBLIC_KEY) else { return };
+    let digests = [corten_oci::Digest::of(bytes)];
+    assert_eq!(Evidence::envelope(bytes).said(&key, &digests), None);
+    let (payload, signature) = bytes.split_at(bytes.len() / 2);
+    assert_eq!(Evidence::payload(payload, &String::from_utf8_lossy(signature)).said(&key, &digests), None);
+}

@@ -110,6 +110,7 @@ impl Api for Routes {
             Op::Auth => Box::pin(registry::auth(engine, call)),
             Op::ImageSearch => Box::pin(registry::search(engine, call)),
             Op::ImagePush => Box::pin(registry::push(engine, call)),
+            Op::ImageVerify => Box::pin(registry::verify(engine, call)),
             Op::DistributionInspect => Box::pin(registry::inspect(engine, call)),
             Op::Commit => Box::pin(image::commit(engine, call)),
             Op::ContainerStats => Box::pin(stats::stats(engine, call)),

@@ -90,6 +90,27 @@ pub(crate) async fn push(engine: &Engine, call: Call) -> Result {
     progress(move |tell| async move { engine.image_push(&options, &tell).await }).await
 }
 
+/// Keys that are asked for, by their names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct VerifyDocument {
+    keys: Vec<VerifyKey>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct VerifyKey {
+    name: String,
+    text: String,
+}
+
+/// Whether an image has the signatures that are asked for.
+pub(crate) async fn verify(engine: &Engine, mut call: Call) -> Result {
+    let document: VerifyDocument = call.json().await?;
+    let keys: Vec<(String, String)> = document.keys.into_iter().map(|key| (key.name, key.text)).collect();
+    Ok(reply::json(200, &engine.image_verify(&call.name, &keys, &credentials(&call)).await?))
+}
+
 /// What a registry has under a name.
 pub(crate) async fn inspect(engine: &Engine, call: Call) -> Result {
     let name = Reference::parse(&call.name).map_err(|error| ApiError::of(&error))?;

@@ -22,6 +22,7 @@ mod metrics;
 mod names;
 mod network;
 mod plugins;
+mod policy;
 mod prune;
 mod receivers;
 mod registries;

@@ -13,6 +13,7 @@ pub(crate) mod save;
 pub(crate) mod tag;
 pub(crate) mod tree;
 pub(crate) mod unbuilt;
+pub(crate) mod verify;
 
 use crate::error::{CliError, Result};
 

@@ -56,6 +56,17 @@ pub(super) const FLAGS: &[Flag] = &[
         ..DEFAULT
     },
     Flag {
+        name: "--policy",
+        key: "policy",
+        form: Form::Value("string"),
+        text: "File that says which images need a signature (default /etc/corten/policy.toml)",
+        apply: |settings, _, value| {
+            settings.reloadable.policy = value.into();
+            Ok(())
+        },
+        ..DEFAULT
+    },
+    Flag {
         name: "--http-proxy",
         form: Form::Value("string"),
         text: "Proxy for requests to registries without TLS (default HTTP_PROXY of the daemon)",

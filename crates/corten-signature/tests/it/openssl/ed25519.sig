@@ -1,0 +1,1 @@
+O+yPb1H9RsCkf7zgog9bKP6j6GakfVpbMotjYjJJZuc8pj0Eld8eP76LG7L7iq91QC8spCzH27dz7myxanmyAg==
