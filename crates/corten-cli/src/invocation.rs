@@ -20,7 +20,6 @@ const UNBUILT: &[&str] = &[
     "compose",
     "config",
     "node",
-    "plugin",
     "scout",
     "secret",
     "service",

@@ -17,6 +17,7 @@ mod error;
 mod exec;
 mod image;
 mod network;
+mod plugin;
 mod start;
 pub mod stream;
 mod system;

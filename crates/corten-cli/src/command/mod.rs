@@ -13,6 +13,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod manifest;
 pub(crate) mod network;
+pub(crate) mod plugin;
 pub(crate) mod search;
 pub(crate) mod system;
 pub(crate) mod uninstall;
@@ -33,6 +34,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("image", "Manage images"),
     ("manifest", "Manage Docker image manifests and manifest lists"),
     ("network", "Manage networks"),
+    ("plugin", "Manage plugins"),
     ("system", "Manage Docker"),
     ("volume", "Manage volumes"),
 ];
@@ -110,6 +112,16 @@ pub(crate) static ENTRIES: &[Entry] = &[
     network::ls::ENTRY,
     network::prune::ENTRY,
     network::rm::ENTRY,
+    plugin::create::ENTRY,
+    plugin::disable::ENTRY,
+    plugin::enable::ENTRY,
+    plugin::inspect::ENTRY,
+    plugin::install::ENTRY,
+    plugin::ls::ENTRY,
+    plugin::push::ENTRY,
+    plugin::rm::ENTRY,
+    plugin::set::ENTRY,
+    plugin::upgrade::ENTRY,
     search::ENTRY,
     system::df::ENTRY,
     system::dial_stdio::ENTRY,

@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Event,
     /// A context.
     Context,
+    /// A managed plugin.
+    Plugin,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Self::Version => "system.versionInfo",
             Self::Event => "events.Message",
             Self::Context => "context.Inspect",
+            Self::Plugin => "types.Plugin",
         }
     }
 }
@@ -115,6 +118,7 @@ network.IPAMConfig Subnet:s IPRange:s Gateway:s AuxAddress=AuxiliaryAddresses:{}
 network.ConfigReference Network:s
 network.EndpointResource Name:s EndpointID:s MacAddress:s IPv4Address:s IPv6Address:s
 volume.Volume ClusterVolume:a CreatedAt:s Driver:s Labels:{}s Mountpoint:s Name:s Options:{}s Scope:s Status:{}a UsageData:*volume.UsageData
+types.Plugin Config:a Enabled:b ID=Id:s Name:s PluginReference:s Settings:a
 volume.UsageData RefCount:n Size:n
 events.Message Status=status:s ID=id:s From=from:s Type:s Action:s Actor:events.Actor Scope=scope:s Time=time:n TimeNano=timeNano:n
 events.Actor ID:s Attributes:{}s
@@ -145,6 +149,7 @@ mod tests {
             Kind::Version,
             Kind::Event,
             Kind::Context,
+            Kind::Plugin,
         ] {
             assert!(fields(kind.type_name()).is_some(), "{kind:?}");
         }
