@@ -196,7 +196,7 @@ impl Classified for LayerError {
                 if matches!(
                     source.kind(),
                     io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
-                ) =>
+                ) || (source.kind() == io::ErrorKind::Other && source.raw_os_error().is_none()) =>
             {
                 ErrorClass::InvalidParameter
             }

@@ -4,6 +4,7 @@
 mod bench;
 mod fuzz;
 mod fuzz_api;
+mod interrupt;
 mod leftovers;
 mod soak;
 
@@ -21,7 +22,7 @@ fuzz-api asks a scratch daemon what Docker's description of the Engine API makes
 that does not come, a dead daemon and what it holds more at the end are findings.
 
 soak has eight clients do mixed work (120 minutes) while the daemon is killed every few minutes; a command that fails with no kill
-near, and what the daemon holds more at the end, are findings.
+near, and what the daemon holds more at the end, are findings. Broken off by SIGINT or SIGTERM, both remove what they made.
 
 bench times Corten and, where one is named, another engine in turn, A B A B …, and prints medians and ratios.
 

@@ -4,6 +4,7 @@
 
 use crate::bench::engine::{Engine, Scratch};
 use crate::fuzz_api::{Random, digest};
+use crate::interrupt;
 use crate::leftovers::Holdings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,6 +71,7 @@ struct Record {
 
 /// Does it; an error is what was found.
 pub(crate) fn run(settings: &Settings) -> Result<(), String> {
+    interrupt::watch()?;
     let mut scratch = Scratch::new(&settings.corten, "soa")?;
     scratch.start()?;
     scratch.engine().output(&["load", "-q", "-i", &settings.archive.display().to_string()])?;
@@ -97,7 +99,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             let pause = Duration::from_secs_f64(settings.kill_every);
             let mut next = Instant::now() + pause;
             while !stop.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(500));
+                interrupt::pause(Duration::from_millis(500));
                 if Instant::now() >= next
                     && let Ok(holdings) = Holdings::of(&scratch.folder)
                 {
@@ -106,7 +108,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
                     let _ = Command::new("kill").args(["-KILL", &holdings.daemon.to_string()]).status();
                     println!("{:5.0?} s  killed; before it: {holdings:?}", record.start.elapsed().as_secs());
                 }
-                if record.start.elapsed().as_secs_f64() > settings.minutes * 60.0 {
+                if interrupt::asked() || record.start.elapsed().as_secs_f64() > settings.minutes * 60.0 {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
@@ -115,11 +117,13 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
     rounds(&AtomicBool::new(true), settings.seed);
     clear(&scratch.engine());
     // Threads for blocking work end when they have had none for ten seconds.
-    std::thread::sleep(Duration::from_secs(15));
+    interrupt::pause(Duration::from_secs(15));
+    interrupt::check()?;
     let before = Holdings::of(&scratch.folder)?;
     rounds(&AtomicBool::new(false), settings.seed + 1);
     clear(&scratch.engine());
-    std::thread::sleep(Duration::from_secs(15));
+    interrupt::pause(Duration::from_secs(15));
+    interrupt::check()?;
     let after = Holdings::of(&scratch.folder)?;
     report(&record, &before, &after)
 }

@@ -39,15 +39,20 @@ impl Cgroup {
 
     pub(super) fn rename(&self, to: &Self) -> Result<()> {
         for ((_, from), (_, to)) in self.legacy.iter().zip(&to.legacy) {
-            let renamed = fs::rename(from, to).or_else(|error| match error.kind() {
-                // What was left over of an earlier container of that name is empty.
-                io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {
-                    remove_folder(to)?;
+            match fs::rename(from, to) {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                    ) =>
+                {
+                    // What was left over of an earlier run of that name; its last process may be gone only in a moment.
+                    Patience::default().remove(to)?;
                     fs::rename(from, to)
                 }
-                _ => Err(error),
-            });
-            renamed.map_err(file_error("rename", from))?;
+                renamed => renamed,
+            }
+            .map_err(file_error("rename", from))?;
         }
         match (&self.unified, &to.unified) {
             (Some(from), Some(to)) => {
@@ -271,25 +276,8 @@ impl Cgroup {
     /// # Errors
     /// `Busy` where processes remain. A folder that is not there is no error.
     pub fn remove(&self) -> Result<()> {
-        let mut pause = Duration::from_micros(200);
-        let mut waited = Duration::ZERO;
-        for folder in self.folders() {
-            loop {
-                match remove_folder(folder) {
-                    Ok(()) => break,
-                    Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
-                        if waited > Duration::from_millis(500) {
-                            return Err(CgroupError::Busy { path: folder.clone() });
-                        }
-                        std::thread::sleep(pause);
-                        waited += pause;
-                        pause = (pause * 2).min(Duration::from_millis(50));
-                    }
-                    Err(error) => return Err(file_error("remove", folder.clone())(error)),
-                }
-            }
-        }
-        Ok(())
+        let mut patience = Patience::default();
+        self.folders().try_for_each(|folder| patience.remove(folder))
     }
 
     /// A descriptor that becomes readable when the container is out of memory: version 1 only, where it has to be asked
@@ -421,7 +409,7 @@ pub(super) fn make_folder(folder: &Path) -> Result<()> {
 fn make_new_folder(folder: &Path) -> Result<()> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            remove_folder(folder).map_err(file_error("remove", folder))?;
+            Patience::default().remove(folder)?;
             fs::create_dir(folder).map_err(file_error("create", folder))
         }
         result => result.map_err(file_error("create", folder)),
@@ -448,6 +436,39 @@ pub(super) fn write_file(path: &Path, value: &str) -> io::Result<()> {
     let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())?;
     rustix::io::write(&file, value.as_bytes())?;
     Ok(())
+}
+
+/// How long folders were waited for whose processes are about to end.
+#[derive(Debug)]
+struct Patience {
+    waited: Duration,
+    pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { waited: Duration::ZERO, pause: Duration::from_micros(200) }
+    }
+}
+
+impl Patience {
+    /// Removes a folder with those below it, and waits half a second in all for processes in them to end.
+    fn remove(&mut self, folder: &Path) -> Result<()> {
+        loop {
+            match remove_folder(folder) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
+                    if self.waited > Duration::from_millis(500) {
+                        return Err(CgroupError::Busy { path: folder.to_owned() });
+                    }
+                    std::thread::sleep(self.pause);
+                    self.waited += self.pause;
+                    self.pause = (self.pause * 2).min(Duration::from_millis(50));
+                }
+                Err(error) => return Err(file_error("remove", folder.to_owned())(error)),
+            }
+        }
+    }
 }
 
 fn remove_folder(folder: &Path) -> io::Result<()> {

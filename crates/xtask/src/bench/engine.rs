@@ -2,6 +2,7 @@
 
 use super::Result;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -110,6 +111,8 @@ impl Scratch {
             .arg("--exec-root")
             .arg(self.folder.join("exec"))
             .args(["--bridge", &self.bridge])
+            // What a terminal sends to us is not meant for it: it is ended in order, after its containers.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(|error| error.to_string())?)
             .stderr(log)
@@ -140,11 +143,14 @@ impl Drop for Scratch {
             let engine = self.engine();
             if let Ok(ids) = engine.output(&["ps", "-aq"]) {
                 for id in ids.split_whitespace() {
-                    let _ = engine.output(&["rm", "-f", id]);
+                    let _ = engine.output(&["rm", "-fv", id]);
                 }
             }
+            // Their bridges go with them.
+            let _ = engine.output(&["network", "prune", "-f"]);
         }
         self.stop();
+        remove_cgroups(&format!("corten-{}", self.bridge));
         // An orderly end keeps bridge and rules for the next start; there is none here.
         let _ = Command::new("ip").args(["link", "del", &self.bridge]).stderr(Stdio::null()).status();
         let table = format!("corten-{}", self.bridge);
@@ -152,6 +158,41 @@ impl Drop for Scratch {
         let _ = Command::new("umount").arg("-l").arg(self.folder.join("exec")).status();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Ends what is left in the cgroups of a scratch daemon, frozen or not, and removes them in every hierarchy.
+fn remove_cgroups(name: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders: Vec<PathBuf> = hierarchies
+        .chain([root.to_owned()])
+        .map(|hierarchy| hierarchy.join(name))
+        .filter(|folder| folder.is_dir())
+        .collect();
+    for _ in 0..40 {
+        for folder in &folders {
+            empty(folder);
+        }
+        if folders.iter().all(|folder| !folder.exists()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Thaws, kills and removes a cgroup with those below it; what has not ended yet is for the next time.
+fn empty(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            empty(&entry.path());
+        }
+    }
+    let _ = fs::write(folder.join("freezer.state"), "THAWED");
+    let _ = fs::write(folder.join("cgroup.freeze"), "0");
+    for pid in fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
+        let _ = Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status();
+    }
+    let _ = fs::remove_dir(folder);
 }
 
 /// One `GET /_ping` by hand: the client's own time is not the daemon's.

@@ -8,6 +8,7 @@ mod generate;
 mod random;
 
 use crate::bench::engine::Scratch;
+use crate::interrupt;
 use crate::leftovers::Holdings;
 use generate::{Description, Request};
 pub(crate) use random::Random;
@@ -70,6 +71,10 @@ impl Settings {
     }
 }
 
+/// What Docker too answers with 500 where only the request is wrong, or a registry is not there.
+const KNOWN: [&str; 5] =
+    ["is not connected to", "dial tcp", "no Host in request URL", "invalid registry configuration", "tls: "];
+
 /// How one request ended.
 enum Outcome {
     Status(u16, String),
@@ -82,6 +87,7 @@ type Findings = Mutex<BTreeMap<String, (u64, String)>>;
 
 /// Does it; an error is what was found.
 pub(crate) fn run(settings: &Settings) -> Result<(), String> {
+    interrupt::watch()?;
     let text = std::fs::read_to_string(&settings.description).map_err(|error| error.to_string())?;
     let description = Description::parse(&text)?;
     let mut scratch = Scratch::new(&settings.corten, "fuz")?;
@@ -111,8 +117,8 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             });
         }
         let mut warm = false;
-        while start.elapsed() < end {
-            std::thread::sleep(Duration::from_secs(3));
+        while start.elapsed() < end && !interrupt::asked() {
+            interrupt::pause(Duration::from_secs(3));
             tend(&scratch, &settings.archive);
             match Holdings::of(&scratch.folder) {
                 // What is only made once – threads, caches – is there by now.
@@ -129,9 +135,11 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
         }
         stop.store(true, Ordering::Relaxed);
     });
+    interrupt::check()?;
     clear(&scratch, 0);
     // Threads for blocking work end when they have had none for ten seconds.
-    std::thread::sleep(Duration::from_secs(15));
+    interrupt::pause(Duration::from_secs(15));
+    interrupt::check()?;
     let after = Holdings::of(&scratch.folder)?;
     println!("{} requests in {:.0?}", asked.load(Ordering::Relaxed), start.elapsed());
     for (status, count) in &*statuses.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -275,7 +283,9 @@ fn judge(request: &Request, outcome: &Outcome, findings: &Findings, statuses: &M
                 _ if plain => None,
                 501 | 503 if message.is_some() => None,
                 // Docker's own 500 for what is only a wrong request.
-                500 if message.is_some_and(|message| message.contains("is not connected to")) => None,
+                500 if message.is_some_and(|message| KNOWN.iter().any(|known| message.contains(known))) => {
+                    None
+                }
                 500.. => Some(format!("{status} {}", digest(message.unwrap_or(body)))),
                 400..500
                     if !request.broken
