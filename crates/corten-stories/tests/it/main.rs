@@ -34,6 +34,7 @@ mod settings;
 mod shells;
 mod slow;
 mod socket;
+mod ssh;
 mod users;
 mod volumes;
 mod websocket;
