@@ -130,8 +130,13 @@ impl Engine {
             }
             let cgroups = cgroup::Manager::new(&settings.cgroup_parent)
                 .map_err(|error| EngineError::because("preparing the cgroups", error))?;
-            let networks =
-                crate::network::Networks::open(&store, &network, &settings.bridge, &settings.address_pools)?;
+            let networks = crate::network::Networks::open(
+                &store,
+                &network,
+                &settings.bridge,
+                &settings.address_pools,
+                &settings.paths.unfinished_networks(),
+            )?;
             let volumes = crate::volume::Volumes::open(&settings.paths, &store)?
                 .with_plugins(Arc::clone(&settings.plugins));
             let downloads = Arc::new(crate::image::Downloads::new(settings.reloadable.max_downloads));

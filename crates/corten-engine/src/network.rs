@@ -5,6 +5,7 @@
 
 mod configuration;
 mod create;
+mod unfinished;
 
 pub(crate) use configuration::configuration_only;
 pub use create::parse_pool;
@@ -23,6 +24,7 @@ use create::Surroundings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The database's table.
@@ -152,6 +154,7 @@ impl Networks {
         manager: &NetworkManager,
         bridge: &DefaultBridge,
         pools: &[SubnetPool],
+        unfinished: &Path,
     ) -> Result<Self> {
         let failed = |error| EngineError::because("reading the networks", error);
         let rows = store.records::<NetworkRecord>(TABLE);
@@ -187,6 +190,12 @@ impl Networks {
                 map.insert(record.id.clone(), Arc::new(record));
             }
         }
+        unfinished::sweep(unfinished, manager, |left| {
+            let interface = |record: &NetworkRecord| {
+                record.config.as_ref().is_some_and(|config| config.interface == left.interface)
+            };
+            map.contains_key(&left.id) || map.values().any(|record| interface(record))
+        });
         for record in map.values() {
             let Some(config) = &record.config else { continue };
             match manager.ensure_network(config) {
@@ -413,6 +422,8 @@ impl Engine {
             held: None,
             config_from,
         };
+        let _unfinished =
+            unfinished::Unfinished::begin(&self.inner.settings.paths.unfinished_networks(), &config)?;
         self.inner.network.ensure_network(&config).map_err(|error| EngineError::because("", error))?;
         if let Err(error) = self.inner.store.records(TABLE).put(&id, &record) {
             if let Err(error) = self.inner.network.remove_network(&id) {

@@ -283,6 +283,19 @@ impl NetworkManager {
         removed.map_err(fail("remove the interface"))
     }
 
+    /// Takes away what there may be of a network that a daemon before this one did not finish. An interface that was there
+    /// before it stays.
+    pub fn remove_unfinished(&self, network: &NetworkConfig) -> Result<(), NetworkError> {
+        if network.found_bridge {
+            return Ok(());
+        }
+        self.shared.undo_network(network).map_err(|source| NetworkError::Kernel {
+            operation: "remove what is left of a network",
+            subject: network.interface.clone(),
+            source,
+        })
+    }
+
     /// Whether the host has an interface of this name.
     pub fn has_interface(&self, name: &str) -> Result<bool, NetworkError> {
         let found = route::link(&mut lock(&self.shared.route), name);

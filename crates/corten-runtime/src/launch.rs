@@ -159,6 +159,9 @@ pub(crate) struct Plan {
     pub(crate) new: Namespaces,
     /// Left for a new one by the child itself: a cgroup namespace shows the tree from where its maker is.
     pub(crate) new_cgroup: bool,
+    /// Left for a new one by the child itself, as root of its user namespace: the folder of queues (`/dev/mqueue`) belongs to
+    /// the namespace's maker, and nobody in there could change that.
+    pub(crate) new_ipc: bool,
     /// Left for a new one by the caller around the clone, as it holds for children only: offsets of its clocks.
     new_clocks: Option<BTreeMap<String, LinuxTimeOffset>>,
     /// Entered by the child.
@@ -176,6 +179,7 @@ impl Plan {
         let mut plan = Self {
             new: Namespaces::MOUNT,
             new_cgroup: false,
+            new_ipc: false,
             new_clocks: None,
             existing: Vec::new(),
             pid_namespace: None,
@@ -218,6 +222,10 @@ impl Plan {
                 }
                 None => plan.new = plan.new.with(kind),
             }
+        }
+        if plan.own_users.is_some() && plan.new.contains(Namespaces::IPC) {
+            plan.new = plan.new.without(Namespaces::IPC);
+            plan.new_ipc = true;
         }
         if let Some(namespace) = &request.network_namespace {
             let namespace = namespace.try_clone().at(Stage::Prepare, "keep the network namespace")?;

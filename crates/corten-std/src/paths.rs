@@ -111,6 +111,11 @@ impl Paths {
         self.running().join(id)
     }
 
+    /// The folder of networks that are being made: each one's configuration, until it is kept.
+    pub fn unfinished_networks(&self) -> PathBuf {
+        self.exec_root.join("networks")
+    }
+
     /// The folder where network namespaces are pinned.
     pub fn network_namespaces(&self) -> PathBuf {
         self.exec_root.join("netns")

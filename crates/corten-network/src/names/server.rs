@@ -58,6 +58,10 @@ struct Connection {
     socket: OwnedFd,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
+    /// Queries that are not answered yet.
+    open: usize,
+    /// Nothing more is asked: the program has shut its side, and waits for what is open.
+    asked_all: bool,
     last: Instant,
 }
 
@@ -325,7 +329,8 @@ impl Server {
             Asker::Connection(number) => {
                 if let Some(Source::Connection(connection)) = self.sources.get_mut(&number) {
                     connection.outgoing.extend(exchange::framed(reply));
-                    if !connection.flush() {
+                    connection.open = connection.open.saturating_sub(1);
+                    if !connection.flush() || connection.is_done() {
                         self.close(number);
                     }
                 }
@@ -383,7 +388,8 @@ impl Server {
             let Ok(number) = self.watch(&socket, CONVERSATION) else { continue };
             let last = Instant::now();
             let (incoming, outgoing) = (Vec::new(), Vec::new());
-            let connection = Connection { station: id, socket, incoming, outgoing, last };
+            let connection =
+                Connection { station: id, socket, incoming, outgoing, open: 0, asked_all: false, last };
             self.sources.insert(number, Source::Connection(connection));
             self.idle.push_back((last + IDLE_TIME, number));
             if let Some(station) = self.stations.get_mut(&id) {
@@ -405,6 +411,13 @@ impl Server {
         for _ in 0..TURN {
             let Some(Source::Connection(connection)) = self.sources.get_mut(&number) else { return };
             let going = connection.flush();
+            if going && connection.asked_all {
+                // What is told now is that more can be written.
+                if connection.is_done() {
+                    self.close(number);
+                }
+                return;
+            }
             let read = net::recv(&connection.socket, self.buffer.as_mut_slice(), RecvFlags::empty());
             match read {
                 Ok((_, count)) if going && count > 0 => {
@@ -412,6 +425,13 @@ impl Server {
                     connection.last = Instant::now();
                 }
                 Err(errno) if going && would_wait(errno) => return,
+                Ok(_) if going => {
+                    connection.asked_all = true;
+                    if connection.is_done() {
+                        self.close(number);
+                    }
+                    return;
+                }
                 _ => return self.close(number),
             }
             loop {
@@ -434,6 +454,9 @@ impl Server {
 
     fn answer_on(&mut self, number: u64, station: u64, packet: Vec<u8>) {
         let asker = Asker::Connection(number);
+        if let Some(Source::Connection(connection)) = self.sources.get_mut(&number) {
+            connection.open += 1;
+        }
         let reply = match message::read_query(&packet) {
             Err(Refusal::Ignored) => return self.close(number),
             Err(Refusal::Answered(code)) => message::refuse(&packet, code),
@@ -465,7 +488,8 @@ impl Server {
             self.idle.pop_front();
             let Some(Source::Connection(connection)) = self.sources.get(&number) else { continue };
             let ends = connection.last + IDLE_TIME;
-            if ends <= now {
+            // Whoever waits for an answer says nothing; each exchange has an end of its own.
+            if ends <= now && connection.open == 0 {
                 self.close(number);
             } else {
                 // Nearly in order: a connection is looked at a little late rather than often.
@@ -476,6 +500,11 @@ impl Server {
 }
 
 impl Connection {
+    /// Whether everything that was asked is answered, and nothing more comes.
+    fn is_done(&self) -> bool {
+        self.asked_all && self.open == 0 && self.outgoing.is_empty()
+    }
+
     /// Writes what can be written; whether the connection goes on.
     fn flush(&mut self) -> bool {
         while !self.outgoing.is_empty() {

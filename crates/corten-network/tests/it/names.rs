@@ -71,11 +71,32 @@ fn ask_stream(name: &str, kind: u16) -> String {
     told(&reply)
 }
 
+/// Two queries, and nothing more is said: both are answered, then the connection ends.
+fn ask_and_shut(name: &str, kind: u16) -> String {
+    let mut stream = TcpStream::connect("127.0.0.11:53").unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let query = query(name, kind);
+    let framed = [&[0, query.len() as u8][..], &query].concat();
+    stream.write_all(&[&framed[..], &framed].concat()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    let mut replies = Vec::new();
+    while let [high, low, rest @ ..] = &all[..] {
+        let (reply, rest) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        replies.push(told(reply));
+        all = rest.to_vec();
+    }
+    assert!(replies.len() == 2 && replies[0] == replies[1], "{name}: {replies:?}");
+    replies.remove(0)
+}
+
 fn ask(sandbox: &Sandbox, name: &str, kind: u16) -> String {
     let name = name.to_owned();
     inside(&sandbox.namespace, move || {
         let by_packet = ask_packet(&name, kind);
         assert_eq!(ask_stream(&name, kind), by_packet, "{name}");
+        assert_eq!(ask_and_shut(&name, kind), by_packet, "{name}");
         by_packet
     })
 }

@@ -72,7 +72,7 @@ fn the_maps_are_those_of_the_document() {
 /// Root inside is root of its files, devices, proc and sysfs; and not of the host's.
 #[test]
 fn root_inside_is_not_root_outside() {
-    let script = "id -u; id -g; stat -c %u /bin /proc/1 /dev; echo x > /dev/null && echo null; \
+    let script = "id -u; id -g; stat -c %u /bin /proc/1 /dev /dev/mqueue; echo x > /dev/null && echo null; \
                   stat -c %t:%T /dev/full; test -d /sys/class && echo sys; touch /mine && stat -c %u /mine; \
                   cat /host/secret 2>/dev/null || echo refused; stat -c %u /host/secret";
     let Some(mut bundle) = users("users-root", script) else { return };
@@ -82,8 +82,9 @@ fn root_inside_is_not_root_outside() {
     fs::write(host.join("secret"), "for root alone").unwrap();
     fs::set_permissions(host.join("secret"), fs::Permissions::from_mode(0o600)).unwrap();
     bundle.add_mount("/host", "bind", host.to_str().unwrap(), &["bind"]);
+    bundle.add_mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]);
     let out = bundle.prints();
-    let expected = "0 0 0 0 0 null 1:7 sys 0 refused 65534";
+    let expected = "0 0 0 0 0 0 null 1:7 sys 0 refused 65534";
     assert_eq!(words(&out).join(" "), expected);
     assert_eq!(fs::metadata(bundle.rootfs().join("mine")).unwrap().uid(), FIRST);
 }

@@ -29,35 +29,49 @@ pub struct Cgroup {
 impl Cgroup {
     pub(super) fn make(&self) -> Result<()> {
         for (hierarchy, folder) in &self.legacy {
-            make_new_folder(folder)?;
+            self.make_new_folder(folder)?;
             if hierarchy.has("cpuset") {
                 inherit_cpuset(folder)?;
             }
         }
-        self.unified.as_ref().map_or(Ok(()), |folder| make_new_folder(folder))
+        self.unified.as_ref().map_or(Ok(()), |folder| self.make_new_folder(folder))
+    }
+
+    /// As [`make_folder`]; one that was left over is replaced, so that it carries no old limits.
+    fn make_new_folder(&self, folder: &Path) -> Result<()> {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.remove_left(folder)?;
+                fs::create_dir(folder).map_err(file_error("create", folder))
+            }
+            result => result.map_err(file_error("create", folder)),
+        }
+    }
+
+    /// Removes what is left of an earlier container of that name. A process of it may be on its way out, our own beside it
+    /// too; one that is not has no container any more.
+    fn remove_left(&self, folder: &Path) -> Result<()> {
+        if remove_folder(folder).is_err() {
+            self.kill_all()?;
+        }
+        Patience::default().remove(folder)
     }
 
     pub(super) fn rename(&self, to: &Self) -> Result<()> {
-        for ((_, from), (_, to)) in self.legacy.iter().zip(&to.legacy) {
-            match fs::rename(from, to) {
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
-                    ) =>
-                {
-                    // What was left over of an earlier run of that name; its last process may be gone only in a moment.
-                    Patience::default().remove(to)?;
-                    fs::rename(from, to)
-                }
-                renamed => renamed,
+        for ((_, from), (_, to_folder)) in self.legacy.iter().zip(&to.legacy) {
+            let mut renamed = fs::rename(from, to_folder);
+            if renamed.as_ref().is_err_and(|error| {
+                matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+            }) {
+                to.remove_left(to_folder)?;
+                renamed = fs::rename(from, to_folder);
             }
-            .map_err(file_error("rename", from))?;
+            renamed.map_err(file_error("rename", from))?;
         }
         match (&self.unified, &to.unified) {
-            (Some(from), Some(to)) => {
+            (Some(from), Some(folder)) => {
                 remove_folder(from).map_err(file_error("remove", from))?;
-                make_new_folder(to)
+                to.make_new_folder(folder)
             }
             _ => Ok(()),
         }
@@ -405,17 +419,6 @@ pub(super) fn make_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// As [`make_folder`]; an empty one that was left over is replaced, so that it carries no old limits.
-fn make_new_folder(folder: &Path) -> Result<()> {
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Patience::default().remove(folder)?;
-            fs::create_dir(folder).map_err(file_error("create", folder))
-        }
-        result => result.map_err(file_error("create", folder)),
-    }
-}
-
 /// A version 1 cpuset starts empty, and nothing can run in it: it takes the values of the folder above.
 pub(super) fn inherit_cpuset(folder: &Path) -> Result<()> {
     let Some(above) = folder.parent() else { return Ok(()) };
@@ -438,21 +441,19 @@ pub(super) fn write_file(path: &Path, value: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// How long folders were waited for whose processes are about to end.
-#[derive(Debug)]
+/// Waits for processes on their way out, half a second in all.
 struct Patience {
-    waited: Duration,
     pause: Duration,
+    waited: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { waited: Duration::ZERO, pause: Duration::from_micros(200) }
+        Self { pause: Duration::from_micros(200), waited: Duration::ZERO }
     }
 }
 
 impl Patience {
-    /// Removes a folder with those below it, and waits half a second in all for processes in them to end.
     fn remove(&mut self, folder: &Path) -> Result<()> {
         loop {
             match remove_folder(folder) {
@@ -465,7 +466,7 @@ impl Patience {
                     self.waited += self.pause;
                     self.pause = (self.pause * 2).min(Duration::from_millis(50));
                 }
-                Err(error) => return Err(file_error("remove", folder.to_owned())(error)),
+                Err(error) => return Err(file_error("remove", folder)(error)),
             }
         }
     }

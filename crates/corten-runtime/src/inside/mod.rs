@@ -120,6 +120,9 @@ fn start_container(
     if own_users.take().is_some() {
         become_inner_root()?;
     }
+    if plan.new_ipc {
+        process::unshare(Namespaces::IPC).at(Stage::Namespaces, "make an IPC namespace")?;
+    }
     let made = mounts::make_all(
         &mounts::Setting {
             root: root.as_fd(),

@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_frozen_container_stands_still", a_frozen_container_stands_still),
     ("a_refused_limit_leaves_nothing", a_refused_limit_leaves_nothing),
     ("a_name_makes_no_seat", a_name_makes_no_seat),
+    ("what_is_left_of_a_run_is_waited_for", what_is_left_of_a_run_is_waited_for),
 ];
 
 fn memory(limit: i64) -> LinuxResources {
@@ -126,4 +127,35 @@ fn a_name_makes_no_seat() {
     let name = std::fs::read_to_string(format!("/proc/{}/comm", running.launched.pid)).unwrap();
     assert_eq!(name.trim_end(), "corten-seat");
     assert_eq!(running.cgroup.processes().unwrap(), [running.launched.pid]);
+}
+
+/// A container that is started again right away: a process of its last run is on its way out, or stayed.
+fn what_is_left_of_a_run_is_waited_for() {
+    let manager = manager();
+    for (number, seconds) in ["0.1", "1000"].into_iter().enumerate() {
+        let id = format!("again-{}-{number}", std::process::id());
+        let limits = LinuxResources::default();
+        let first = manager.create(&id, &limits).unwrap();
+        let mut left = std::process::Command::new("sleep").arg(seconds).spawn().unwrap();
+        for folder in &first.joining().unwrap().join {
+            rustix::io::write(folder, left.id().to_string().as_bytes()).unwrap();
+        }
+        if let Some(folder) = first.handle().unwrap().unified {
+            let flags = rustix::fs::OFlags::WRONLY;
+            let procs =
+                rustix::fs::openat(&folder, "cgroup.procs", flags, rustix::fs::Mode::empty()).unwrap();
+            rustix::io::write(&procs, left.id().to_string().as_bytes()).unwrap();
+        }
+        let waiter = std::thread::spawn(move || left.wait());
+        let second = if manager.hierarchies().is_legacy() {
+            manager.adopt(manager.create_spare().unwrap(), &id, &limits)
+        } else {
+            manager.create(&id, &limits)
+        };
+        let second = second.unwrap();
+        assert_eq!(second.processes().unwrap(), Vec::<i32>::new());
+        waiter.join().unwrap().unwrap();
+        second.remove().unwrap();
+        assert!(!second.exists());
+    }
 }

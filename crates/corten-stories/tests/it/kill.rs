@@ -351,3 +351,47 @@ fn a_daemon_that_ended_in_order_leaves_nothing() {
     drop(daemon);
     assert_eq!(leftovers::of_the_gone(&folder, &bridge), Vec::<String>::new());
 }
+
+/// A network is there whole or not at all, whenever the daemon dies while it is made.
+#[test]
+fn a_network_that_was_not_finished_leaves_no_bridge() {
+    let Some(daemon) = daemon("kill-network") else { return };
+    let prefix = format!("ct{}-", std::process::id() % 100_000);
+    let bridges = || -> Vec<String> {
+        let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.starts_with(&prefix))
+            .collect()
+    };
+    for round in 0..20_u32 {
+        let (name, bridge) = (format!("n{round}"), format!("{prefix}{round}"));
+        let option = format!("com.docker.network.bridge.name={bridge}");
+        let mut making = daemon
+            .command(&["network", "create", "-o", &option, &name])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("the program");
+        // As soon as the bridge is there, and a little later each time; the row in the database follows.
+        let start = Instant::now();
+        while !bridges().contains(&bridge) {
+            assert!(start.elapsed() < patience(), "{bridge} is not made");
+        }
+        std::thread::sleep(Duration::from_micros(u64::from(round) * 100));
+        let was_kept =
+            daemon.exec_root().join("networks").read_dir().is_ok_and(|mut entries| entries.next().is_none());
+        daemon.kill(daemon.daemon().expect("a daemon"));
+        let _ = making.wait();
+        let known = daemon.corten(&["network", "inspect", &name]).code == 0;
+        assert_eq!(bridges().contains(&bridge), known, "round {round}");
+        assert!(known || !was_kept, "round {round}: it was kept and is gone");
+        assert!(
+            daemon.exec_root().join("networks").read_dir().is_ok_and(|mut entries| entries.next().is_none())
+        );
+    }
+    for name in daemon.ok(&["network", "ls", "-q", "--filter", "type=custom"]).split_whitespace() {
+        daemon.ok(&["network", "rm", name]);
+    }
+    assert_eq!(bridges(), Vec::<String>::new());
+}

@@ -69,12 +69,12 @@ fn root_inside_is_nobody_outside() {
         assert!(line.split_whitespace().skip(1).all(|id| id == FIRST.to_string()), "{line}");
     }
     // As root with its capabilities, but of its own namespaces alone.
-    let script = "id -u; id -g; stat -c %u / /etc/passwd /etc/hosts /dev /dev/shm; touch /mine; stat -c %u /mine; \
+    let script = "id -u; id -g; stat -c %u / /etc/passwd /etc/hosts /dev /dev/shm /dev/mqueue; touch /mine; stat -c %u /mine; \
                   chown 7:8 /mine; stat -c %u:%g /mine; echo x > /dev/null && echo null; test -d /sys/class/net/eth0 \
                   && echo sys; echo out > /dev/stdout; echo hosts >> /etc/hosts && echo written; \
                   ping -c1 -W1 127.0.0.1 >/dev/null && echo raw; mount -t tmpfs x /mnt 2>/dev/null || echo no-mount";
     let said = says(&daemon, &[], script);
-    assert_eq!(said, "0 0 0 0 0 0 0 0 7:8 null sys out written raw no-mount");
+    assert_eq!(said, "0 0 0 0 0 0 0 0 0 7:8 null sys out written raw no-mount");
     // A further process is where the first is.
     assert_eq!(daemon.ok(&["exec", "one", "sh", "-c", "id -u; echo to > /dev/stdout"]), "0\nto");
     assert_eq!(daemon.ok(&["exec", "-u", "9:9", "one", "sh", "-c", "id -u; echo to > /dev/stdout"]), "9\nto");

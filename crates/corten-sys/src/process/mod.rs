@@ -47,6 +47,12 @@ impl Namespaces {
         Self(self.0 | other.0)
     }
 
+    /// This set but for what is in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` is in here.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
