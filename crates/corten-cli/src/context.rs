@@ -110,6 +110,12 @@ impl Context {
         Ok(target::resolve(&wishes)?.endpoint.to_string())
     }
 
+    /// A client of the daemon at an address that a command names.
+    pub(crate) fn client_at(&mut self, host: &str) -> Result<Client> {
+        let wishes = Wishes { host: Some(host.to_owned()), context: None, ..self.wishes() };
+        Ok(Client::new(target::resolve(&wishes)?, Vec::new()))
+    }
+
     /// The client of the daemon that is meant.
     pub(crate) fn client(&mut self) -> Result<Rc<Client>> {
         if let Some(client) = &self.client {

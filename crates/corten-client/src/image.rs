@@ -61,6 +61,24 @@ impl Client {
         self.request("GET", "/images/get", &query.maybe("platform", platform), Payload::Empty)
     }
 
+    /// What the daemon has and need not be sent; none where it is not one of ours.
+    pub fn image_inventory(&self) -> Result<Option<Vec<String>>, ClientError> {
+        match self.get::<Object>("/images/content", &Query::new()) {
+            Ok(answer) => {
+                let all = answer["Content"].as_array().into_iter().flatten();
+                Ok(Some(all.filter_map(|digest| digest.as_str().map(str::to_owned)).collect()))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Images for another store, as an archive.
+    pub fn image_bundle(&self, document: &impl serde::Serialize) -> Result<Reply, ClientError> {
+        let body = crate::client::encode(document)?;
+        self.request("POST", "/images/bundle", &Query::new(), Payload::Json(&body))
+    }
+
     /// Makes an image of an archive (`source` `-`) or of what the daemon fetches.
     pub fn image_import(&self, query: &Query, archive: Option<&mut dyn Read>) -> Result<Reply, ClientError> {
         let payload = archive.map_or(Payload::Empty, Payload::Archive);

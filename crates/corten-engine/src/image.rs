@@ -1,5 +1,6 @@
 //! Images: what is here, under which names, in and out as archives; and the one image that needs no archive.
 
+mod bundle;
 mod change;
 mod commit;
 mod download;
@@ -11,6 +12,7 @@ mod push;
 mod registry;
 mod word;
 
+pub use bundle::BundleRequest;
 pub use commit::CommitOptions;
 pub use corten_distribution::{Credentials, Found};
 pub(crate) use download::Downloads;
@@ -35,11 +37,9 @@ use corten_api::null::Empty;
 use corten_oci::image::{ContainerDefaults, Descriptor as StoredDescriptor};
 use corten_oci::{Digest, Platform as OciPlatform, Reference};
 use corten_std::{Classified, ErrorClass, Timestamp};
-use corten_store::{
-    Image, ImageUser, LoadEvent, Loaded, ManifestKind, ManifestSummary, Removed, SnapshotKey, StoreError,
-};
+use corten_store::{Image, ImageUser, ManifestKind, ManifestSummary, Removed, SnapshotKey, StoreError};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 /// What a list of images is about.
@@ -343,26 +343,6 @@ impl Engine {
             Ok(report)
         })
         .await
-    }
-
-    /// `POST /images/load`: reads an archive and tells of each layer and image. Blocking; call it where waiting is allowed.
-    pub fn image_load(
-        &self,
-        archive: impl Read + Send,
-        platform: Option<&OciPlatform>,
-        progress: &mut (dyn FnMut(LoadEvent) + Send),
-    ) -> Result<Vec<Loaded>> {
-        let loaded = self
-            .inner
-            .store
-            .images()
-            .load_platform(archive, platform, progress)
-            .map_err(|error| EngineError::because("", error))?;
-        for image in &loaded {
-            let name = image.reference.as_ref().map_or_else(|| image.id.to_string(), Reference::familiar);
-            self.image_event("load", &image.id, &name);
-        }
-        Ok(loaded)
     }
 
     /// `GET /images/get`: an archive of the named images that is an OCI layout and a docker-archive at once. Blocking.

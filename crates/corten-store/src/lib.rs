@@ -41,6 +41,7 @@ mod record;
 pub mod snapshots;
 mod store;
 
+pub use archive::{BundleOptions, Evidence};
 pub use blob::BlobReader;
 pub use error::StoreError;
 pub use garbage::Collected;

@@ -49,7 +49,7 @@ fn refused(error: corten_signature::SignatureError) -> EngineError {
 
 impl Engine {
     /// The policy as it is now. Blocking.
-    fn policy(&self) -> Result<Policy> {
+    pub(super) fn policy(&self) -> Result<Policy> {
         let path = self.inner.reloadable().policy.clone();
         if path.as_os_str().is_empty() {
             return Ok(Policy::default());

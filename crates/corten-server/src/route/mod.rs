@@ -2,6 +2,7 @@
 
 mod archive;
 mod attach;
+mod bundle;
 mod container;
 mod exec;
 mod image;
@@ -110,6 +111,8 @@ impl Api for Routes {
             Op::Auth => Box::pin(registry::auth(engine, call)),
             Op::ImageSearch => Box::pin(registry::search(engine, call)),
             Op::ImagePush => Box::pin(registry::push(engine, call)),
+            Op::ImageInventory => Box::pin(bundle::inventory(engine)),
+            Op::ImageBundle => Box::pin(bundle::bundle(engine, call)),
             Op::ImageVerify => Box::pin(registry::verify(engine, call)),
             Op::DistributionInspect => Box::pin(registry::inspect(engine, call)),
             Op::Commit => Box::pin(image::commit(engine, call)),

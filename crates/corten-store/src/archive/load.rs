@@ -5,6 +5,7 @@
 //! `ID/layer.tar`, which may be links to each other), and what Docker writes since version 25, which is both.
 
 use super::assemble::{Assembler, Item, docker_layer_type};
+use super::bundle::{self, BundleDocument, Evidence};
 use crate::blob::{DOCUMENT_LIMIT, stage_reader};
 use crate::image::{Images, LoadEvent, Loaded, TagRow};
 use crate::ingest::{Ingest, discard_layer, looks_like_tar};
@@ -66,6 +67,18 @@ impl Images<'_> {
         platform: Option<&Platform>,
         progress: &mut (dyn FnMut(LoadEvent) + Send),
     ) -> Result<Vec<Loaded>> {
+        self.load_judged(archive, platform, &mut |_, _| true, progress)
+    }
+
+    /// As [`Self::load_platform`]; `judge` is shown what would be loaded and what the archive says about it, and says
+    /// whether anything of it is.
+    pub fn load_judged(
+        self,
+        archive: impl Read + Send,
+        platform: Option<&Platform>,
+        judge: &mut dyn FnMut(&[Loaded], &Evidence) -> bool,
+        progress: &mut (dyn FnMut(LoadEvent) + Send),
+    ) -> Result<Vec<Loaded>> {
         let mut loader = Loader {
             store: self.store,
             assembler: Assembler::new(self.store),
@@ -75,7 +88,15 @@ impl Images<'_> {
             progress,
         };
         loader.assembler.only = platform.cloned();
-        let outcome = loader.read(archive).and_then(|()| loader.plan());
+        let outcome = loader.read(archive).and_then(|()| {
+            let evidence = loader.bundle()?;
+            let loaded = loader.plan()?;
+            if judge(&loaded, &evidence) {
+                Ok(loaded)
+            } else {
+                Err(StoreError::Archive("an image in it is refused".to_owned()))
+            }
+        });
         let Loader { assembler, running, progress, .. } = loader;
         for ingest in running {
             let (blob, unpacked) = ingest.finish(self.store);
@@ -243,6 +264,22 @@ impl Loader<'_, '_> {
             }
         };
         self.assembler.items.insert(digest, item);
+    }
+
+    /// Reads what a bundle says: what it left out must be here.
+    fn bundle(&mut self) -> Result<Evidence> {
+        let document = self.document_at::<BundleDocument>(bundle::PATH)?;
+        let Some(document) = document else { return Ok(Evidence::new()) };
+        document.check()?;
+        let missing: Vec<&Digest> =
+            document.without.iter().filter(|digest| !self.assembler.is_stored(**digest)).collect();
+        match missing.first() {
+            None => Ok(document.evidence),
+            Some(first) => Err(StoreError::Archive(format!(
+                "it was made for where {} of its layers are already, as {first}, which are not here: make it against what is here, or whole",
+                missing.len()
+            ))),
+        }
     }
 
     /// Finds out which images the archive holds, and plans them.

@@ -1,10 +1,12 @@
 //! Image archives: reading Docker's and OCI's, and writing one that is both.
 
 mod assemble;
+mod bundle;
 mod load;
 mod save;
 
 pub(crate) use assemble::{Assembler, Item};
+pub use bundle::{BundleOptions, Evidence};
 
 use crate::Result;
 use crate::commit::Batch;

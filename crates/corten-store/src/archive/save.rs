@@ -1,6 +1,7 @@
 //! Saving: an OCI layout that also has Docker's `manifest.json`, as Docker writes it since version 25. The
 //! documents come first, so that whoever reads the stream knows what the blobs are.
 
+use super::bundle::{self, BundleDocument, BundleOptions};
 use crate::image::{Image, Images};
 use crate::store::Store;
 use crate::{Result, StoreError};
@@ -37,6 +38,16 @@ impl Images<'_> {
         platform: Option<&Platform>,
         out: &mut dyn Write,
     ) -> Result<()> {
+        self.write(names, platform.map_or(&[], std::slice::from_ref), None, out)
+    }
+
+    pub(super) fn write(
+        self,
+        names: &[&str],
+        platforms: &[Platform],
+        bundle: Option<&BundleOptions>,
+        out: &mut dyn Write,
+    ) -> Result<()> {
         let mut chosen: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
         for name in names {
             for (image, reference) in self.chosen(name)? {
@@ -51,28 +62,52 @@ impl Images<'_> {
         // What is written stays in the store meanwhile.
         let mut pins = crate::garbage::PinSet::new(&self.store.inner.pins);
         let mut content = BTreeSet::new();
+        let (mut left_out, mut needed) = (BTreeSet::<Digest>::new(), BTreeSet::<Digest>::new());
         let mut manifests = BTreeMap::new();
         for (image, _) in &chosen {
             let row =
                 self.index().row(&image.id).ok_or_else(|| StoreError::NoSuchImage(image.id.to_string()))?;
-            let wanted = match platform {
-                None => row.content.iter().copied().collect(),
-                Some(platform) => {
-                    let chosen = self.content_for(&image.id, platform)?;
-                    let (manifest, wanted) = chosen.ok_or_else(|| StoreError::NoPlatform {
-                        image: image.id,
-                        platform: platform.to_string(),
-                    })?;
-                    manifests.insert(image.id, manifest);
-                    wanted
+            let mut wanted: BTreeSet<Digest> =
+                if platforms.is_empty() { row.content.iter().copied().collect() } else { BTreeSet::new() };
+            for platform in platforms {
+                let chosen = self.content_for(&image.id, platform)?;
+                let (manifest, part) = chosen.ok_or_else(|| StoreError::NoPlatform {
+                    image: image.id,
+                    platform: platform.to_string(),
+                })?;
+                // Docker's file names one manifest of an image: the first.
+                manifests.entry(image.id).or_insert(manifest);
+                wanted.extend(part);
+                if bundle.is_some() {
+                    wanted.extend(self.attested(&image.id, &manifest)?);
                 }
-            };
+            }
+            if let Some(bundle) = bundle {
+                for (layer, stack) in self.layers_of(&image.id)? {
+                    let has = bundle.without.contains(&layer);
+                    if has || stack.is_some_and(|stack| bundle.stacks.contains(&stack)) {
+                        left_out.extend(wanted.contains(&layer).then_some(layer));
+                    } else {
+                        needed.insert(layer);
+                    }
+                }
+            }
             for digest in wanted {
                 pins.content(digest);
                 content.insert(digest);
             }
         }
-        write_archive(self.store, &chosen, &content, &manifests, out)
+        left_out.retain(|layer| !needed.contains(layer));
+        content.retain(|digest| !left_out.contains(digest));
+        let extra = match bundle {
+            None => None,
+            Some(bundle) => {
+                let document = BundleDocument::new(left_out.into_iter().collect(), bundle.evidence.clone());
+                let bytes = serde_json::to_vec(&document);
+                Some(bytes.map_err(|source| StoreError::Document { what: bundle::PATH.to_owned(), source })?)
+            }
+        };
+        write_archive(self.store, &chosen, &content, &manifests, extra.as_deref(), out)
     }
 
     fn chosen(self, name: &str) -> Result<Vec<(Arc<Image>, Option<Reference>)>> {
@@ -104,6 +139,7 @@ fn write_archive(
     chosen: &[(Arc<Image>, Vec<Reference>)],
     content: &BTreeSet<Digest>,
     manifests: &BTreeMap<Digest, Digest>,
+    extra: Option<&[u8]>,
     out: &mut dyn Write,
 ) -> Result<()> {
     let mut descriptors = Vec::new();
@@ -139,6 +175,9 @@ fn write_archive(
         &document("index.json", serde_json::to_vec(&Index::new(descriptors)))?,
     )?;
     append(&mut writer, "manifest.json", &document("manifest.json", serde_json::to_vec(&docker))?)?;
+    if let Some(extra) = extra {
+        append(&mut writer, bundle::PATH, extra)?;
+    }
     for folder in ["blobs", "blobs/sha256"] {
         writer.append(&entry(folder, EntryKind::Directory, 0), &[]).map_err(write_error)?;
     }

@@ -4,6 +4,7 @@
 
 mod apparmor;
 mod arguments;
+mod bundles;
 mod cdi;
 mod cve;
 mod deaths;

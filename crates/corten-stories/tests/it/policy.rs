@@ -119,6 +119,16 @@ fn what_lacks_a_signature_is_refused_before_it_is_read() {
     daemon.ok(&["image", "verify", "--key", &key("own.pub"), &name]);
     let said = daemon.corten(&["image", "verify", "--key", &key("other.pub"), &name]);
     assert_eq!(said.code, 1, "{}", said.out);
+    // To a machine that never sees the registry: a plain archive says nothing about the image, a bundle does.
+    let far = ScratchDaemon::start("policy-far", &["--policy", policy.to_str().expect("a path")]);
+    let archive = key("archive");
+    daemon.ok(&["save", "-o", &archive, &name]);
+    let said = far.corten(&["load", "-i", &archive]);
+    assert!(said.code == 1 && said.err.contains(&lacks), "{} {}", said.out, said.err);
+    assert_eq!(far.ok(&["images", "-q"]), "");
+    daemon.ok(&["image", "bundle", "-o", &archive, &name]);
+    far.ok(&["load", "-i", &archive]);
+    assert!(far.ok(&["image", "verify", &name]).contains("signed by own.pub"));
     registry.mend();
     // The file is read anew; one that cannot be read lets nothing in.
     write("\"missing.pub\"");

@@ -1,5 +1,6 @@
 //! `image …` and its short forms.
 
+pub(crate) mod bundle;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod inspect;
@@ -10,6 +11,7 @@ pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod save;
+pub(crate) mod send;
 pub(crate) mod tag;
 pub(crate) mod tree;
 pub(crate) mod unbuilt;
