@@ -22,6 +22,10 @@
 //! **Neighbours.** Where `br_netfilter` sees what a bridge carries, a container that calls a neighbour's published port
 //! keeps its source address; that traffic never leaves the bridge, and passes postrouting without an input interface,
 //! so that the rule for neighbours does not match it. Without `br_netfilter` it is routed and matches.
+//!
+//! A caller on another bridge keeps its address too, but for one case: the called container is on several networks, the
+//! caller's perhaps among them. It would answer there directly, past the translation, and the caller would not know the
+//! answer for its own; so the call takes the host's address.
 
 mod rules;
 
@@ -42,6 +46,8 @@ const MASQUERADE4: &str = "masquerade4";
 const MASQUERADE6: &str = "masquerade6";
 const SELF4: &str = "self4";
 const SELF6: &str = "self6";
+const SEVERAL4: &str = "several4";
+const SEVERAL6: &str = "several6";
 const ADDRESS4: &str = "address4";
 const ADDRESS6: &str = "address6";
 const PORT4: &str = "port4";
@@ -72,7 +78,7 @@ const fn map(
 }
 
 /// Every set, with what `nft list` needs to print it.
-const SETS: [Set<'static>; 22] = {
+const SETS: [Set<'static>; 24] = {
     use data_type::{FAMILY, INTERFACE, IPV4, IPV6, PORT, PROTOCOL, concat};
     const PAIR: u32 = concat(&[INTERFACE, INTERFACE]);
     const TARGET4: u32 = concat(&[IPV4, PORT]);
@@ -92,6 +98,9 @@ const SETS: [Set<'static>; 22] = {
         // (address, the same address) of containers with published ports
         set(SELF4, concat(&[IPV4, IPV4]), 8),
         set(SELF6, concat(&[IPV6, IPV6]), 32),
+        // addresses of containers with published ports that are on other networks besides
+        set(SEVERAL4, IPV4, 4),
+        set(SEVERAL6, IPV6, 16),
         // ports published on one address of the host, and on all
         map(ADDRESS4, concat(&[IPV4, PROTOCOL, PORT]), 12, TARGET4, 8),
         map(PORT4, concat(&[PROTOCOL, PORT]), 8, TARGET4, 8),
@@ -227,9 +236,15 @@ pub(crate) fn port_elements(targets: Targets<'_>, ports: &[PublishedPort]) -> Ve
     }
     if let Some(address) = address4.filter(|_| own4) {
         elements.push((SELF4, Element::key([address.octets(); 2].concat())));
+        if targets.several {
+            elements.push((SEVERAL4, Element::key(address.octets())));
+        }
     }
     if let Some(address) = address6.filter(|_| own6) {
         elements.push((SELF6, Element::key([address.octets(); 2].concat())));
+        if targets.several {
+            elements.push((SEVERAL6, Element::key(address.octets())));
+        }
     }
     elements
 }

@@ -24,6 +24,8 @@ pub(crate) fn of(endpoints: &[Endpoint], ipv4: bool) -> Option<usize> {
 pub(crate) struct Targets<'a> {
     pub(crate) ipv4: Option<&'a Endpoint>,
     pub(crate) ipv6: Option<&'a Endpoint>,
+    /// The sandbox is on other networks besides.
+    pub(crate) several: bool,
 }
 
 impl<'a> Targets<'a> {
@@ -33,7 +35,7 @@ impl<'a> Targets<'a> {
             let endpoint = &endpoints[of(endpoints, ipv4)?];
             (endpoint.publishes && !endpoint.internal).then_some(endpoint)
         };
-        Self { ipv4: of(true), ipv6: of(false) }
+        Self { ipv4: of(true), ipv6: of(false), several: endpoints.len() > 1 }
     }
 
     /// Whether ports of a family are open at the container's own address instead of the host's.

@@ -2,8 +2,8 @@
 
 use super::{
     ADDRESS4, ADDRESS6, BEFORE, BRIDGES, CLOSED4, CLOSED6, GUARDED, INTERNAL, MASQUERADE4, MASQUERADE6,
-    NEIGHBOURS, OPEN4, OPEN6, PORT4, PORT6, ROUTED4, ROUTED6, SELF4, SELF6, SETS, UNPROTECTED4, UNPROTECTED6,
-    WITHIN,
+    NEIGHBOURS, OPEN4, OPEN6, PORT4, PORT6, ROUTED4, ROUTED6, SELF4, SELF6, SETS, SEVERAL4, SEVERAL6,
+    UNPROTECTED4, UNPROTECTED6, WITHIN,
 };
 use crate::policy::{self, Region, Service};
 use corten_sys::netlink::Batch;
@@ -241,11 +241,21 @@ fn postrouting() -> Vec<Rule> {
         let rule = Rule::new().family(family).network(offset, length, REGISTER).in_set(set, REGISTER, false);
         interface_in(rule, Meta::OutputName, BRIDGES, true).masquerade()
     };
+    let several = |family, offset, length, set| {
+        let rule = Rule::new()
+            .family(family)
+            .destination_changed()
+            .network(offset, length, REGISTER)
+            .in_set(set, REGISTER, false);
+        interface_in(rule, Meta::InputName, BRIDGES, false).masquerade()
+    };
     vec![
         to_self(IPV4, SOURCE4, 4, SELF4),
         to_self(IPV6, SOURCE6, 16, SELF6),
         interface_in(in_127(SOURCE4), Meta::OutputName, BRIDGES, false).masquerade(),
         both_in(Rule::new().destination_changed(), WITHIN).masquerade(),
+        several(IPV4, DESTINATION4, 4, SEVERAL4),
+        several(IPV6, DESTINATION6, 16, SEVERAL6),
         outside(IPV4, SOURCE4, 4, MASQUERADE4),
         outside(IPV6, SOURCE6, 16, MASQUERADE6),
     ]
