@@ -5,6 +5,7 @@ mod change;
 mod commit;
 mod download;
 mod import;
+mod outgoing;
 mod policy;
 mod progress;
 mod pull;

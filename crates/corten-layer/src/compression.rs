@@ -1,6 +1,6 @@
 //! Finds out how a stream is compressed by its first bytes, and opens it.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 
 use crate::LayerError;
 
@@ -71,55 +71,6 @@ pub enum Wrapping {
     Zlib,
 }
 
-/// A layer's tar as gzip while it is read, for registries: the same bytes for the same tar, whenever it is made.
-pub fn compress<R: Read>(tar: R) -> impl Read + use<R> {
-    // No name and no time in the head; what gzip calls its default.
-    let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-    Compressed { tar, encoder: Some(encoder), piece: vec![0; PACKED_AT_ONCE], ready: Vec::new(), at: 0 }
-}
-
-/// The encoder's choices depend on the lengths in which it is given its input: they are always these.
-const PACKED_AT_ONCE: usize = 128 << 10;
-
-struct Compressed<R> {
-    tar: R,
-    /// None after the end.
-    encoder: Option<flate2::write::GzEncoder<Vec<u8>>>,
-    piece: Vec<u8>,
-    /// What came out and was not read yet.
-    ready: Vec<u8>,
-    at: usize,
-}
-
-impl<R: Read> Read for Compressed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.ready.len() {
-            let Some(mut encoder) = self.encoder.take() else { return Ok(0) };
-            let mut filled = 0;
-            while filled < self.piece.len() {
-                match self.tar.read(&mut self.piece[filled..]) {
-                    Ok(0) => break,
-                    Ok(length) => filled += length,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            encoder.write_all(&self.piece[..filled])?;
-            self.at = 0;
-            if filled < self.piece.len() {
-                self.ready = encoder.finish()?;
-            } else {
-                self.ready = std::mem::take(encoder.get_mut());
-                self.encoder = Some(encoder);
-            }
-        }
-        let length = buffer.len().min(self.ready.len() - self.at);
-        buffer[..length].copy_from_slice(&self.ready[self.at..self.at + length]);
-        self.at += length;
-        Ok(length)
-    }
-}
-
 /// Deflates a short message; `level` 0 to 9, none: the library's usual one.
 pub fn deflate(message: &[u8], wrapping: Wrapping, level: Option<u32>) -> Vec<u8> {
     let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
@@ -166,39 +117,6 @@ mod tests {
         let mut opened = Vec::new();
         decompress(Slow(compressed)).unwrap().read_to_end(&mut opened).unwrap();
         assert_eq!(opened, expected);
-    }
-
-    #[test]
-    fn a_layer_is_compressed_to_the_same_bytes_however_it_is_read() {
-        struct Slow<'a>(&'a [u8], usize);
-        impl Read for Slow<'_> {
-            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-                let length = buffer.len().min(self.1);
-                self.0.read(&mut buffer[..length])
-            }
-        }
-        let mut seed = 1_u32;
-        let tar: Vec<u8> = (0..700_000)
-            .map(|at| {
-                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                if at % 5000 < 2000 { (seed >> 24) as u8 } else { b'a' + (seed >> 30) as u8 }
-            })
-            .collect();
-        let mut first = Vec::new();
-        compress(&tar[..]).read_to_end(&mut first).unwrap();
-        check(&first, &tar);
-        for (input, output) in [(1, 100_000), (7001, 13), (65_536, 262_144)] {
-            let mut packed = compress(Slow(&tar, input));
-            let (mut again, mut piece) = (Vec::new(), vec![0; output]);
-            loop {
-                let length = packed.read(&mut piece).unwrap();
-                if length == 0 {
-                    break;
-                }
-                again.extend_from_slice(&piece[..length]);
-            }
-            assert!(again == first, "{input} {output}");
-        }
     }
 
     #[test]

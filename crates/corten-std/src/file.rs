@@ -82,6 +82,51 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8], durability: Durability
     Ok(())
 }
 
+/// A file on the file system of `folder` that has no name and is gone when it is closed. Mode 0600.
+pub fn unnamed(folder: impl AsRef<Path>) -> Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    use std::os::unix::fs::OpenOptionsExt;
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let folder = folder.as_ref();
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::from_raw_mode(0o600)) {
+        Ok(file) => Ok(file.into()),
+        // Not every file system can (open(2)): a name that is taken away at once.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!(".unnamed.{}.{number}.tmp", std::process::id()));
+            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            let file = file.map_err(|source| PathError::new("create", &path, source))?;
+            remove_file(&path)?;
+            Ok(file)
+        }
+        Err(error) => Err(PathError::new("make a file in", folder, error)),
+    }
+}
+
+/// Reads a file from its beginning on, whoever else reads it.
+#[derive(Clone, Debug)]
+pub struct SharedReader {
+    file: std::sync::Arc<File>,
+    position: u64,
+}
+
+impl SharedReader {
+    /// From the file's beginning on.
+    pub fn new(file: std::sync::Arc<File>) -> Self {
+        Self { file, position: 0 }
+    }
+}
+
+impl io::Read for SharedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt;
+        let length = self.file.read_at(buffer, self.position)?;
+        self.position += length as u64;
+        Ok(length)
+    }
+}
+
 /// Makes a folder and those above it; one that exists already is fine.
 pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
     fs::create_dir_all(&path).map_err(|source| PathError::new("create folder", path, source))

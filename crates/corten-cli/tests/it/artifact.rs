@@ -153,7 +153,7 @@ fn each_kind_has_the_form_that_its_users_expect() {
 
     let chart = tar(&[Entry::File("web/Chart.yaml", 0o644, b"name: web\nversion: 1.2.3\napiVersion: v2\n")]);
     let mut packed = Vec::new();
-    std::io::Read::read_to_end(&mut corten_layer::compress(&chart[..]), &mut packed).unwrap();
+    corten_layer::compress(&mut &chart[..], &mut packed).unwrap();
     let helm = push("helm", &[&home.file("web-1.2.3.tgz", &packed)]);
     assert_eq!(helm["config"]["mediaType"], "application/vnd.cncf.helm.config.v1+json");
     assert_eq!(helm["layers"][0]["mediaType"], "application/vnd.cncf.helm.chart.content.v1.tar+gzip");

@@ -1,30 +1,27 @@
 //! Pushing: an image and all that leads from it, to a registry; layers first, what names them last.
 //!
-//! A layer that is kept as a plain tar goes compressed: then the registry gets a second manifest that differs from the
-//! image's own in its layers alone. What it was made of is written down, so that the next push needs no compression to
-//! find out that everything is there.
+//! A layer that is kept as a plain tar goes compressed (see `outgoing.rs`): then the registry gets a second manifest that
+//! differs from the image's own in its layers alone. What it was made of is written down, so that the next push needs no
+//! compression to find out that everything is there.
 
+use super::outgoing::Outgoing;
 use super::progress::{Progress, Tell, of_all, of_layer};
 use super::registry::NO_LOGIN;
 use super::{Credentials, image_error, name_attribute};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
-use corten_distribution::{DistributionError, Open, Pushed, Repository};
+use corten_distribution::{DistributionError, Repository};
 use corten_oci::image::{Descriptor, media_type};
 use corten_oci::{Digest, Index, Manifest, Platform, Reference};
 use corten_std::ErrorClass;
-use corten_store::{Image, ManifestKind, Store};
+use corten_store::{Image, ManifestKind};
+use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::collections::BTreeSet;
-use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-
-/// Bars are told at most so often.
-const BAR: Duration = Duration::from_millis(100);
 
 /// What is to be pushed.
 #[derive(Debug, Clone)]
@@ -37,25 +34,15 @@ pub struct PushOptions {
     pub credentials: Credentials,
 }
 
-/// One layer as it goes out.
-#[derive(Clone, Debug)]
-struct Outgoing {
-    /// As the manifest that is sent names it.
-    descriptor: Descriptor,
-    /// The content of the store it is made of.
-    content: Digest,
-    /// Whether it is compressed on its way.
-    compress: bool,
-    /// Whether it is told; configurations are not.
-    told: bool,
-}
-
 /// All that goes out for one name.
 struct Plan {
+    /// The manifest or index that gets the tag.
+    target: Descriptor,
     layers: Vec<Outgoing>,
-    /// Manifests and indexes, those that are named by others first: media type, digest, bytes.
-    documents: Vec<(String, Digest, Vec<u8>)>,
 }
+
+/// A manifest or index on its way: media type, digest, bytes.
+type OutgoingDocument = (String, Digest, Vec<u8>);
 
 impl Engine {
     /// `POST /images/{name}/push`.
@@ -110,30 +97,41 @@ impl Engine {
         let places = Arc::new(Semaphore::new(self.inner.reloadable().max_uploads.max(1)));
         let mut sending = JoinSet::new();
         for layer in plan.layers.iter().filter(|layer| layer.told) {
-            let id = layer.descriptor.digest.short();
-            of_layer(tell, &id, "Preparing");
+            of_layer(tell, &layer.kept.digest.short(), "Preparing");
         }
         for layer in plan.layers {
-            let (store, repository) = (self.inner.store.clone(), repository.clone());
+            let (engine, repository, name) = (self.clone(), repository.clone(), name.clone());
             let (sources, places, tell) = (Arc::clone(&sources), Arc::clone(&places), Arc::clone(tell));
             sending.spawn(async move {
                 let _place = places.acquire_owned().await;
-                send(store, repository, layer, sources, tell).await
+                let content = layer.kept.digest;
+                let failed = |error| push_error(&name, error);
+                let sent = layer.send(&engine, &repository, &sources, &tell, &failed).await?;
+                Ok::<_, EngineError>((content, sent))
             });
         }
-        while let Some(sent) = sending.join_next().await {
-            sent.map_err(|error| EngineError::from_error("a push ended early", error))?.map_err(failed)?;
+        let mut sent = HashMap::new();
+        while let Some(one) = sending.join_next().await {
+            let one = one.map_err(|error| EngineError::from_error("a push ended early", error))?;
+            sent.extend(std::iter::once(one?));
         }
+        let engine = self.clone();
+        let documents = blocking(move || {
+            let mut documents = Vec::new();
+            engine.outgoing_documents(&plan.target, &sent, &mut documents)?;
+            Ok(documents)
+        })
+        .await?;
         let tag = name.tag().unwrap_or(corten_oci::reference::DEFAULT_TAG);
-        let last = plan.documents.len().saturating_sub(1);
-        for (at, (kind, digest, bytes)) in plan.documents.iter().enumerate() {
+        let last = documents.len().saturating_sub(1);
+        for (at, (kind, digest, bytes)) in documents.iter().enumerate() {
             let under = if at == last { tag.to_owned() } else { digest.to_string() };
             repository.push_manifest(&under, kind, bytes).await.map_err(failed)?;
         }
         for warning in repository.notices().warnings {
             of_all(tell, format!("Warning: {warning}"));
         }
-        if let Some((_, digest, bytes)) = plan.documents.last() {
+        if let Some((_, digest, bytes)) = documents.last() {
             let size = bytes.len();
             of_all(tell, format!("{tag}: digest: {digest} size: {size}"));
             tell(Progress::Aux(json!({"Tag": tag, "Digest": digest.to_string(), "Size": size})));
@@ -166,7 +164,6 @@ impl Engine {
         let familiar = name.familiar();
         let image = store.images().resolve(&familiar).map_err(|error| image_error(&familiar, error))?;
         let manifests = store.images().manifests(&image.id).map_err(of)?;
-        let mut plan = Plan { layers: Vec::new(), documents: Vec::new() };
         let chosen = match platform {
             Some(wanted) => {
                 let best = manifests.iter().filter(|one| one.available && one.kind == ManifestKind::Image);
@@ -185,139 +182,69 @@ impl Engine {
             }
             None => None,
         };
-        let target = chosen.map_or(&image.target, |one| &one.descriptor);
-        self.add_document(target, &mut plan, 0)?;
-        let mut seen = BTreeSet::new();
-        plan.layers.retain(|layer| seen.insert(layer.descriptor.digest));
-        Ok(plan)
+        let target = chosen.map_or(&image.target, |one| &one.descriptor).clone();
+        let mut layers = Vec::new();
+        self.add_layers(&target, &mut layers, 0)?;
+        let mut seen = HashSet::new();
+        layers.retain(|layer| seen.insert(layer.kept.digest));
+        Ok(Plan { target, layers })
     }
 
-    /// Adds a manifest or index with all below it; gives its descriptor as it goes out.
-    fn add_document(&self, descriptor: &Descriptor, plan: &mut Plan, depth: u32) -> Result<Descriptor> {
-        let store = &self.inner.store;
-        let of = |error| EngineError::because("", error);
-        let wrong = |error| EngineError::from_error("reading a manifest", error);
-        let bytes = store.read_document(&descriptor.digest).map_err(of)?;
-        let kind = descriptor.media_type.clone();
-        if media_type::is_index(&kind) {
+    /// Adds what a manifest, or all below an index, is made of.
+    fn add_layers(&self, descriptor: &Descriptor, layers: &mut Vec<Outgoing>, depth: u32) -> Result<()> {
+        if media_type::is_index(&descriptor.media_type) {
             if depth == 4 {
                 return Err(EngineError::system("indexes lie more than 4 deep in indexes"));
             }
-            let index: Index = serde_json::from_slice(&bytes).map_err(wrong)?;
+            let (index, _) = self.stored_document::<Index>(descriptor)?;
+            return index.manifests.iter().try_for_each(|entry| self.add_layers(entry, layers, depth + 1));
+        }
+        let (manifest, _) = self.stored_document::<Manifest>(descriptor)?;
+        layers.push(Outgoing { kept: manifest.config, told: false });
+        layers.extend(manifest.layers.into_iter().map(|kept| Outgoing { kept, told: true }));
+        Ok(())
+    }
+
+    /// The manifests and indexes as they go out, what is named before what names it; gives the descriptor of the last. `sent`
+    /// says for the content of each layer what was sent.
+    fn outgoing_documents(
+        &self,
+        descriptor: &Descriptor,
+        sent: &HashMap<Digest, Descriptor>,
+        documents: &mut Vec<OutgoingDocument>,
+    ) -> Result<Descriptor> {
+        let wrong = |error| EngineError::from_error("writing a manifest", error);
+        let bytes = if media_type::is_index(&descriptor.media_type) {
+            let (index, bytes) = self.stored_document::<Index>(descriptor)?;
             let mut changed = index.clone();
             for entry in &mut changed.manifests {
-                let sent = self.add_document(entry, plan, depth + 1)?;
+                let sent = self.outgoing_documents(entry, sent, documents)?;
                 (entry.digest, entry.size) = (sent.digest, sent.size);
             }
-            let same =
-                changed.manifests.iter().zip(&index.manifests).all(|(new, old)| new.digest == old.digest);
-            let bytes = if same { bytes } else { serde_json::to_vec(&changed).map_err(wrong)? };
-            return Ok(add(plan, descriptor, kind, bytes));
-        }
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(wrong)?;
-        let mut changed = manifest.clone();
-        let config = &manifest.config;
-        plan.layers.push(Outgoing {
-            descriptor: config.clone(),
-            content: config.digest,
-            compress: false,
-            told: false,
-        });
-        let mut same = true;
-        for layer in &mut changed.layers {
-            let is_plain =
-                layer.media_type == media_type::OCI_LAYER || layer.media_type == media_type::DOCKER_LAYER;
-            let content = layer.digest;
-            if is_plain {
-                same = false;
-                let (digest, size) = compressed(store, &content)?;
-                (layer.digest, layer.size) = (digest, size);
-                let is_oci = layer.media_type == media_type::OCI_LAYER;
-                let kind = if is_oci { media_type::OCI_LAYER_GZIP } else { media_type::DOCKER_LAYER_GZIP };
-                kind.clone_into(&mut layer.media_type);
+            if changed == index { bytes } else { serde_json::to_vec(&changed).map_err(wrong)? }
+        } else {
+            let (manifest, bytes) = self.stored_document::<Manifest>(descriptor)?;
+            let mut changed = manifest.clone();
+            for layer in &mut changed.layers {
+                if let Some(sent) = sent.get(&layer.digest) {
+                    (layer.digest, layer.size) = (sent.digest, sent.size);
+                    layer.media_type.clone_from(&sent.media_type);
+                }
             }
-            plan.layers.push(Outgoing { descriptor: layer.clone(), content, compress: is_plain, told: true });
-        }
-        let bytes = if same { bytes } else { serde_json::to_vec(&changed).map_err(wrong)? };
-        Ok(add(plan, descriptor, kind, bytes))
+            if changed == manifest { bytes } else { serde_json::to_vec(&changed).map_err(wrong)? }
+        };
+        let sent = Descriptor { digest: Digest::of(&bytes), size: bytes.len() as u64, ..descriptor.clone() };
+        documents.push((sent.media_type.clone(), sent.digest, bytes));
+        Ok(sent)
     }
-}
 
-fn add(plan: &mut Plan, descriptor: &Descriptor, kind: String, bytes: Vec<u8>) -> Descriptor {
-    let sent = Descriptor { digest: Digest::of(&bytes), size: bytes.len() as u64, ..descriptor.clone() };
-    plan.documents.push((kind, sent.digest, bytes));
-    sent
-}
-
-/// Digest and length of a layer's tar when it is compressed: looked up, or found out by compressing it once.
-fn compressed(store: &Store, content: &Digest) -> Result<(Digest, u64)> {
-    let of = |error| EngineError::because("", error);
-    let known = store.records::<(String, u64)>(COMPRESSED);
-    if let Some((digest, size)) = known.get(&content.to_string()).map_err(of)? {
-        let digest = Digest::parse(&digest).map_err(|error| EngineError::because("", error))?;
-        return Ok((digest, size));
+    fn stored_document<T: DeserializeOwned>(&self, descriptor: &Descriptor) -> Result<(T, Vec<u8>)> {
+        let bytes = self.inner.store.read_document(&descriptor.digest);
+        let bytes = bytes.map_err(|error| EngineError::because("", error))?;
+        let document = serde_json::from_slice(&bytes)
+            .map_err(|error| EngineError::from_error("reading a manifest", error))?;
+        Ok((document, bytes))
     }
-    let reader = store.open_content(content).map_err(of)?;
-    let mut packed = corten_layer::compress(reader);
-    let mut hasher = corten_oci::Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let length = packed
-            .read(&mut buffer)
-            .map_err(|error| EngineError::from_error("compressing a layer", error))?;
-        if length == 0 {
-            break;
-        }
-        hasher.update(&buffer[..length]);
-    }
-    let size = hasher.length();
-    let digest = hasher.finish();
-    known.put(&content.to_string(), &(digest.to_string(), size)).map_err(of)?;
-    Ok((digest, size))
-}
-
-/// The table of what layers are when they are compressed; the words after the name tell by what.
-const COMPRESSED: &str = "compressed-gzip-6";
-
-/// Sends one layer or configuration.
-async fn send(
-    store: Store,
-    repository: Repository,
-    layer: Outgoing,
-    sources: Arc<Vec<String>>,
-    tell: Tell,
-) -> std::result::Result<(), DistributionError> {
-    let id = layer.descriptor.digest.short();
-    let total = layer.descriptor.size;
-    let open: Open = {
-        let (content, compress) = (layer.content, layer.compress);
-        Arc::new(move || {
-            let reader = store.open_content(&content).map_err(io::Error::other)?;
-            Ok(if compress {
-                Box::new(corten_layer::compress(reader)) as Box<dyn Read + Send>
-            } else {
-                Box::new(reader)
-            })
-        })
-    };
-    let last = Mutex::new(Instant::now());
-    let sent = |current: u64| {
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if layer.told && last.elapsed() >= BAR {
-            *last = Instant::now();
-            tell(Progress::Bar { id: id.clone(), status: "Pushing", current, total });
-        }
-    };
-    let pushed = repository.push_blob(&layer.descriptor, &sources, open, &sent).await?;
-    if !layer.told {
-        return Ok(());
-    }
-    match pushed {
-        Pushed::Present => of_layer(&tell, &id, "Layer already exists"),
-        Pushed::Mounted(from) => of_layer(&tell, &id, format!("Mounted from {from}")),
-        Pushed::Sent => of_layer(&tell, &id, "Pushed"),
-    }
-    Ok(())
 }
 
 /// A failed push in Docker's words.

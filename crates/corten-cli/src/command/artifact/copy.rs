@@ -7,10 +7,9 @@ use crate::registry::{Access, failed};
 use corten_distribution::{Document, Open, Repository};
 use corten_oci::image::{Descriptor, media_type};
 use corten_oci::{Digest, Hasher, Index, Manifest, Reference};
+use corten_std::file::SharedReader;
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::io::Write;
 use std::sync::Arc;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -140,8 +139,8 @@ impl Copy<'_> {
                 return Ok(());
             }
         }
-        let kept = |error: std::io::Error| CliError::said(format!("cannot keep a blob on its way: {error}"));
-        let mut file = unnamed().map_err(kept)?;
+        let mut file = corten_std::file::unnamed(std::env::temp_dir())
+            .map_err(|error| CliError::said(format!("cannot keep a blob on its way: {error}")))?;
         let mut hasher = Hasher::new();
         let came = self.access.wait(self.source.download(blob, 0, &mut |piece| {
             hasher.update(piece);
@@ -156,39 +155,11 @@ impl Copy<'_> {
                 blob.digest
             )));
         }
-        file.seek(SeekFrom::Start(0)).map_err(kept)?;
         let file = Arc::new(file);
-        let open: Open = Arc::new(move || Ok(Box::new(Reader { file: Arc::clone(&file), at: 0 })));
+        let open: Open = Arc::new(move || Ok(Box::new(SharedReader::new(Arc::clone(&file)))));
         let pushed = self.access.wait(self.target.push_blob(blob, &[], open, &|_| {}));
         pushed.map_err(|error| failed(&error))?;
         self.moved += blob.size;
         Ok(())
-    }
-}
-
-/// A file that is gone when it is closed.
-fn unnamed() -> std::io::Result<File> {
-    let folder = std::env::temp_dir();
-    let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-    match rustix::fs::open(&folder, flags, rustix::fs::Mode::from_raw_mode(0o600)) {
-        Ok(file) => Ok(file.into()),
-        Err(error) => Err(std::io::Error::new(
-            std::io::Error::from(error).kind(),
-            format!("{}: {error}", folder.display()),
-        )),
-    }
-}
-
-/// Reads a file from its beginning, whoever else reads it.
-struct Reader {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl std::io::Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.file.read_at(buffer, self.at)?;
-        self.at += length as u64;
-        Ok(length)
     }
 }
