@@ -2,7 +2,7 @@
 
 use crate::lifecycle::wait_until;
 use crate::world::*;
-use corten_network::{AddressRange, GatewayMode, NetworkManager, PublishError};
+use corten_network::{AddressRange, EndpointRequest, GatewayMode, NetworkManager, PublishError};
 use corten_std::Classified;
 use std::net::{TcpListener, UdpSocket};
 
@@ -288,4 +288,36 @@ fn ipv6_networks_are_reached_by_ipv6() {
         assert_eq!(ask("::1", 8080), "172.17.0.1");
         server.join().unwrap();
     });
+}
+
+/// A published port of a container that is on the caller's network too, by another way than the port is reached: its answer
+/// has to come back the way that the call went, where it is translated.
+#[test]
+fn a_port_of_somebody_on_two_networks_answers_both() {
+    for through_rules in ["0", "1"] {
+        with_world(move |world| {
+            let manager = world.manager();
+            manager.ensure_network(&network("b", "br-b", "10.8.0.0/24")).unwrap();
+            manager.ensure_network(&network("c", "br-c", "10.9.0.0/24")).unwrap();
+            // As on a kernel without br_netfilter, and as with it.
+            let setting = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+            if through_rules == "0" && std::path::Path::new(setting).exists() {
+                std::fs::write(setting, "0").unwrap();
+                for bridge in ["br-b", "br-c"] {
+                    ip(&format!("link set {bridge} type bridge nf_call_iptables 0"));
+                }
+            }
+            let web = sandbox_on(&manager, "web", on("b"));
+            let _server = Server::tcp(&web.namespace, 80);
+            manager.publish(&web.id, &[mapping("8080:80")]).unwrap();
+            let caller = sandbox_on(&manager, "caller", on("c"));
+            // While it is not on the caller's network the caller keeps its address.
+            assert_eq!(ask_from(&caller.namespace, MACHINE, 8080), address(&caller));
+            manager.connect(&web.id, &EndpointRequest { priority: -1, ..place("c") }).unwrap();
+            assert_eq!(ask_from(&caller.namespace, MACHINE, 8080), "10.8.0.1");
+            assert_eq!(ask_from(&world.lan, MACHINE, 8080), LAN_HOST);
+            manager.disconnect(&web.id, &"c".repeat(64)).unwrap();
+            assert_eq!(ask_from(&caller.namespace, MACHINE, 8080), address(&caller));
+        });
+    }
 }
