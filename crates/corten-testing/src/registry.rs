@@ -151,7 +151,11 @@ impl Registry {
             "layers": layers
                 .iter()
                 .map(|layer| {
-                    let end = if layer.starts_with(&[0x1f, 0x8b]) { "+gzip" } else { "" };
+                    let end = match layer.get(..4) {
+                        Some([0x1f, 0x8b, ..]) => "+gzip",
+                        Some([0x28, 0xb5, 0x2f, 0xfd]) => "+zstd",
+                        _ => "",
+                    };
                     descriptor(&format!("application/vnd.oci.image.layer.v1.tar{end}"), layer)
                 })
                 .collect::<Vec<_>>(),

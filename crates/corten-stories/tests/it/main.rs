@@ -12,6 +12,7 @@ mod description;
 mod endpoints;
 mod errors;
 mod failpoints;
+mod hostile;
 mod images;
 mod inside;
 mod kill;
