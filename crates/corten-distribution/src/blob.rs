@@ -6,11 +6,30 @@ use crate::registry::{Ask, Repository, Target, jitter};
 use crate::transport::Body;
 use corten_oci::image::Descriptor;
 use http::{HeaderValue, Method, header};
+use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// A range on its way; it ends with who waits for it.
+struct Coming(JoinHandle<Result<Vec<u8>, DistributionError>>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Bytes that a small blob may have, where it is held in memory.
 const SMALL: u64 = 16 << 20;
+/// A blob of which so much is to come is tried in ranges.
+const LARGE: u64 = 32 << 20;
+/// Bytes of a range. As many as come at once are held in memory.
+const RANGE: u64 = 4 << 20;
+/// Ranges that are asked for at once.
+const AT_ONCE: usize = 4;
+/// So much faster several ranges must come than one for the rest to be asked for so.
+const WORTH: f64 = 1.3;
 /// So often in a row a download may break without a byte more.
 const FRUITLESS: u32 = 5;
 
@@ -27,10 +46,23 @@ impl Repository {
         let mut fruitless = 0;
         let path = format!("/{}/blobs/{}", self.path, blob.digest);
         let mut last = None;
+        if blob.size.saturating_sub(position) >= LARGE {
+            match self.download_in_ranges(&path, blob, &mut position, write).await {
+                Ok(()) if position >= blob.size => return Ok(()),
+                Ok(()) => {}
+                Err(error @ DistributionError::Local { .. }) => return Err(error),
+                // What is wrong shows again, or does not matter, when the rest is asked for as a whole.
+                Err(error) => tracing::debug!(
+                    blob = blob.digest.to_string(),
+                    error = corten_std::chain(&error),
+                    "a download in ranges goes on as a whole"
+                ),
+            }
+        }
         while position < blob.size || (blob.size == 0 && last.is_none()) {
             let before = position;
-            let tried = self.download_part(&path, blob, &mut position, write).await;
-            match tried {
+            let tried = self.download_part(&path, blob, &mut position, write, None).await;
+            match tried.map(drop) {
                 Ok(()) if position >= blob.size => return Ok(()),
                 Ok(()) => {
                     last = Some(DistributionError::Answer {
@@ -56,26 +88,105 @@ impl Repository {
         last.map_or(Ok(()), Err)
     }
 
-    /// One request's worth.
-    async fn download_part(
+    /// The first of a large blob as one range, the next as several at once: where these come faster, so does the rest. What
+    /// came is given on in its order; a failure leaves the position where that was.
+    async fn download_in_ranges(
         &self,
         path: &str,
         blob: &Descriptor,
         position: &mut u64,
         write: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<(), DistributionError> {
+        let before = *position;
+        let took = self.download_part(path, blob, position, write, Some(before + RANGE)).await?;
+        if *position != before + RANGE {
+            // Ranges are not known there: it came as a whole.
+            return Ok(());
+        }
+        let alone = RANGE as f64 / took.as_secs_f64().max(1e-6);
+        let begun = Instant::now();
+        let judged_at = *position + RANGE * AT_ONCE as u64;
+        let mut asked = *position;
+        let mut coming: VecDeque<Coming> = VecDeque::new();
+        while *position < blob.size {
+            let until = if *position < judged_at { judged_at.min(blob.size) } else { blob.size };
+            while coming.len() < AT_ONCE && asked < until {
+                let end = (asked + RANGE).min(blob.size);
+                coming.push_back(self.begin_range(path, blob, asked, end));
+                asked = end;
+            }
+            let Some(mut next) = coming.pop_front() else { break };
+            let bytes = (&mut next.0).await.map_err(|error| DistributionError::Local {
+                operation: "go on with a download",
+                source: io::Error::other(error),
+            })??;
+            write(&bytes).map_err(|source| DistributionError::Local {
+                operation: "write what was downloaded",
+                source,
+            })?;
+            *position += bytes.len() as u64;
+            if *position == judged_at {
+                let together = (RANGE * AT_ONCE as u64) as f64 / begun.elapsed().as_secs_f64().max(1e-6);
+                tracing::debug!(alone, together, "the speed of one range and of several, in bytes a second");
+                if together < alone * WORTH {
+                    return Ok(());
+                }
+            }
+        }
+        self.tell_content(
+            &format!("{} ({AT_ONCE} ranges at once)", blob.digest.short()),
+            self.host(),
+            *position - before - RANGE,
+            begun.elapsed(),
+        );
+        Ok(())
+    }
+
+    fn begin_range(&self, path: &str, blob: &Descriptor, from: u64, until: u64) -> Coming {
+        let (repository, path, blob) = (self.clone(), path.to_owned(), blob.clone());
+        Coming(tokio::spawn(async move {
+            let mut bytes = Vec::with_capacity((until - from) as usize);
+            let mut position = from;
+            let mut write = |piece: &[u8]| {
+                if bytes.len() + piece.len() > (until - from) as usize {
+                    return Err(io::Error::other("more came than the range that was asked for"));
+                }
+                bytes.extend_from_slice(piece);
+                Ok(())
+            };
+            repository.download_part(&path, &blob, &mut position, &mut write, Some(until)).await?;
+            if position == until {
+                return Ok(bytes);
+            }
+            Err(DistributionError::Answer {
+                host: repository.host(),
+                what: format!("a range of {} ended after {position} of {until} bytes", blob.digest),
+            })
+        }))
+    }
+
+    /// One request's worth, with `until` only up to there where the registry knows ranges. Gives how long the body took.
+    async fn download_part(
+        &self,
+        path: &str,
+        blob: &Descriptor,
+        position: &mut u64,
+        write: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+        until: Option<u64>,
+    ) -> Result<Duration, DistributionError> {
         let from = *position;
-        let begun = std::time::Instant::now();
+        let range = match until {
+            Some(until) => Some(format!("bytes={from}-{}", until - 1)),
+            None => (from > 0).then(|| format!("bytes={from}-")),
+        };
+        let begun = Instant::now();
         let (mut response, _) = self
             .ask_any(
                 |may| may.pull,
                 || {
                     let mut headers = vec![(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))];
-                    if from > 0
-                        && let Ok(range) = HeaderValue::from_str(&format!("bytes={from}-"))
-                    {
-                        headers.push((header::RANGE, range));
-                    }
+                    let range = range.as_ref().and_then(|range| HeaderValue::from_str(range).ok());
+                    headers.extend(range.map(|range| (header::RANGE, range)));
                     Ask {
                         method: Method::GET,
                         target: Target::Path(path),
@@ -90,8 +201,10 @@ impl Repository {
         let wrong = |host: String, what: String| DistributionError::Answer { host, what };
         // A registry that does not know ranges begins at the beginning: what is here already is passed over.
         let mut skip = 0;
-        if from > 0 {
+        let mut end = blob.size;
+        if range.is_some() {
             if response.status.as_u16() == 206 {
+                end = until.unwrap_or(blob.size);
                 let range = response.header("content-range");
                 let begins =
                     range.strip_prefix("bytes ").and_then(|range| range.split('-').next()?.parse().ok());
@@ -106,16 +219,16 @@ impl Repository {
         }
         let declared: Option<u64> = response.header("content-length").parse().ok();
         if let Some(declared) = declared
-            && declared + from - skip != blob.size
+            && declared + from - skip != end
         {
             let text = format!(
-                "the blob {} has {} bytes there instead of {}",
+                "the blob {} has {} bytes there instead of {end}",
                 blob.digest,
                 declared + from - skip,
-                blob.size
             );
             return Err(wrong(response.url.authority(), text));
         }
+        let body_begun = Instant::now();
         while let Some(piece) = response.piece().await? {
             let mut bytes = &piece[..];
             if skip > 0 {
@@ -123,8 +236,8 @@ impl Repository {
                 skip -= passed;
                 bytes = &bytes[passed as usize..];
             }
-            if *position + bytes.len() as u64 > blob.size {
-                let text = format!("the blob {} is longer there than its {} bytes", blob.digest, blob.size);
+            if *position + bytes.len() as u64 > end {
+                let text = format!("the blob {} is longer there than its {end} bytes", blob.digest);
                 return Err(wrong(response.url.authority(), text));
             }
             if !bytes.is_empty() {
@@ -135,8 +248,10 @@ impl Repository {
                 *position += bytes.len() as u64;
             }
         }
-        self.tell_content(&blob.digest.short(), response.url.origin(), *position - from, begun.elapsed());
-        Ok(())
+        if until.is_none() {
+            self.tell_content(&blob.digest.short(), response.url.origin(), *position - from, begun.elapsed());
+        }
+        Ok(body_begun.elapsed())
     }
 
     /// A small blob as a whole, its digest checked.

@@ -79,6 +79,8 @@ struct State {
     cut: Option<(usize, u32)>,
     /// How long each piece of a blob takes.
     pace: std::time::Duration,
+    /// Whether it sends blobs from their beginning whatever is asked for.
+    no_ranges: bool,
     /// Seconds that it asks to wait where that has a meaning.
     retry_after: u32,
     /// Whether it lists what refers to a manifest, and how.
@@ -237,6 +239,11 @@ impl Registry {
     /// Lists what refers to a manifest from now on, one entry a page.
     pub fn keep_referrers(&self) {
         self.state().referrers = Referrers::Listed;
+    }
+
+    /// Sends blobs from their beginning whatever is asked for, from now on.
+    pub fn ignore_ranges(&self) {
+        self.state().no_ranges = true;
     }
 
     /// Asks to wait so many seconds with each refusal from now on.
@@ -458,17 +465,21 @@ impl Registry {
                 );
             };
             let range = seen.headers.get("range").and_then(|range| range.strip_prefix("bytes="));
-            let from: Option<usize> = range.and_then(|range| range.trim_end_matches('-').parse().ok());
+            let range = range.filter(|_| !state.no_ranges);
+            let range = range.and_then(|range| range.split_once('-'));
+            let from: Option<usize> = range.and_then(|(from, _)| from.parse().ok());
+            let end = range.and_then(|(_, end)| end.parse().ok()).map_or(bytes.len(), |end: usize| end + 1);
+            let end = end.min(bytes.len());
             let mut answer = Answer::new(if from.is_some() { 206 } else { 200 }, "");
             let begin = from.unwrap_or(0);
             if begin >= bytes.len() && from.is_some() {
                 return Answer::new(416, "");
             }
             if from.is_some() {
-                let range = format!("bytes {begin}-{}/{}", bytes.len() - 1, bytes.len());
+                let range = format!("bytes {begin}-{}/{}", end - 1, bytes.len());
                 answer.headers.push(("Content-Range", range));
             }
-            answer.body = bytes[begin..].to_vec();
+            answer.body = bytes[begin..end.max(begin)].to_vec();
             answer.headers.push(("Content-Type", "application/octet-stream".to_owned()));
             return answer;
         }

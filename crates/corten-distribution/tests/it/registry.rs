@@ -152,3 +152,55 @@ async fn a_hosts_file_names_the_proxy_of_a_host() {
     assert!(head.starts_with("GET http://up.example/v2/app/tags/list?ns=up.example HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("Basic dTpw"), "{head}");
 }
+
+/// Downloads a blob of 48 MiB; gives the requests for ranges, and how long it took.
+async fn download_large(registry: &Registry, from: u64) -> (usize, std::time::Duration) {
+    let bytes: Vec<u8> = (0..48_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    registry.add_image("app", "large", b"{}", std::slice::from_ref(&bytes));
+    let blob = Descriptor::of("a/b", &bytes);
+    let before = registry.seen().len();
+    let repository = repository(&registry.host(), Credentials::default());
+    let mut came = bytes[..from as usize].to_vec();
+    let begun = std::time::Instant::now();
+    repository
+        .download(&blob, from, &mut |piece| {
+            came.extend_from_slice(piece);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert!(came == bytes, "byte for byte");
+    let took = begun.elapsed();
+    let is_range = |range: &String| !range.ends_with('-');
+    let seen = registry.seen();
+    let ranges = seen[before..].iter().filter(|seen| seen.headers.get("range").is_some_and(is_range)).count();
+    (ranges, took)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_blob_comes_in_ranges_where_that_is_faster() {
+    let (registry, _) = filled();
+    // Each connection gives 64 KiB in 3 ms: 48 MiB would take 2.3 s.
+    registry.pace(std::time::Duration::from_millis(3));
+    let (ranges, took) = download_large(&registry, 0).await;
+    assert_eq!(ranges, 12, "all of it in ranges of 4 MiB");
+    assert!(took.as_millis() < 1800, "{took:?}");
+    // What is here already is not asked for.
+    let (ranges, _) = download_large(&registry, 10 << 20).await;
+    assert_eq!(ranges, 10);
+    // Broken ranges, each time another one.
+    registry.pace(std::time::Duration::ZERO);
+    for after in [1 << 20, 3 << 20] {
+        registry.cut_blobs(after, 3);
+        download_large(&registry, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_registry_without_ranges_sends_a_large_blob_once() {
+    let (registry, _) = filled();
+    registry.ignore_ranges();
+    let before = registry.sent();
+    assert_eq!(download_large(&registry, 0).await.0, 1);
+    assert_eq!(registry.sent() - before, 48 << 20);
+}
