@@ -45,14 +45,19 @@ pub fn pack(
     let mut emitter = Emitter::new(out, None, &options.owner, None);
     let mut root = Root::new(root)?;
     let bytes = path.as_os_str().as_bytes();
-    let own = last_part(bytes);
+    let clean = clean_typed(bytes)?;
+    // No entry is called `..`, whatever was typed.
+    let own = match last_part(bytes) {
+        b".." if clean.is_empty() => b"/",
+        b".." => last_part(&clean),
+        own => own,
+    };
     let top: &[u8] = match &options.top {
         TopName::Own => own,
         TopName::Renamed(name) => name,
         TopName::Omitted => b"",
     };
-    let clean = clean_typed(bytes)?;
-    let (folder, name, stat) = if wants_folder(bytes) {
+    let (folder, name, stat) = if wants_folder(bytes) || clean.is_empty() {
         let folder = root.folder(&clean, &mut as_it_is)?;
         let stat =
             rustix::fs::fstat(&folder.fd).map_err(|error| LayerError::entry("look at", bytes, error))?;

@@ -36,7 +36,7 @@ pub fn stat_in_root(root: BorrowedFd<'_>, path: &Path) -> Result<PathStat, Layer
     let mut root = Root::new(root)?;
     let clean = clean_typed(bytes)?;
     let mut link_target = String::new();
-    let stat = if wants_folder(bytes) {
+    let stat = if wants_folder(bytes) || clean.is_empty() {
         rustix::fs::fstat(&root.folder(&clean, &mut as_it_is)?.fd).map_err(failed)?
     } else {
         let Some((folder, name)) = root.parent(&clean, &mut as_it_is)? else {
@@ -141,6 +141,20 @@ mod tests {
             (0o140_600, 0x0100_0000 | 0o600),
         ] {
             assert_eq!(go_mode(mode), expected, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn above_the_root_is_the_root() {
+        let scratch = corten_testing::Scratch::new("stat-above");
+        std::fs::create_dir(scratch.path().join("a")).unwrap();
+        let root = std::fs::File::open(scratch.path()).unwrap();
+        for path in ["/..", "..", "../../..", "a/../.."] {
+            let found = stat_in_root(root.as_fd(), Path::new(path)).unwrap();
+            assert_eq!((found.name.as_str(), found.mode >> 31), ("..", 1), "{path}");
+            let mut archive = Vec::new();
+            crate::pack(root.as_fd(), Path::new(path), &mut archive, &crate::PackOptions::default()).unwrap();
+            assert!(!archive.starts_with(b".."), "{path}");
         }
     }
 }

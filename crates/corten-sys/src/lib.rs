@@ -9,6 +9,7 @@
     reason = "this crate is the one place for raw system calls; each block argues its case"
 )]
 
+pub mod allocator;
 pub mod attempt;
 pub mod bpf;
 pub mod capability;

@@ -244,15 +244,14 @@ pub(super) fn fill_defaults(
     if host.pids_limit.is_some_and(|limit| limit <= 0) {
         host.pids_limit = None;
     }
-    if host.privileged {
-        host.masked_paths = Some(Vec::new());
-        host.readonly_paths = Some(Vec::new());
-    }
     let strings = |list: &[&str]| list.iter().map(|&path| path.to_owned()).collect::<Vec<_>>();
-    if host.masked_paths.is_none() {
-        host.masked_paths = Some(strings(&MASKED_PATHS));
+    if host.privileged {
+        host.masked_paths = None;
+        host.readonly_paths = None;
+    } else {
+        host.masked_paths.get_or_insert_with(|| strings(&MASKED_PATHS));
+        host.readonly_paths.get_or_insert_with(|| strings(&READONLY_PATHS));
     }
-    host.readonly_paths.get_or_insert_with(|| strings(&READONLY_PATHS));
     if config.attach_stdin && !config.open_stdin {
         // Docker leaves it so: nothing is read, and a client that is attached sees the end at once.
         config.stdin_once = false;
