@@ -15,11 +15,11 @@ fn the_page_lists_the_routes() {
         format!("| `{method} {}` | {} |\n", route.pattern, route.operation.meaning())
     });
     let expected = format!("\n| route | what it asks for |\n| --- | --- |\n{}", rows.collect::<String>());
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
+    if std::env::var_os("CORTEN_UPDATE").is_some() {
         std::fs::write(path, format!("{before}{MARK}{expected}")).unwrap();
         return;
     }
-    assert!(table == expected, "docs/api.md is behind: UPDATE_EXPECT=1 cargo test -p corten-api");
+    assert!(table == expected, "docs/api.md is behind: CORTEN_UPDATE=1 cargo test -p corten-api");
 }
 
 /// Facts of Docker's description: method, path, first version.
