@@ -22,7 +22,7 @@ use crate::{Result, StoreError};
 use corten_oci::{Digest, Reference};
 use corten_std::file;
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What one operation brings in.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ impl Store {
         let inner = &*self.inner;
         if !batch.layers.is_empty() || !batch.blobs.is_empty() {
             // Outside of the lock: this may take long.
-            sync_file_system(inner.reaper.temporary())?;
+            inner.index.sync(inner.reaper.temporary())?;
         }
         let _change = self.changing();
         for (_, row) in &batch.tags {
@@ -111,11 +111,4 @@ impl Store {
         }
         Ok(inner.images.settle(batch.images, batch.tags))
     }
-}
-
-/// Writes out everything on the file system that holds `path`.
-pub(crate) fn sync_file_system(path: &Path) -> Result<()> {
-    let folder = file::open(path)?;
-    rustix::fs::syncfs(&folder)
-        .map_err(|error| StoreError::System { operation: "sync the file system", source: error.into() })
 }

@@ -40,6 +40,7 @@ mod receive;
 mod record;
 pub mod snapshots;
 mod store;
+mod sync;
 
 pub use archive::{BundleOptions, Evidence};
 pub use blob::BlobReader;

@@ -48,7 +48,7 @@ impl Snapshots for CopySnapshots {
     fn sync(&self, key: &SnapshotKey) -> Result<()> {
         // A whole tree was written.
         self.index.active(key)?;
-        crate::commit::sync_file_system(&self.index.active_folder(key))
+        self.index.sync(&self.index.active_folder(key))
     }
 
     fn commit(&self, name: &SnapshotKey, key: &SnapshotKey) -> Result<()> {

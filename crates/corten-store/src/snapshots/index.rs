@@ -5,6 +5,7 @@
 use super::{Snapshot, SnapshotKey, SnapshotKind, Usage};
 use crate::database::{Change, Database, SNAPSHOTS, lock};
 use crate::reaper::Reaper;
+use crate::sync::Syncs;
 use crate::{Result, StoreError};
 use corten_oci::Digest;
 use corten_std::{PathError, Timestamp, file};
@@ -92,6 +93,7 @@ pub(crate) struct SnapshotIndex {
     boot: String,
     state: Mutex<State>,
     collect: OnceLock<Collect>,
+    syncs: Syncs,
 }
 
 impl std::fmt::Debug for SnapshotIndex {
@@ -101,6 +103,11 @@ impl std::fmt::Debug for SnapshotIndex {
 }
 
 impl SnapshotIndex {
+    /// Makes durable what was written on the file system of the store; `path` is some folder of it.
+    pub(crate) fn sync(&self, path: &Path) -> Result<()> {
+        self.syncs.sync(path)
+    }
+
     /// Reads the rows, and sweeps folders that have none: a commit that was cut off before its database commit.
     /// A folder that an active snapshot left that way becomes active again.
     pub(crate) fn open(
@@ -139,6 +146,7 @@ impl SnapshotIndex {
             boot: boot.to_owned(),
             state: Mutex::new(state),
             collect: OnceLock::new(),
+            syncs: Syncs::default(),
         };
         // Rows whose folder is gone: somebody took it away from outside.
         let gone: Vec<SnapshotKey> = index

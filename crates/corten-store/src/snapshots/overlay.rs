@@ -109,7 +109,7 @@ pub(super) fn commit(index: &SnapshotIndex, name: &SnapshotKey, key: &SnapshotKe
     };
     // Should we be killed between the rename and the database commit, the key tells the sweep whose it was.
     file::write(folder.join(KEY), key.as_str())?;
-    crate::commit::sync_file_system(&folder)?;
+    index.sync(&folder)?;
     let mut staged = Staged { name: name.clone(), folder: folder.clone(), row };
     let change = index.place(&mut staged)?;
     let place = index.folder_of(&staged.row);
