@@ -297,24 +297,33 @@ fn a_port_of_somebody_on_two_networks_answers_both() {
     for through_rules in ["0", "1"] {
         with_world(move |world| {
             let manager = world.manager();
-            manager.ensure_network(&network("b", "br-b", "10.8.0.0/24")).unwrap();
-            manager.ensure_network(&network("c", "br-c", "10.9.0.0/24")).unwrap();
+            for (letter, bridge, number) in [("b", "br-b", 8), ("c", "br-c", 9)] {
+                let mut dual = network(letter, bridge, &format!("10.{number}.0.0/24"));
+                dual.ipv6.push(AddressRange::new(format!("fd00:{number}::/64").parse().unwrap()));
+                manager.ensure_network(&dual).unwrap();
+            }
             // As on a kernel without br_netfilter, and as with it.
             let setting = "/proc/sys/net/bridge/bridge-nf-call-iptables";
             if through_rules == "0" && std::path::Path::new(setting).exists() {
                 std::fs::write(setting, "0").unwrap();
+                std::fs::write(setting.replace("iptables", "ip6tables"), "0").unwrap();
                 for bridge in ["br-b", "br-c"] {
-                    ip(&format!("link set {bridge} type bridge nf_call_iptables 0"));
+                    ip(&format!("link set {bridge} type bridge nf_call_iptables 0 nf_call_ip6tables 0"));
                 }
             }
             let web = sandbox_on(&manager, "web", on("b"));
-            let _server = Server::tcp(&web.namespace, 80);
+            let _server = Server::tcp_on(&web.namespace, "::", 80);
             manager.publish(&web.id, &[mapping("8080:80")]).unwrap();
             let caller = sandbox_on(&manager, "caller", on("c"));
             // While it is not on the caller's network the caller keeps its address.
             assert_eq!(ask_from(&caller.namespace, MACHINE, 8080), address(&caller));
+            let address6 = endpoint(&caller).address6.unwrap().to_string();
+            wait_until("the address can be used", || {
+                ask_from(&caller.namespace, "fd00:8::1", 8080) == address6
+            });
             manager.connect(&web.id, &EndpointRequest { priority: -1, ..place("c") }).unwrap();
             assert_eq!(ask_from(&caller.namespace, MACHINE, 8080), "10.8.0.1");
+            assert_eq!(ask_from(&caller.namespace, "fd00:8::1", 8080), "fd00:8::1");
             assert_eq!(ask_from(&world.lan, MACHINE, 8080), LAN_HOST);
             manager.disconnect(&web.id, &"c".repeat(64)).unwrap();
             assert_eq!(ask_from(&caller.namespace, MACHINE, 8080), address(&caller));

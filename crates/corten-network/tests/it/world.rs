@@ -208,14 +208,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn tcp(space: impl AsFd, port: u16) -> Self {
-        let listener = inside(space, move || TcpListener::bind(("0.0.0.0", port)).unwrap());
+        Self::tcp_on(space, "0.0.0.0", port)
+    }
+
+    /// The same on one address: `::` is IPv6 and IPv4.
+    pub(crate) fn tcp_on(space: impl AsFd, address: &'static str, port: u16) -> Self {
+        let listener = inside(space, move || TcpListener::bind((address, port)).unwrap());
         listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = mpsc::channel();
         std::thread::spawn(move || {
             while matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Empty)) {
                 match listener.accept() {
                     Ok((mut stream, peer)) => {
-                        let _ = stream.write_all(peer.ip().to_string().as_bytes());
+                        let _ = stream.write_all(peer.ip().to_canonical().to_string().as_bytes());
                     }
                     Err(_) => std::thread::sleep(Duration::from_millis(1)),
                 }

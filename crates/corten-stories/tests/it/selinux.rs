@@ -106,6 +106,19 @@ fn containers_have_labels_of_their_own() {
     assert_eq!(told(&daemon, "two").0, other);
     assert_eq!(daemon.ok(&["exec", "two", "cat", "/proc/self/attr/current"]).trim_end_matches('\0'), other);
 
+    // What is another's alone cannot be read, where the kernel enforces it; what is shared can.
+    daemon.ok(&["exec", "one", "cat", "/Z/deep/file"]);
+    let other_bind = format!("{}:/other", own.display());
+    let shared_bind = format!("{}:/shared", shared.display());
+    let read = |path: &str| {
+        daemon.corten(&["run", "--rm", "-v", &other_bind, "-v", &shared_bind, "busybox", "cat", path])
+    };
+    assert_eq!(read("/shared/deep/file").code, 0);
+    if std::fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|text| text == "1") {
+        let said = read("/other/deep/file");
+        assert!(said.code != 0 && said.err.contains("Permission denied"), "{said:?}");
+    }
+
     // What is asked for is had.
     let options = ["user:other_u", "role:other_r", "type:other_t", "level:s0:c1,c2", "filetype:super_t"];
     let options: Vec<String> = options.iter().map(|one| format!("label={one}")).collect();
