@@ -92,10 +92,11 @@ impl Client {
         tag: &str,
         platform: Option<&str>,
         registry_auth: &str,
-        explain: bool,
+        ours: &[&str],
     ) -> Result<Reply, ClientError> {
         let query = Query::new().with("fromImage", repository).with("tag", tag).maybe("platform", platform);
-        let query = if explain { query.with("explain", "1") } else { query };
+        // What only our daemon knows: `explain`, `referrers`.
+        let query = ours.iter().fold(query, |query, name| query.with(name, "1"));
         let auth = [("X-Registry-Auth", registry_auth)];
         self.request_with("POST", "/images/create", &query, Payload::Empty, &auth)
     }

@@ -10,6 +10,7 @@ mod policy;
 mod progress;
 mod pull;
 mod push;
+mod referrers;
 mod registry;
 mod word;
 

@@ -96,6 +96,8 @@ pub struct Received {
     pub documents: Vec<(String, Vec<u8>)>,
     /// Blobs that have come.
     pub blobs: Vec<ReceivedBlob>,
+    /// Manifests among the documents that refer to it.
+    pub referrers: Vec<Descriptor>,
     /// The name that it gets; none for one that was asked for by digest.
     pub name: Option<Reference>,
 }
@@ -177,8 +179,9 @@ impl Images<'_> {
     /// Makes an image of what has come and what is here, durably and all at once.
     pub fn receive(self, received: Received) -> Result<Arc<Image>> {
         let store = self.store;
-        let Received { target, documents, blobs, name } = received;
+        let Received { target, documents, blobs, referrers, name } = received;
         let mut assembler = Assembler::new(store);
+        assembler.referrers.insert(target.digest, referrers);
         for (media_type, bytes) in documents {
             assembler.add_document(&media_type, bytes);
         }

@@ -43,6 +43,8 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
     /// Who asks.
     pub credentials: Credentials,
+    /// Whether what refers to the image is pulled with it.
+    pub referrers: bool,
     /// Whether it is told which host answered what, how fast, and why it was asked.
     pub explain: bool,
 }
@@ -56,8 +58,10 @@ struct Plan {
     manifest_digest: Digest,
     manifest: Manifest,
     holding: Arc<Mutex<Holding>>,
-    /// Whether attestations came that were not here.
+    /// Whether attestations or referrers came that were not here.
     attested: bool,
+    /// Manifests that refer to the image.
+    referrers: Vec<Descriptor>,
 }
 
 impl Engine {
@@ -81,12 +85,12 @@ impl Engine {
 
     async fn pull_from(&self, repository: &Repository, options: &PullOptions, tell: &Tell) -> Result<()> {
         if options.name.tag().is_some() || options.name.digest().is_some() {
-            return self.pull_one(repository, &options.name, options.platform.as_ref(), tell).await;
+            return self.pull_one(repository, &options.name, options, tell).await;
         }
         let tags = repository.tags().await.map_err(|error| pull_error(&options.name, error))?;
         for tag in &tags {
             let name = options.name.with_tag(tag).map_err(|error| EngineError::because("", error))?;
-            self.pull_one(repository, &name, options.platform.as_ref(), tell).await?;
+            self.pull_one(repository, &name, options, tell).await?;
         }
         Ok(())
     }
@@ -95,7 +99,7 @@ impl Engine {
         &self,
         repository: &Repository,
         name: &Reference,
-        platform: Option<&Platform>,
+        options: &PullOptions,
         tell: &Tell,
     ) -> Result<()> {
         // With both, the digest says which one.
@@ -105,10 +109,17 @@ impl Engine {
         };
         let target = repository.resolve(&asked).await.map_err(|error| pull_error(name, error))?;
         tell(Progress::Status { id: Some(asked), status: format!("Pulling from {}", name.path()) });
-        let plan = self.plan(repository, name, target, platform).await?;
+        let mut plan = self.plan(repository, name, target, options.platform.as_ref()).await?;
         // Before any layer is read.
         let digests = [plan.target.digest, plan.manifest_digest];
         let evidence = self.admit(repository, name, &digests).await?;
+        if options.referrers {
+            let found = self.gather_referrers(repository, &digests, &plan.holding).await;
+            let found = found.map_err(|error| pull_error(name, error))?;
+            plan.attested |= found.is_new;
+            plan.documents.extend(found.documents);
+            plan.referrers = found.manifests;
+        }
         let kept_name = match name.digest() {
             Some(digest) => name.with_digest(*digest),
             None => name.clone(),
@@ -179,6 +190,7 @@ impl Engine {
                     manifest,
                     holding,
                     attested,
+                    referrers: Vec::new(),
                 });
             }
             let index: Index =
@@ -429,7 +441,7 @@ impl Engine {
     /// Makes the image; whether anything is new.
     async fn keep(&self, plan: Plan, fetched: Fetched, name: Reference, tell: &Tell) -> Result<bool> {
         let store = self.inner.store.clone();
-        let Plan { target, mut documents, manifest_digest, holding, attested, .. } = plan;
+        let Plan { target, mut documents, manifest_digest, holding, attested, referrers, .. } = plan;
         let Fetched { config, blobs, shown } = fetched;
         let nothing_came = blobs.is_empty() && config.is_none() && !attested;
         documents.extend(config);
@@ -446,7 +458,7 @@ impl Engine {
             if complete && name.digest().is_none() {
                 images.tag_id(&digest, &name).map_err(|error| EngineError::because("", error))?;
             } else {
-                let received = Received { target, documents, blobs, name: Some(name) };
+                let received = Received { target, documents, blobs, referrers, name: Some(name) };
                 images
                     .receive(received)
                     .map_err(|error| EngineError::because("failed to register layer", error))?;

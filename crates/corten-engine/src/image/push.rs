@@ -36,6 +36,8 @@ pub struct PushOptions {
 
 /// All that goes out for one name.
 struct Plan {
+    /// The image that it is of.
+    image: Digest,
     /// The manifest or index that gets the tag.
     target: Descriptor,
     layers: Vec<Outgoing>,
@@ -128,6 +130,8 @@ impl Engine {
             let under = if at == last { tag.to_owned() } else { digest.to_string() };
             repository.push_manifest(&under, kind, bytes).await.map_err(failed)?;
         }
+        let pushed = documents.iter().map(|(_, digest, _)| *digest).collect();
+        self.push_referrers(repository, plan.image, &pushed).await?.map_err(failed)?;
         for warning in repository.notices().warnings {
             of_all(tell, format!("Warning: {warning}"));
         }
@@ -187,7 +191,7 @@ impl Engine {
         self.add_layers(&target, &mut layers, 0)?;
         let mut seen = HashSet::new();
         layers.retain(|layer| seen.insert(layer.kept.digest));
-        Ok(Plan { target, layers })
+        Ok(Plan { image: image.id, target, layers })
     }
 
     /// Adds what a manifest, or all below an index, is made of.

@@ -87,7 +87,8 @@ pub(crate) async fn create(engine: &Engine, call: Call) -> Result {
     let credentials = registry::credentials(&call);
     // Of our own; Docker's clients never ask for it.
     let explain = call.query.flag("explain");
-    let options = PullOptions { name, platform, credentials, explain };
+    let referrers = call.query.flag("referrers");
+    let options = PullOptions { name, platform, credentials, referrers, explain };
     let engine = engine.clone();
     registry::progress(move |tell| async move { engine.image_pull(&options, &tell).await }).await
 }

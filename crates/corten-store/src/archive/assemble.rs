@@ -59,6 +59,8 @@ pub(crate) struct Assembler<'a> {
     pub(crate) batch: Batch,
     /// Only what is for this platform is taken; none: everything.
     pub(crate) only: Option<Platform>,
+    /// What refers to images, by their IDs.
+    pub(crate) referrers: HashMap<Digest, Vec<Descriptor>>,
 }
 
 impl<'a> Assembler<'a> {
@@ -69,7 +71,12 @@ impl<'a> Assembler<'a> {
             pins: PinSet::new(&store.inner.pins),
             batch: Batch::default(),
             only: None,
+            referrers: HashMap::new(),
         }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        self.store
     }
 
     /// Adds a small document, and gives a descriptor of it.
@@ -121,10 +128,11 @@ impl<'a> Assembler<'a> {
             }
             None => self.not_runnable(target, &found),
         };
-        for digest in &found.content {
+        let mut row = row;
+        let referring = self.attach_referrers(&target.digest, &mut row)?;
+        for digest in found.content.iter().chain(&referring) {
             self.keep_content(digest)?;
         }
-        let mut row = row;
         row.kept_size = row.content.iter().filter_map(|digest| self.kept_size(digest)).sum();
         self.batch.images.retain(|(id, _)| *id != target.digest);
         self.batch.images.push((target.digest, row));
@@ -210,7 +218,7 @@ impl<'a> Assembler<'a> {
         here
     }
 
-    fn document(&mut self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+    pub(super) fn document(&mut self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         if let Some(Item::Document(bytes)) = self.items.get(digest) {
             return Ok(Some(bytes.clone()));
         }
@@ -253,6 +261,7 @@ impl<'a> Assembler<'a> {
             kept_size: 0,
             others,
             platforms: Vec::new(),
+            referrers: Vec::new(),
         })
     }
 
@@ -280,6 +289,7 @@ impl<'a> Assembler<'a> {
             kept_size: 0,
             others: found.others.iter().map(|(descriptor, _)| descriptor.digest).collect(),
             platforms: Vec::new(),
+            referrers: Vec::new(),
         }
     }
 

@@ -287,7 +287,12 @@ impl Loader<'_, '_> {
         let docker = self.document_at::<Vec<DockerImage>>("manifest.json")?;
         let index = self.document_at::<Index>("index.json")?;
         let mut loaded = Vec::new();
-        if let Some(index) = index {
+        if let Some(mut index) = index {
+            let referrers = self.assembler.find_referrers(&index)?;
+            let is_referrer =
+                |entry: &Descriptor| referrers.values().flatten().any(|one| one.digest == entry.digest);
+            index.manifests.retain(|entry| !is_referrer(entry));
+            self.assembler.referrers = referrers;
             // A name per descriptor: the same image comes once for each of its names.
             for descriptor in &index.manifests {
                 let names = names_of(descriptor, docker.as_deref().unwrap_or_default(), self)?;

@@ -3,6 +3,7 @@
 mod assemble;
 mod bundle;
 mod load;
+mod referrers;
 mod save;
 
 pub(crate) use assemble::{Assembler, Item};

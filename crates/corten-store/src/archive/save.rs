@@ -62,6 +62,7 @@ impl Images<'_> {
         // What is written stays in the store meanwhile.
         let mut pins = crate::garbage::PinSet::new(&self.store.inner.pins);
         let mut content = BTreeSet::new();
+        let mut referrers: Vec<Descriptor> = Vec::new();
         let (mut left_out, mut needed) = (BTreeSet::<Digest>::new(), BTreeSet::<Digest>::new());
         let mut manifests = BTreeMap::new();
         for (image, _) in &chosen {
@@ -81,6 +82,16 @@ impl Images<'_> {
                 if bundle.is_some() {
                     wanted.extend(self.attested(&image.id, &manifest)?);
                 }
+            }
+            if bundle.is_some() {
+                let kept = self.referrers(&image.id);
+                wanted.extend(self.content_of(&kept)?);
+                referrers.extend(kept);
+            } else {
+                // What Docker's reader would take for images without a name.
+                let kept = self.content_of(&self.referrers(&image.id))?;
+                let others = self.without_referrers(&image.id, &kept)?;
+                wanted.retain(|digest| !kept.contains(digest) || others.contains(digest));
             }
             if let Some(bundle) = bundle {
                 for (layer, stack) in self.layers_of(&image.id)? {
@@ -107,7 +118,7 @@ impl Images<'_> {
                 Some(bytes.map_err(|source| StoreError::Document { what: bundle::PATH.to_owned(), source })?)
             }
         };
-        write_archive(self.store, &chosen, &content, &manifests, extra.as_deref(), out)
+        write_archive(self.store, &chosen, &content, &manifests, (&referrers, extra.as_deref()), out)
     }
 
     fn chosen(self, name: &str) -> Result<Vec<(Arc<Image>, Option<Reference>)>> {
@@ -139,7 +150,7 @@ fn write_archive(
     chosen: &[(Arc<Image>, Vec<Reference>)],
     content: &BTreeSet<Digest>,
     manifests: &BTreeMap<Digest, Digest>,
-    extra: Option<&[u8]>,
+    (referrers, extra): (&[Descriptor], Option<&[u8]>),
     out: &mut dyn Write,
 ) -> Result<()> {
     let mut descriptors = Vec::new();
@@ -162,6 +173,11 @@ fn write_archive(
                 repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
                 layers: manifest.layers.iter().map(|layer| path_of(&layer.digest)).collect(),
             });
+        }
+    }
+    for referrer in referrers {
+        if !descriptors.contains(referrer) {
+            descriptors.push(referrer.clone());
         }
     }
     let mut writer = Writer::new(out);

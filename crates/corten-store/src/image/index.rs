@@ -36,6 +36,9 @@ pub(crate) struct ImageRow {
     /// Further platforms that were unpacked because somebody wanted them.
     #[serde(default)]
     pub(crate) platforms: Vec<PlatformRow>,
+    /// Manifests that refer to it or to one of its manifests.
+    #[serde(default)]
+    pub(crate) referrers: Vec<Descriptor>,
 }
 
 /// The row of a name.

@@ -82,7 +82,9 @@ impl Plan {
         let free: BTreeSet<&Digest> =
             self.gone.iter().flat_map(|one| &one.content).filter(|one| !needed.contains(one)).collect();
         let mut changed = row.clone();
-        changed.content.retain(|digest| !free.contains(digest));
+        // What refers to the image may share parts with what goes.
+        let referring = store.images().content_of(&row.referrers)?;
+        changed.content.retain(|digest| !free.contains(digest) || referring.contains(digest));
         if self.going.contains(&row.manifest.digest) {
             if let Some(next) = self.next() {
                 let unpacked = row.platforms.iter().find(|one| one.manifest.digest == next.descriptor.digest);

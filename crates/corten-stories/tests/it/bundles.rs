@@ -144,3 +144,57 @@ fn images_go_to_another_machine_without_what_it_has() {
     let missing = here.corten(&["image", "send", "far", "none"]);
     assert!(missing.code == 1 && missing.err.contains("No such image: none"), "{}", missing.err);
 }
+
+#[test]
+fn what_refers_to_an_image_goes_with_it() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let (registry, other) = (filled(), Registry::start());
+    let (here, there) = (ScratchDaemon::start("refer-a", &[]), ScratchDaemon::start("refer-b", &[]));
+    let name = format!("{}/app:1", registry.host());
+    // Plain layers go out compressed, under another manifest: an image of compressed ones stays what it is.
+    let packed = format!("{}/packed:1", registry.host());
+    here.ok(&["pull", "-q", &name]);
+    here.ok(&["tag", &name, &packed]);
+    here.ok(&["push", "-q", &packed]);
+    here.ok(&["rmi", &name, &packed]);
+    let sbom = here.folder().join("sbom.json");
+    std::fs::write(&sbom, r#"{"spdxVersion": "SPDX-2.3", "name": "of the image"}"#).expect("a file");
+    here.ok(&["artifact", "attach", &packed, text(&sbom)]);
+    let list = |daemon: &ScratchDaemon, name: &str| {
+        daemon.ok(&["artifact", "ls", "--format", "{{.Digest}} {{.Type}}", name])
+    };
+    let listed = list(&here, &packed);
+    assert!(listed.ends_with("application/spdx+json"), "{listed}");
+
+    here.ok(&["pull", "-q", &packed]);
+    let archive = here.folder().join("archive");
+    let holds = |text: &str| {
+        let bytes = std::fs::read(&archive).expect("the archive");
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    here.ok(&["image", "bundle", "-o", text(&archive), &packed]);
+    assert!(!holds("of the image"), "it was not asked for");
+    here.ok(&["pull", "-q", "--referrers", &packed]);
+    // A pull without leaves what is here.
+    here.ok(&["pull", "-q", &packed]);
+    here.restart();
+    here.ok(&["save", "-o", text(&archive), &packed]);
+    assert!(!holds("of the image"), "Docker's archives hold images");
+    here.ok(&["image", "bundle", "-o", text(&archive), &packed]);
+    assert!(holds("of the image"));
+
+    there.ok(&["load", "-i", text(&archive)]);
+    assert_eq!(there.ok(&["images", "-q"]).lines().count(), 1, "what refers to an image is none");
+    check(&there, &packed, "1");
+    let copy = format!("{}/copy:1", other.host());
+    there.ok(&["tag", &packed, &copy]);
+    there.ok(&["push", "-q", &copy]);
+    assert_eq!(list(&there, &copy), listed, "it is there too");
+    // It goes with the image.
+    let left = |daemon: &ScratchDaemon| daemon.ok(&["image", "bundle", "--inventory"]).lines().count();
+    let before = left(&there);
+    there.ok(&["rmi", &packed, &copy]);
+    assert!(before - left(&there) >= 7, "{before} {}", left(&there));
+}

@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
+    /// Pull what refers to the image, too (signatures, bills of materials)
+    #[arg(long)]
+    referrers: bool,
     /// Skip image verification
     #[arg(long, default_value = "true", hide = true)]
     disable_content_trust: bool,
@@ -59,7 +62,9 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     }
     let platform = arguments.platform.or_else(|| environment::value(environment::DEFAULT_PLATFORM));
     let place = if arguments.quiet { Where::Nowhere } else { Where::Output };
-    fetch(context, &name, platform.as_deref(), place, arguments.explain)?;
+    let ours = [("explain", arguments.explain), ("referrers", arguments.referrers)];
+    let ours: Vec<&str> = ours.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| *name).collect();
+    fetch(context, &name, platform.as_deref(), place, &ours)?;
     context.ui.line(name.canonical())?;
     Ok(0)
 }
@@ -67,7 +72,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
 /// Pulls what something else needs; progress goes beside its output.
 pub(crate) fn pull(context: &mut Context, image: &str, platform: Option<&str>, quiet: bool) -> Result<()> {
     let name = Reference::parse(image).map_err(|error| CliError::said(error.to_string()))?;
-    fetch(context, &name, platform, if quiet { Where::Nowhere } else { Where::Error }, false)
+    fetch(context, &name, platform, if quiet { Where::Nowhere } else { Where::Error }, &[])
 }
 
 fn fetch(
@@ -75,11 +80,11 @@ fn fetch(
     name: &Reference,
     platform: Option<&str>,
     place: Where,
-    explain: bool,
+    ours: &[&str],
 ) -> Result<()> {
     let header = credentials::header_for(context, name)?;
     let client = context.client()?;
     let tag = name.digest().map_or_else(|| name.tag().unwrap_or_default().to_owned(), ToString::to_string);
-    let reply = client.image_pull(&name.familiar_name(), &tag, platform, &header, explain)?;
+    let reply = client.image_pull(&name.familiar_name(), &tag, platform, &header, ours)?;
     progress::show(context, reply, place).map(drop)
 }
