@@ -52,6 +52,23 @@ pub(crate) fn run(
     runtime.block_on(serve(settings, keeper, reread))
 }
 
+/// So long nothing has happened when memory is given back.
+const QUIET: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Gives back what the allocator keeps of much work, each time that there was some and it is quiet again.
+async fn give_back_memory(engine: Engine) {
+    let (mut seen, mut given) = (0, 0);
+    loop {
+        tokio::time::sleep(QUIET).await;
+        let events = engine.counts().events;
+        if events == seen && events != given {
+            given = events;
+            let _ = tokio::task::spawn_blocking(corten_sys::allocator::give_back).await;
+        }
+        seen = events;
+    }
+}
+
 /// As many descriptors as this process may have: each container, attach and published port takes some. Containers are no
 /// children of this process, and keep what the keeper was started with.
 fn raise_open_files() {
@@ -126,6 +143,7 @@ async fn serve(
             }
         }
     });
+    let memory = tokio::spawn(give_back_memory(engine.clone()));
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -138,6 +156,7 @@ async fn serve(
         .serve(listeners, shutdown)
         .await;
     reloads.abort();
+    memory.abort();
     engine.close().await;
     served.map_err(|error| format!("cannot serve: {error}"))
 }
