@@ -105,6 +105,24 @@ fn hooks_run_at_their_points() {
     assert!(daemon.ok(&["info"]).contains(scratch.path().to_str().expect("a path")));
 }
 
+/// A hook that runs in the container's namespaces is a program of its root there, for whom the file has to be open.
+#[test]
+fn hooks_run_beside_containers_in_user_namespaces() {
+    let scratch = Scratch::new("cdi-users");
+    let log = scratch.path().join("log");
+    describe(scratch.path(), &log);
+    std::fs::write(&log, "").expect("a file");
+    for (path, mode) in [(scratch.path(), 0o755), (&log, 0o666)] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("a mode");
+    }
+    let folder = scratch.path().to_str().expect("a path");
+    let flags = ["--userns-remap", "default", "--cdi-spec-dir", folder];
+    let Some(daemon) = crate::users::remapped_as("cdi-users", &flags) else { return };
+    if daemon.load_busybox() {
+        life(&daemon, &log);
+    }
+}
+
 #[test]
 fn a_hook_that_fails_ends_the_start() {
     let Some((daemon, scratch)) = start("cdi-fails", &[]) else { return };

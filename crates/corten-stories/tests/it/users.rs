@@ -16,7 +16,7 @@ pub(crate) fn remapped(name: &str) -> Option<ScratchDaemon> {
     daemon.load_busybox().then_some(daemon)
 }
 
-fn remapped_as(name: &str, extra: &[&str]) -> Option<ScratchDaemon> {
+pub(crate) fn remapped_as(name: &str, extra: &[&str]) -> Option<ScratchDaemon> {
     use corten_testing::{need, need_root, program};
     let files = Path::new("/etc/subuid").exists() && Path::new("/etc/subgid").exists();
     if !need_root() || !need("unshare", program("unshare")) || !need("/etc/subuid and /etc/subgid", files) {
