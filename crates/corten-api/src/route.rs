@@ -217,6 +217,8 @@ impl Operation {
 /// A route that fits, with the name in its path; empty when it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match<'path> {
+    /// The row's pattern.
+    pub pattern: &'static str,
     /// What is asked for.
     pub operation: Operation,
     /// The name in the path.
@@ -233,7 +235,7 @@ pub fn find(method: Method, path: &str, version: ApiVersion) -> Option<Match<'_>
                 path.strip_prefix(before)?.strip_suffix(after).filter(|name| !name.is_empty())?
             }
         };
-        Some(Match { operation: route.operation, name })
+        Some(Match { operation: route.operation, pattern: route.pattern, name })
     })
 }
 

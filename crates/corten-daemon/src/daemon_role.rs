@@ -1,6 +1,7 @@
 //! `daemon-main`: opens store, network and engine, and serves the API on the sockets that the keeper holds.
 
 use crate::settings::{Host, Settings};
+use crate::traces::{self, Exporter};
 use crate::users;
 use corten_engine::network::DefaultBridge;
 use corten_engine::plugin::PluginCaller;
@@ -9,7 +10,7 @@ use corten_http::tls::ServerTls;
 use corten_keeper::Keeper;
 use corten_network::{NetworkManager, NetworkSettings};
 use corten_plugin::Plugins;
-use corten_server::{Listener, Server};
+use corten_server::{Listener, Server, SpanSink};
 use corten_store::{Store, StoreOptions};
 use rustix::process::{Resource, Rlimit};
 use std::io;
@@ -122,6 +123,12 @@ async fn serve(
         listener.map_err(|error| format!("cannot listen on {address} for metrics: {error}"))
     });
     let metrics = metrics.transpose()?;
+    // The variables may be there for all programs of the machine: what we cannot do with them keeps nobody from serving.
+    let traces = traces::Settings::read(|name| std::env::var(name).ok()).unwrap_or_else(|error| {
+        tracing::warn!("there are no traces: {error}");
+        None
+    });
+    let traces = traces.map(Exporter::start).transpose()?.map(Arc::new);
     let plugins: Arc<dyn PluginCaller> = Arc::new(Plugins::default());
     let engine = open(&settings, keeper.clone(), Arc::clone(&plugins)).await?;
     keeper.ready().map_err(|error| told(&error))?;
@@ -153,10 +160,14 @@ async fn serve(
     let served = Server::new(engine.clone())
         .authorized_by(settings.authorization_plugins, plugins)
         .metrics_on(metrics)
+        .traced_by(traces.clone().map(|traces| traces as Arc<dyn SpanSink>))
         .serve(listeners, shutdown)
         .await;
     reloads.abort();
     memory.abort();
+    if let Some(traces) = traces {
+        let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
+    }
     engine.close().await;
     served.map_err(|error| format!("cannot serve: {error}"))
 }

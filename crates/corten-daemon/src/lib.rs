@@ -7,6 +7,7 @@ mod activation;
 mod daemon_role;
 mod keeper_role;
 mod settings;
+mod traces;
 mod users;
 
 pub use settings::{Host, Settings, SettingsError};

@@ -14,6 +14,7 @@ use crate::authorize::Authorization;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::traces::{Begun, SpanSink};
 
 /// What the header `Server` says: clients read the version of the engine whose behaviour this is from it.
 const SERVER: &str = "Docker/28.5.2 (linux)";
@@ -32,11 +33,12 @@ pub(crate) struct Front<A> {
     api: A,
     authorization: Option<Authorization>,
     metrics: Arc<Metrics>,
+    traces: Option<Arc<dyn SpanSink>>,
 }
 
 impl<A: Api> Front<A> {
     pub(crate) fn new(api: A) -> Self {
-        Self { api, authorization: None, metrics: Arc::default() }
+        Self { api, authorization: None, metrics: Arc::default(), traces: None }
     }
 
     /// With plugins that are asked.
@@ -51,7 +53,13 @@ impl<A: Api> Front<A> {
         self
     }
 
-    async fn answer(&self, mut request: Request) -> Response {
+    /// Spans go there; none: there are none.
+    pub(crate) fn traced(mut self, traces: Option<Arc<dyn SpanSink>>) -> Self {
+        self.traces = traces;
+        self
+    }
+
+    async fn answer(&self, mut request: Request, span: &mut Option<Begun>) -> Response {
         if request.head.method == "OPTIONS" {
             return Response::empty(200);
         }
@@ -63,6 +71,9 @@ impl<A: Api> Front<A> {
         let found = Method::from_name(&request.head.method)
             .and_then(|method| route::find(method, path, ApiVersion::NEWEST));
         let Some(found) = found else { return ApiError::page_not_found().response() };
+        if let Some(span) = span {
+            span.route(found.pattern);
+        }
         let version = match asked.map_or(Ok(ApiVersion::NEWEST), ApiVersion::check) {
             Ok(version) => version,
             Err(error) if asked < Some(ApiVersion::OLDEST) => return ApiError::from(error).plain_response(),
@@ -105,8 +116,12 @@ impl<A: Api> Front<A> {
 impl<A: Api> Handler for Front<A> {
     fn handle(&self, request: Request) -> Answer<'_> {
         Box::pin(async move {
-            self.answer(request)
-                .await
+            let mut span = self.traces.as_ref().and_then(|sink| Begun::new(sink, &request.head));
+            let response = self.answer(request, &mut span).await;
+            if let Some(span) = span {
+                span.end(&response);
+            }
+            response
                 .header("Api-Version", "1.51")
                 .header("Docker-Experimental", "false")
                 .header("Ostype", "linux")
@@ -184,20 +199,62 @@ mod tests {
         }
     }
 
-    /// Sends requests, each a request line, a header and a body; gives status and body of each answer.
+    /// Keeps spans.
+    #[derive(Default)]
+    struct Kept(std::sync::Mutex<Vec<crate::traces::Span>>);
+
+    impl SpanSink for Kept {
+        fn take(&self, span: crate::traces::Span) {
+            self.0.lock().unwrap().push(span);
+        }
+    }
+
+    #[test]
+    fn each_request_is_a_span_below_that_of_its_client() {
+        let parent =
+            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b";
+        let silent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        let kept = Arc::new(Kept::default());
+        let front = Front::new(Fake).traced(Some(Arc::clone(&kept) as Arc<dyn SpanSink>));
+        let requests = ["GET /v1.51/containers/a%2Fb/json?x=secret", "GET /nothing", "POST /build"];
+        let mut all: Vec<String> = requests.iter().map(|line| format!("{line}|{parent}")).collect();
+        all.push(format!("GET /info|{silent}"));
+        all.push("GET /info".to_owned());
+        ask_front(front, &all.iter().map(String::as_str).collect::<Vec<_>>());
+        let spans = kept.0.lock().unwrap();
+        let told: Vec<_> = spans
+            .iter()
+            .map(|span| (span.path.as_str(), span.route, span.status, span.parent.is_some()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("/v1.51/containers/a%2Fb/json", Some("/containers/{}/json"), 200, true),
+                ("/nothing", None, 404, true),
+                ("/build", Some("/build"), 501, true),
+                ("/info", Some("/info"), 200, false),
+            ]
+        );
+        assert_eq!(
+            (spans[0].trace[0], spans[0].parent.unwrap()[0], spans[0].state.as_str()),
+            (0x0a, 0xb7, "a=b")
+        );
+        assert!(spans[3].trace != spans[0].trace && spans.iter().all(|span| span.start <= span.end));
+    }
+
     fn ask(requests: &[&str]) -> Vec<String> {
+        ask_front(Front::new(Fake), requests)
+    }
+
+    /// Sends requests, each a request line, a header and a body; gives status and body of each answer.
+    fn ask_front(front: Front<Fake>, requests: &[&str]) -> Vec<String> {
         let path =
             std::env::temp_dir().join(format!("corten-front-{}-{:p}.sock", std::process::id(), requests));
         let _ = std::fs::remove_file(&path);
         let listener = Listener::Unix(UnixListener::bind(&path).unwrap());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.spawn(serve(
-            vec![listener],
-            Arc::new(Front::new(Fake)),
-            Settings::default(),
-            std::future::pending(),
-        ));
+        runtime.spawn(serve(vec![listener], Arc::new(front), Settings::default(), std::future::pending()));
         let answers = requests.iter().map(|request| {
             let (line, rest) = request.split_once('|').unwrap_or((request, ""));
             let (header, body) = rest.split_once('|').unwrap_or((rest, ""));

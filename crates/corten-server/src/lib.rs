@@ -14,6 +14,7 @@ mod metrics;
 mod reply;
 mod route;
 mod stream;
+mod traces;
 
 use std::future::Future;
 use std::io;
@@ -27,6 +28,7 @@ use crate::authorize::Authorization;
 use crate::front::Front;
 use crate::metrics::{Exporter, Metrics};
 use crate::route::Routes;
+pub use crate::traces::{Span, SpanSink};
 
 /// The API of one engine.
 pub struct Server {
@@ -34,12 +36,13 @@ pub struct Server {
     settings: Settings,
     authorization: Option<Authorization>,
     metrics: Option<Listener>,
+    traces: Option<Arc<dyn SpanSink>>,
 }
 
 impl Server {
     /// With the usual patience.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, settings: Settings::default(), authorization: None, metrics: None }
+        Self { engine, settings: Settings::default(), authorization: None, metrics: None, traces: None }
     }
 
     /// With plugins that are asked, in this order, about every request and every answer.
@@ -56,6 +59,13 @@ impl Server {
         self
     }
 
+    /// With a span of each request for whoever wants them.
+    #[must_use]
+    pub fn traced_by(mut self, sink: Option<Arc<dyn SpanSink>>) -> Self {
+        self.traces = sink;
+        self
+    }
+
     /// Answers on these listeners until `shutdown` ends, and then a little longer for what was begun
     /// ([`Settings::stop_timeout`]).
     pub async fn serve(self, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
@@ -65,7 +75,10 @@ impl Server {
             let never = std::future::pending();
             tokio::spawn(corten_http::server::serve(vec![listener], Arc::new(exporter), self.settings, never))
         });
-        let front = Front::new(Routes::new(self.engine)).authorized(self.authorization).measured(metrics);
+        let front = Front::new(Routes::new(self.engine))
+            .authorized(self.authorization)
+            .measured(metrics)
+            .traced(self.traces);
         let served = corten_http::server::serve(listeners, Arc::new(front), self.settings, shutdown).await;
         if let Some(exporter) = exporter {
             exporter.abort();

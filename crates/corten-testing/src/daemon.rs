@@ -326,6 +326,15 @@ impl ScratchDaemon {
         self.wait_until_it_answers();
     }
 
+    /// Starts it again after [`Self::end`], this time with these variables in its environment.
+    pub fn start_again_with(&self, environment: &[(&str, &str)]) {
+        let _ = self.child().wait();
+        let ids = self.subordinate_ids.as_deref();
+        *self.child() =
+            spawn_with(program(), self.scratch.path(), &self.bridge, &self.extra, ids, environment);
+        self.wait_until_it_answers();
+    }
+
     fn child(&self) -> MutexGuard<'_, Child> {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -384,6 +393,17 @@ impl Drop for ScratchDaemon {
 }
 
 fn spawn(program: &Path, folder: &Path, bridge: &str, extra: &[String], ids: Option<&Path>) -> Child {
+    spawn_with(program, folder, bridge, extra, ids, &[])
+}
+
+fn spawn_with(
+    program: &Path,
+    folder: &Path,
+    bridge: &str,
+    extra: &[String],
+    ids: Option<&Path>,
+    environment: &[(&str, &str)],
+) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -406,6 +426,7 @@ fn spawn(program: &Path, folder: &Path, bridge: &str, extra: &[String], ids: Opt
         .args(["--bridge", bridge])
         .args(extra)
         .env(FAMILY, folder)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second descriptor"))
         .stderr(log)

@@ -37,6 +37,7 @@ mod shells;
 mod slow;
 mod socket;
 mod ssh;
+mod traces;
 mod users;
 mod volumes;
 mod websocket;
