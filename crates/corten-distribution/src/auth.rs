@@ -227,3 +227,37 @@ pub(crate) async fn token(
     let life = Duration::from_secs(answer.expires_in.unwrap_or(LIFE).clamp(LIFE, 24 * 3600));
     Ok(Token { value, life, identity: answer.refresh_token })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::challenge;
+    use crate::proxy::ProxySettings;
+
+    /// Names and passwords are not sent where others can read them, and not to what is no address.
+    #[tokio::test]
+    async fn a_realm_that_fishes_gets_nothing() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let place = listener.local_addr().unwrap();
+        let transport = Transport::new(ProxySettings::default());
+        let registry = Url::parse("https://registry.example/v2").unwrap();
+        let credentials =
+            Credentials { username: "u".to_owned(), password: "p".to_owned(), ..Credentials::default() };
+        for realm in [
+            format!("http://{place}/token"),
+            format!("https://registry.example@{place}/token"),
+            format!("//{place}/token"),
+            "file:///etc/passwd".to_owned(),
+        ] {
+            let header = format!("Bearer realm=\"{realm}\",service=\"registry.example\"");
+            let challenges = challenge::parse(&header);
+            let asked =
+                token(&transport, &registry, &Way::default(), &challenges[0], &[], &credentials, true).await;
+            let error = asked.err().expect("it is refused");
+            assert!(error.to_string().starts_with("registry.example: "), "{error}");
+        }
+        let nobody = listener.accept().map_err(|error| error.kind());
+        assert_eq!(nobody.err(), Some(std::io::ErrorKind::WouldBlock), "nobody was asked");
+    }
+}
