@@ -75,12 +75,13 @@ impl std::fmt::Debug for Authorizations {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What is not given is left out, or null.
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct TokenAnswer {
-    token: String,
-    access_token: String,
-    refresh_token: String,
+    token: Option<String>,
+    access_token: Option<String>,
+    refresh_token: Option<String>,
     expires_in: Option<u64>,
 }
 
@@ -217,15 +218,15 @@ pub(crate) async fn token(
     let wrong = |what: &str| DistributionError::Answer { host: url.authority(), what: what.to_owned() };
     let answer: TokenAnswer =
         serde_json::from_slice(&bytes).map_err(|_| wrong("the token server's answer is not understood"))?;
-    let text = if answer.token.is_empty() { answer.access_token } else { answer.token };
-    if text.is_empty() {
+    let mut given = [answer.token, answer.access_token].into_iter().flatten();
+    let Some(text) = given.find(|text| !text.is_empty()) else {
         return Err(wrong("authorization server did not include a token in the response"));
-    }
+    };
     let mut value = HeaderValue::from_str(&format!("Bearer {text}"))
         .map_err(|_| wrong("the token server's token cannot be sent"))?;
     value.set_sensitive(true);
     let life = Duration::from_secs(answer.expires_in.unwrap_or(LIFE).clamp(LIFE, 24 * 3600));
-    Ok(Token { value, life, identity: answer.refresh_token })
+    Ok(Token { value, life, identity: answer.refresh_token.unwrap_or_default() })
 }
 
 #[cfg(test)]

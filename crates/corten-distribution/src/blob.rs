@@ -218,14 +218,11 @@ impl Repository {
             }
         }
         let declared: Option<u64> = response.header("content-length").parse().ok();
-        if let Some(declared) = declared
-            && declared + from - skip != end
+        // Where nothing is passed over, what is here already comes on top.
+        if let Some(there) = declared.map(|declared| declared.saturating_add(from - skip))
+            && there != end
         {
-            let text = format!(
-                "the blob {} has {} bytes there instead of {end}",
-                blob.digest,
-                declared + from - skip,
-            );
+            let text = format!("the blob {} has {there} bytes there instead of {end}", blob.digest);
             return Err(wrong(response.url.authority(), text));
         }
         let body_begun = Instant::now();

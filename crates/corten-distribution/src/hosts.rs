@@ -2,7 +2,7 @@
 //! every pull, and the daemon's mirrors and insecure registries.
 
 use crate::error::DistributionError;
-use crate::proxy::{Proxy, in_network, is_local};
+use crate::proxy::{Proxy, in_network, is_local, masked};
 use crate::transport::Way;
 use crate::url::{Url, split_host};
 use corten_http::tls::WorldFiles;
@@ -282,7 +282,8 @@ impl RegistrySettings {
             endpoint.way.dial = Some(time.ok_or_else(wrong)?);
         }
         if let Some(text) = &entry.proxy {
-            let wrong = || format!("`proxy` is an address like http://proxy:3128, and not `{text}`");
+            let wrong =
+                || format!("`proxy` is an address like http://proxy:3128, and not `{}`", masked(text));
             endpoint.way.proxy = Some(Proxy::parse(text).ok_or_else(wrong)?);
         }
         for (name, values) in entry.header.iter().flatten() {

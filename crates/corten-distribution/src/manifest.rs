@@ -14,6 +14,8 @@ use serde::Deserialize;
 const LIMIT: usize = 8 << 20;
 /// Bytes that a page of tags may have.
 const TAGS_LIMIT: usize = 8 << 20;
+/// Tags of one repository that are read.
+const TAGS: usize = 200_000;
 /// Pages of tags that are read.
 const PAGES: usize = 1000;
 /// Media types of manifests that nobody writes any more.
@@ -169,13 +171,16 @@ impl Repository {
             let page: Tags = serde_json::from_slice(&bytes).map_err(|error| {
                 wrong(format!("the list of tags of {} is not one: {error}", self.familiar))
             })?;
-            all.extend(page.tags.unwrap_or_default());
+            let tags = page.tags.unwrap_or_default();
+            all.extend(tags.into_iter().filter(|tag| corten_oci::reference::is_tag(tag)));
+            if all.len() > TAGS {
+                return Err(wrong(format!("{} has more than {TAGS} tags", self.familiar)));
+            }
             let Some(next) = next_link(response.header("link")) else { break };
             let next = response.url.join(next).filter(|next| next.same_origin(&response.url));
             let next = next.ok_or_else(|| wrong("the next page of tags is at another host".to_owned()))?;
             response = self.ask(endpoint, self.ask_tags(Target::Address(&next))).await?;
         }
-        all.retain(|tag| corten_oci::reference::is_tag(tag));
         Ok(all)
     }
 }

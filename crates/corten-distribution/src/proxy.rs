@@ -47,7 +47,8 @@ impl ProxySettings {
             return Ok(None);
         }
         Proxy::parse(text).map(Some).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("invalid proxy address `{text}`"))
+            // Its password is nobody's business: whoever pulls reads this.
+            io::Error::new(io::ErrorKind::InvalidInput, format!("invalid proxy address `{}`", masked(text)))
         })
     }
 
@@ -71,6 +72,16 @@ impl ProxySettings {
             let name = name.to_ascii_lowercase();
             (wanted == 0 || wanted == port) && (host == name || host.ends_with(&format!(".{name}")))
         })
+    }
+}
+
+/// An address without what stands before the host.
+pub(crate) fn masked(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}{separator}xxxxx@{host}"),
+        None => text.to_owned(),
     }
 }
 
@@ -286,6 +297,17 @@ mod tests {
         }
         assert!(of("http://b.example:82/").is_some());
         assert!(of("http://notinner.example/").is_some());
+    }
+
+    #[test]
+    fn a_password_is_not_told() {
+        let url = Url::parse("https://a.example/").unwrap();
+        for wrong in ["ftp://u:secret@proxy:1", "u:sec/secret@pro xy", "ftp://u:se@secret@proxy"] {
+            let settings = ProxySettings { all: wrong.to_owned(), ..ProxySettings::default() };
+            let error = settings.of(&url).unwrap_err().to_string();
+            assert!(error.contains("xxxxx@pro") && !error.contains("secret"), "{error}");
+        }
+        assert_eq!(masked("ftp://proxy:1/"), "ftp://proxy:1/");
     }
 
     /// A proxy that answers what a test says and gives what came.

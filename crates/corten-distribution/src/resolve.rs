@@ -83,19 +83,23 @@ fn servers(settings: &str) -> (Vec<SocketAddr>, Vec<String>) {
 async fn ask_all(servers: &[SocketAddr], name: &str) -> io::Result<Vec<IpAddr>> {
     let mut last = io::Error::from(io::ErrorKind::TimedOut);
     for server in std::iter::repeat_n(servers, ROUNDS).flatten() {
-        let asked = async { tokio::try_join!(ask(*server, name, A), ask(*server, name, AAAA)) };
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok((mut found, others))) => {
+        match tokio::join!(ask_in_time(*server, name, A), ask_in_time(*server, name, AAAA)) {
+            (Ok(mut found), Ok(others)) => {
                 found.extend(others);
                 return Ok(found);
             }
-            Ok(Err(error)) => last = error,
-            Err(_) => {
-                last = io::Error::new(io::ErrorKind::TimedOut, format!("lookup {name} on {server}: timeout"));
-            }
+            // Servers that know nothing of the other kind fail there, or say nothing at all.
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => return Ok(found),
+            (Err(error), _) | (_, Err(error)) => last = error,
         }
     }
     Err(last)
+}
+
+async fn ask_in_time(server: SocketAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
+    tokio::time::timeout(PATIENCE, ask(server, name, kind)).await.unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("lookup {name} on {server}: timeout")))
+    })
 }
 
 async fn ask(server: SocketAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
@@ -234,6 +238,36 @@ mod tests {
         assert_eq!(answer(&bytes, 8, A), None);
         bytes[3] = 3;
         assert_eq!(answer(&bytes, 7, A), Some(Answer::Addresses(Vec::new())));
+    }
+
+    /// A server that answers questions for IPv4 and does something else with the others.
+    #[tokio::test]
+    async fn a_server_that_does_not_know_ipv6_is_believed() {
+        for says_so in [true, false] {
+            let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let address = server.local_addr().unwrap();
+            let answering = tokio::spawn(async move {
+                let mut buffer = [0; 512];
+                loop {
+                    let (length, asker) = server.recv_from(&mut buffer).await.unwrap();
+                    let mut bytes = buffer[..length].to_vec();
+                    bytes[2] |= 0x80;
+                    if bytes[length - 4..length - 2] == A.to_be_bytes() {
+                        bytes[7] = 1;
+                        bytes.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 10, 0, 0, 7]);
+                    } else if says_so {
+                        // Not implemented.
+                        bytes[3] |= 4;
+                    } else {
+                        continue;
+                    }
+                    server.send_to(&bytes, asker).await.unwrap();
+                }
+            });
+            let found = ask_all(&[address], "a.example").await;
+            assert_eq!(found.unwrap(), vec![IpAddr::from([10, 0, 0, 7])], "{says_so}");
+            answering.abort();
+        }
     }
 
     proptest! {

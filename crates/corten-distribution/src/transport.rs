@@ -316,6 +316,21 @@ impl Transport {
     }
 }
 
+/// Closes what nobody uses any more, until nothing is kept: the other side need not.
+async fn close_unused(open: Kept) {
+    loop {
+        tokio::time::sleep(KEPT_FOR).await;
+        let mut all = lock(&open);
+        all.retain(|_, kept| {
+            kept.retain(|(since, sender)| since.elapsed() < KEPT_FOR && !sender.is_closed());
+            !kept.is_empty()
+        });
+        if all.is_empty() {
+            return;
+        }
+    }
+}
+
 async fn start<S>(stream: S) -> io::Result<Sender>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -419,8 +434,11 @@ impl Response {
 
     fn keep(&mut self) {
         let Some(Keep { sender, key, open }) = self.keep.take() else { return };
-        let mut open = lock(&open);
-        let kept = open.entry(key).or_default();
+        let mut all = lock(&open);
+        if all.is_empty() {
+            tokio::spawn(close_unused(Arc::clone(&open)));
+        }
+        let kept = all.entry(key).or_default();
         if kept.len() < KEPT_EACH {
             kept.push((Instant::now(), sender));
         }

@@ -37,7 +37,9 @@ impl Url {
 
     /// Another address as this one's answer gives it: absolute, from the root, or beside it.
     pub fn join(&self, text: &str) -> Option<Self> {
-        if text.contains("://") {
+        // What stands behind the path may hold an address of its own.
+        let head = &text[..text.find(['/', '?', '#']).unwrap_or(text.len())];
+        if head.ends_with(':') && text[head.len()..].starts_with("//") {
             return Self::parse(text);
         }
         if let Some(rest) = text.strip_prefix("//") {
@@ -158,6 +160,11 @@ mod tests {
         assert_eq!(url.join("/b").unwrap().to_string(), "https://a.example:5000/b");
         assert_eq!(url.join("c?d=1").unwrap().to_string(), "https://a.example:5000/v2/c?d=1");
         assert_eq!(url.join("http://b/").unwrap().to_string(), "http://b/");
+        assert_eq!(url.join("//b/c").unwrap().to_string(), "https://b/c");
+        assert_eq!(url.join("ftp://b/"), None);
+        let with_another = url.join("/login?next=https://b.example/").unwrap();
+        assert_eq!(with_another.to_string(), "https://a.example:5000/login?next=https://b.example/");
+        assert_eq!(url.join("c?u=http://b").unwrap().path, "/v2/c?u=http://b");
         assert_eq!(Url::parse("http://[::1]:80").unwrap().to_string(), "http://[::1]/");
         assert!(!url.same_origin(&Url::parse("http://a.example:5000/").unwrap()));
         for wrong in ["ftp://a/", "http://", "http://a@b/", "http://a:99999/", "http://a/ b", "a/b"] {
