@@ -166,8 +166,12 @@ impl ScratchDaemon {
 
     /// The present keeper's process id: the one that was started here, or the one that followed it.
     pub fn keeper(&self) -> u32 {
-        let file = std::fs::read_to_string(self.exec_root().join("corten.pid")).unwrap_or_default();
-        file.trim().parse().unwrap_or_else(|_| self.child().id())
+        self.written_keeper().unwrap_or_else(|| self.child().id())
+    }
+
+    /// The process id that the last keeper wrote: a killed one's too, until the one that follows it has begun.
+    fn written_keeper(&self) -> Option<u32> {
+        std::fs::read_to_string(self.exec_root().join("corten.pid")).ok()?.trim().parse().ok()
     }
 
     /// The daemon's process id, found among the machine's processes by its arguments; none while it is dead.
@@ -344,13 +348,22 @@ impl ScratchDaemon {
     #[expect(clippy::print_stderr, reason = "a test that hung says where")]
     pub fn end(&self) {
         for signal in [Signal::TERM, Signal::TERM, Signal::KILL] {
-            let keeper = self.keeper();
-            if let Some(pid) = Pid::from_raw(keeper.cast_signed()) {
-                let _ = rustix::process::kill_process(pid, signal);
-            }
+            let ask = |keeper: u32| {
+                if let Some(pid) = Pid::from_raw(keeper.cast_signed()) {
+                    let _ = rustix::process::kill_process(pid, signal);
+                }
+            };
+            let mut keeper = self.keeper();
+            ask(keeper);
             // A keeper that followed the first is not our child.
             let start = Instant::now();
             while start.elapsed() < Duration::from_secs(20) {
+                // A young daemon lets a second pass before it replaces a killed keeper, and needs none for what it has
+                // ready: till then the file names the dead one.
+                if let Some(next) = self.written_keeper().filter(|next| *next != keeper) {
+                    keeper = next;
+                    ask(keeper);
+                }
                 let ended = !matches!(self.child().try_wait(), Ok(None));
                 if ended && self.daemon().is_none() {
                     return;
