@@ -328,12 +328,26 @@ impl State {
         }
     }
 
+    /// Kills the keeper that started us, where it still lives.
+    fn kill_parent(&self) {
+        let keeper = corten_sys::socket::peer_credentials(&self.channel).map_or(0, |peer| peer.pid);
+        if let Some(parent) =
+            rustix::process::getppid().filter(|parent| parent.as_raw_nonzero().get() == keeper)
+        {
+            let _ = rustix::process::kill_process(parent, rustix::process::Signal::KILL);
+        }
+    }
+
     /// Starts another keeper and hands everything over, ourselves included.
     fn replace(&mut self) -> io::Result<()> {
-        if let Some(child) = &mut self.child {
-            // It is dead, or of no use (it did not answer).
-            let _ = child.kill();
-            let _ = child.wait();
+        // It is dead, or of no use (it did not answer): one that comes to life again would see us gone, and start a
+        // daemon beside ours.
+        match &mut self.child {
+            Some(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            None => self.kill_parent(),
         }
         let (ours, theirs) = packet::pair()?;
         let (channel, their_channel) = packet::pair()?;

@@ -18,6 +18,10 @@ const TESTS: &[(&str, fn())] = &[
         a_killed_daemon_comes_again_and_no_client_is_refused,
     ),
     ("a_killed_keeper_is_followed_by_another", a_killed_keeper_is_followed_by_another),
+    (
+        "a_keeper_that_does_not_answer_is_replaced_for_good",
+        a_keeper_that_does_not_answer_is_replaced_for_good,
+    ),
     ("after_both_were_killed_a_new_keeper_starts", after_both_were_killed_a_new_keeper_starts),
     ("an_orderly_end_leaves_nothing", an_orderly_end_leaves_nothing),
     ("a_run_folder_has_one_keeper", a_run_folder_has_one_keeper),
@@ -108,6 +112,19 @@ fn a_killed_keeper_is_followed_by_another() {
     }
     scene.ask("release thing");
     assert_eq!(scene.ask("held"), "");
+}
+
+fn a_keeper_that_does_not_answer_is_replaced_for_good() {
+    let scene = Scene::start("keeper-silent", &[]);
+    let (keeper, daemon) = (scene.keeper(), scene.daemon());
+    scene::kill(keeper, 19);
+    // It is waited for as long as a keeper may take to answer.
+    let _ = scene.try_ask("hold thing");
+    let next = scene.other_keeper(keeper);
+    scene::kill(keeper, 18);
+    Scene::gone(keeper);
+    assert_eq!(scene.daemon(), daemon, "the daemon goes on");
+    assert_eq!((scene.ask("held"), scene.keeper()), ("thing=kept".to_owned(), next));
 }
 
 fn after_both_were_killed_a_new_keeper_starts() {
