@@ -31,6 +31,8 @@ const BAR: Duration = Duration::from_millis(100);
 const FEW: u32 = 10;
 /// Attestations of one manifest that are pulled, and statements in each.
 const ATTESTATIONS: usize = 16;
+/// Bytes that all attestations of an image may have: they are in memory until the image is kept.
+const ATTESTED: u64 = 32 << 20;
 /// Layers that an image may have.
 const LAYERS: usize = 1000;
 
@@ -224,8 +226,9 @@ impl Engine {
         documents: &mut Vec<(String, Vec<u8>)>,
     ) -> Result<bool> {
         let mut came = false;
+        let mut left = ATTESTED;
         for attestation in attestations {
-            match self.attestation(repository, attestation, holding).await {
+            match self.attestation(repository, attestation, holding, &mut left).await {
                 Ok((all, new)) => {
                     documents.extend(all);
                     came |= new;
@@ -245,6 +248,7 @@ impl Engine {
         repository: &Repository,
         attestation: &Descriptor,
         holding: &Arc<Mutex<Holding>>,
+        left: &mut u64,
     ) -> Result<(Vec<(String, Vec<u8>)>, bool)> {
         let here = |digest: &Digest| holding.lock().unwrap_or_else(PoisonError::into_inner).has(digest);
         let failed = |error| EngineError::because("", error);
@@ -259,8 +263,13 @@ impl Engine {
         };
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|error| EngineError::from_error("reading an attestation", error))?;
+        let blobs = || std::iter::once(&manifest.config).chain(manifest.layers.iter().take(ATTESTATIONS));
+        let size = blobs().fold(bytes.len() as u64, |sum, blob| sum.saturating_add(blob.size));
+        *left = left.checked_sub(size).ok_or_else(|| {
+            EngineError::system(format!("the attestations of an image have more than {ATTESTED} bytes"))
+        })?;
         let mut all = vec![(attestation.media_type.clone(), bytes)];
-        for blob in std::iter::once(&manifest.config).chain(manifest.layers.iter().take(ATTESTATIONS)) {
+        for blob in blobs() {
             if !here(&blob.digest) {
                 all.push((blob.media_type.clone(), repository.small_blob(blob).await.map_err(failed)?));
                 new = true;
@@ -365,15 +374,21 @@ impl Engine {
         loop {
             tries += 1;
             let (download, begun) = self.inner.downloads.join(&repository, blob, &path);
-            let receiving = tokio::task::spawn_blocking({
+            let receive = || {
                 let (store, blob, path) = (self.inner.store.clone(), blob.clone(), path.clone());
                 let mut reader = download.reader();
-                move || store.receive(&blob, &path, &mut reader)
-            });
+                tokio::task::spawn_blocking(move || store.receive(&blob, &path, &mut reader))
+            };
+            // Not before there is something to read: a reader that waits takes a thread, of which the daemon has few for
+            // all that it does.
+            let mut receiving = None;
             let mut watch = download.watch();
             let mut last = Instant::now();
             loop {
                 let stage = *watch.borrow_and_update();
+                if stage.begun && receiving.is_none() {
+                    receiving = Some(receive());
+                }
                 if stage.ended {
                     break;
                 }
@@ -407,7 +422,7 @@ impl Engine {
                 current: blob.size,
                 total: blob.size,
             });
-            let received = receiving.await;
+            let received = receiving.unwrap_or_else(receive).await;
             let received =
                 received.map_err(|error| EngineError::from_error("unpacking ended early", error))?;
             match received {

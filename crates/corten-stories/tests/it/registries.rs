@@ -258,3 +258,48 @@ fn a_pull_tells_who_answered_and_how_long_it_waits() {
         assert!(said.contains(&line), "{said}");
     }
 }
+
+#[test]
+fn attestations_without_measure_are_left_out() {
+    let Some(daemon) = start("attested-much") else { return };
+    let registry = filled();
+    let statements: Vec<Vec<u8>> = (0..3).map(|at| vec![at; 12 << 20]).collect();
+    registry.add_image("app", "attestation", b"{}", &statements);
+    let attestation = registry.manifest("app:attestation").expect("it");
+    let (oci, image) = ("application/vnd.oci.image", registry.manifest("app:latest").expect("it"));
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": format!("{oci}.index.v1+json"), "manifests": [
+        {"mediaType": format!("{oci}.manifest.v1+json"), "digest": digest(&image), "size": image.len(),
+         "platform": {"os": "linux", "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }}},
+        {"mediaType": format!("{oci}.manifest.v1+json"), "digest": digest(&attestation), "size": attestation.len(),
+         "platform": {"os": "unknown", "architecture": "unknown"},
+         "annotations": {"vnd.docker.reference.type": "attestation-manifest",
+                         "vnd.docker.reference.digest": digest(&image)}},
+    ]})
+    .to_string();
+    for reference in ["app:much".to_owned(), format!("app@{}", digest(index.as_bytes()))] {
+        registry.add_manifest(&reference, &format!("{oci}.index.v1+json"), index.as_bytes());
+    }
+    daemon.ok(&["pull", "-q", &format!("{}/app:much", registry.host())]);
+    assert!(registry.sent() < 12 << 20, "{} bytes", registry.sent());
+    assert!(daemon.log().contains("more than 33554432 bytes"), "{}", daemon.log());
+}
+
+#[test]
+fn an_image_of_many_layers_that_do_not_come_leaves_room_for_others() {
+    let Some(daemon) = start("many-layers") else { return };
+    let registry = Registry::start();
+    // More than the daemon has threads for what blocks.
+    let layers: Vec<Vec<u8>> =
+        (0..600).map(|at| tar(&[Entry::File(&format!("f{at}"), 0o644, b"text\n")])).collect();
+    registry.add_image("app", "latest", b"{}", &layers);
+    registry.pace(Duration::from_secs(20));
+    let mut command = daemon.command(&["pull", "-q", &format!("{}/app", registry.host())]);
+    let mut pull = command.stdout(std::process::Stdio::null()).spawn().expect("the program starts");
+    let blobs = || registry.seen().iter().filter(|seen| seen.target.contains("/blobs/")).count();
+    wait_for("layers are asked for", || blobs() >= 3);
+    std::thread::sleep(Duration::from_millis(500));
+    let said = daemon.within(Duration::from_secs(10), &["images", "-q"]);
+    let _ = pull.kill();
+    let _ = pull.wait();
+    assert_eq!(said.expect("the daemon answers meanwhile").code, 0);
+}
