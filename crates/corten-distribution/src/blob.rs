@@ -119,7 +119,15 @@ impl Repository {
             let bytes = (&mut next.0).await.map_err(|error| DistributionError::Local {
                 operation: "go on with a download",
                 source: io::Error::other(error),
-            })??;
+            })?;
+            let bytes = bytes.map_err(|error| match error {
+                // Nothing failed at this end: the place that answered does not know ranges.
+                DistributionError::Local { .. } => DistributionError::Answer {
+                    host: self.host(),
+                    what: format!("it sends more of {} than the range that it was asked for", blob.digest),
+                },
+                error => error,
+            })?;
             write(&bytes).map_err(|source| DistributionError::Local {
                 operation: "write what was downloaded",
                 source,

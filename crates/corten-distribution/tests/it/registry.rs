@@ -204,3 +204,22 @@ async fn a_registry_without_ranges_sends_a_large_blob_once() {
     assert_eq!(download_large(&registry, 0).await.0, 1);
     assert_eq!(registry.sent() - before, 48 << 20);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_forgets_ranges_half_way_gives_the_rest_as_a_whole() {
+    let (registry, _) = filled();
+    let bytes: Vec<u8> = (0..40_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    registry.add_image("app", "large", b"{}", std::slice::from_ref(&bytes));
+    let repository = repository(&registry.host(), Credentials::default());
+    let mut came = Vec::new();
+    let blob = Descriptor::of("a/b", &bytes);
+    repository
+        .download(&blob, 0, &mut |piece| {
+            registry.ignore_ranges();
+            came.extend_from_slice(piece);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert!(came == bytes, "byte for byte");
+}
