@@ -298,7 +298,7 @@ fn an_image_of_many_layers_that_do_not_come_leaves_room_for_others() {
     let blobs = || registry.seen().iter().filter(|seen| seen.target.contains("/blobs/")).count();
     wait_for("layers are asked for", || blobs() >= 3);
     std::thread::sleep(Duration::from_millis(500));
-    let said = daemon.within(Duration::from_secs(10), &["images", "-q"]);
+    let said = daemon.within(Duration::from_secs(10), &["volume", "create", "one"]);
     let _ = pull.kill();
     let _ = pull.wait();
     assert_eq!(said.expect("the daemon answers meanwhile").code, 0);
