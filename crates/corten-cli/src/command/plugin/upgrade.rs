@@ -19,8 +19,8 @@ pub(crate) const ENTRY: Entry = Entry {
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Arguments {
     /// Skip image verification
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value = "true")]
-    disable_content_trust: String,
+    #[arg(long, default_value = "true")]
+    disable_content_trust: bool,
     /// Grant all permissions necessary to run the plugin
     #[arg(long)]
     grant_all_permissions: bool,
