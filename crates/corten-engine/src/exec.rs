@@ -157,6 +157,7 @@ impl Execs {
             exec.pid = 0;
         }
         drop(map);
+        self.ended.notify_waiters();
         let attributes =
             record.event_attributes_with([("execID", id.to_owned()), ("exitCode", KILLED.to_string())]);
         engine.events.publish("container", "exec_die", &record.id, attributes);
@@ -318,8 +319,8 @@ impl Engine {
         })
     }
 
-    /// A client asks as soon as its stream has ended, and the news of the exec's end may still be on its way to us: where
-    /// the shim says that it has ended, we wait for the code.
+    /// A client asks as soon as its stream has ended, and the news of the exec's end may still be on its way to us: unless
+    /// the shim says that it runs, we wait for the code.
     async fn settle_exec(&self, id: &str) {
         let running = || {
             let map = self.inner.execs.lock();
@@ -327,9 +328,11 @@ impl Engine {
         };
         let Some(container) = running() else { return };
         let Ok(handle) = self.find(&container) else { return };
-        let Ok(shim) = handle.ask(|reply| Request::Shim { reply }).await else { return };
-        let Ok(status) = shim.status().await else { return };
-        if status.execs.iter().any(|exec| exec.exec_id == id) {
+        // A shim that does not answer is about to be gone, with all that ran beside it.
+        if let Ok(shim) = handle.ask(|reply| Request::Shim { reply }).await
+            && let Ok(status) = shim.status().await
+            && status.execs.iter().any(|exec| exec.exec_id == id)
+        {
             return;
         }
         let ended = async {

@@ -191,3 +191,19 @@ fn everything_is_found_again_after_a_restart_of_the_daemon() {
     assert_eq!(daemon.ok(&["volume", "ls", "-q"]), "data");
     daemon.ok(&["rm", "-f", "kept"]);
 }
+
+#[test]
+fn an_exec_s_code_is_known_when_its_container_is_killed() {
+    let Some(daemon) = daemon("exec-killed") else { return };
+    for _ in 0..12 {
+        daemon.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+        let mut exec = daemon.command(&["exec", "box", "sh", "-c", "echo started; sleep 1000"]);
+        let mut exec = exec.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut started = [0; 8];
+        std::io::Read::read_exact(exec.stdout.as_mut().unwrap(), &mut started).unwrap();
+        // The container's end and the exec's come together; the client asks for the code between them.
+        daemon.ok(&["kill", "box"]);
+        assert_eq!(exec.wait().unwrap().code(), Some(137));
+        daemon.ok(&["rm", "box"]);
+    }
+}
