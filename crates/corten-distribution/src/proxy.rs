@@ -52,6 +52,16 @@ impl ProxySettings {
         })
     }
 
+    /// As they may be shown to whoever asks: without names and passwords, in Docker's form.
+    pub fn shown(&self) -> Self {
+        Self {
+            http: masked(&self.http),
+            https: masked(&self.https),
+            all: masked(&self.all),
+            except: self.except.clone(),
+        }
+    }
+
     fn excepts(&self, host: &str, port: u16) -> bool {
         let host = host.to_ascii_lowercase();
         let address: Option<IpAddr> = host.parse().ok();
@@ -80,7 +90,7 @@ pub(crate) fn masked(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let separator = if scheme.is_empty() { "" } else { "://" };
     match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}{separator}xxxxx@{host}"),
+        Some((_, host)) => format!("{scheme}{separator}xxxxx:xxxxx@{host}"),
         None => text.to_owned(),
     }
 }

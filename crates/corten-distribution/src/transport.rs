@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ use tokio::sync::mpsc;
 const CONNECT: Duration = Duration::from_secs(30);
 /// How long nothing may happen.
 const IDLE: Duration = Duration::from_mins(1);
+/// How long a registry may take to answer when it has all of a blob, which it checks and puts into its place.
+const COMMIT: Duration = Duration::from_mins(10);
 /// How long a connection is kept that nobody uses.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// How long a kept connection may take to see that its last answer has ended.
@@ -50,6 +52,8 @@ pub(crate) enum Body {
 struct Outgoing {
     body: Body,
     moved: Arc<AtomicU64>,
+    /// The last of a body in pieces is on its way.
+    sent: Arc<AtomicBool>,
     begun: Instant,
 }
 
@@ -72,6 +76,8 @@ impl http_body::Body for Outgoing {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Some(Ok(bytes))) => {
                     *left = left.saturating_sub(bytes.len() as u64);
+                    let ended = *left == 0;
+                    self.sent.store(ended, Ordering::Relaxed);
                     Poll::Ready(Some(Ok(Frame::data(bytes))))
                 }
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
@@ -217,8 +223,17 @@ impl Transport {
             let target = if whole { url.to_string() } else { url.path.clone() };
             let begun = Instant::now();
             let moved = Arc::new(AtomicU64::new(0));
-            let outgoing =
-                Outgoing { body: body.take().unwrap_or_default(), moved: Arc::clone(&moved), begun };
+            let sent = Arc::new(AtomicBool::new(false));
+            let outgoing = Outgoing {
+                body: body.take().unwrap_or_default(),
+                moved: Arc::clone(&moved),
+                sent: Arc::clone(&sent),
+                begun,
+            };
+            let limit = || {
+                let patience = if sent.load(Ordering::Relaxed) { COMMIT } else { IDLE };
+                begun + Duration::from_millis(moved.load(Ordering::Relaxed)) + patience
+            };
             let mut request = Request::builder()
                 .method(method)
                 .uri(target)
@@ -233,11 +248,10 @@ impl Transport {
             }
             let mut sending = std::pin::pin!(sender.send_request(request));
             let answer = loop {
-                let wake = begun + Duration::from_millis(moved.load(Ordering::Relaxed)) + IDLE;
                 tokio::select! {
                     answer = &mut sending => break Some(answer),
-                    () = tokio::time::sleep_until(wake.into()) => {
-                        if Instant::now() >= begun + Duration::from_millis(moved.load(Ordering::Relaxed)) + IDLE {
+                    () = tokio::time::sleep_until(limit().into()) => {
+                        if Instant::now() >= limit() {
                             break None;
                         }
                     }

@@ -114,6 +114,7 @@ impl Engine {
         let cgroup_v2 = self.inner.cgroups.mode() == corten_runtime::cgroup::Mode::V2;
         let settings = &self.inner.settings;
         let reloadable = self.inner.reloadable();
+        let proxies = settings.proxies.shown();
         let mut info = Info {
             id: self.daemon_id(),
             images: self.stored_images().map_or(0, |images| images.len() as i64),
@@ -153,6 +154,9 @@ impl Engine {
             architecture: host.machine().to_string_lossy().into_owned(),
             index_server_address: "https://index.docker.io/v1/".to_owned(),
             registry_config: Some(registry_config(&reloadable.registries)),
+            http_proxy: proxies.http,
+            https_proxy: proxies.https,
+            no_proxy: proxies.except,
             ncpu: std::thread::available_parallelism().map_or(1, |count| count.get() as i64),
             mem_total: i64::try_from(u128::from(memory.totalram) * u128::from(memory.mem_unit))
                 .unwrap_or(i64::MAX),

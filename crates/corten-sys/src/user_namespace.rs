@@ -85,7 +85,9 @@ fn of_child<T>(
             drop(theirs);
             let get = || {
                 let mut answer = [0; 4];
-                rustix::io::read(&ours, &mut answer)?;
+                if rustix::io::read(&ours, &mut answer)? != answer.len() {
+                    return Err(io::Error::other("the process that makes the user namespace ended early"));
+                }
                 match i32::from_ne_bytes(answer) {
                     0 => outside(child.pid),
                     error => Err(io::Error::from_raw_os_error(error)),
