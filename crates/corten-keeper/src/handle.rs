@@ -349,6 +349,15 @@ impl State {
             }
             None => self.kill_parent(),
         }
+        if self.inheritance.setup.notify_socket.is_some() {
+            // To a service manager the keeper is the service: it starts another, beside which one of ours would have no
+            // place. We end in order, and containers go on.
+            self.ending = true;
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)?;
+            return Err(io::Error::other(
+                "the keeper is gone, and it is for the service manager to start another",
+            ));
+        }
         let (ours, theirs) = packet::pair()?;
         let (channel, their_channel) = packet::pair()?;
         let daemon = RunningDaemon { pid: std::process::id() as i32, replace: false };

@@ -87,6 +87,21 @@ fn a_passed_socket_is_served_and_left() {
     assert_eq!(told(), "READY=1", "the next daemon, on the same socket");
     assert_eq!(daemon.ok(&["exec", "before", "echo", "on"]), "on");
 
+    // The keeper is what the service manager watches: its daemon does not outlive it with a keeper of its own.
+    let last = daemon.daemon().expect("a daemon");
+    keeper.kill().unwrap();
+    keeper.wait().unwrap();
+    let begun = Instant::now();
+    while std::path::Path::new(&format!("/proc/{last}")).exists() {
+        assert!(begun.elapsed() < corten_testing::patience(20), "the daemon ends with its keeper");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let left = daemon.family().into_iter().map(|(_, name)| name).filter(|name| name != "corten-seat");
+    assert_eq!(left.collect::<Vec<_>>(), ["corten-shim"]);
+    let mut keeper = activated(&daemon, passed(), &notify, "fd://corten.socket");
+    assert_eq!(told(), "READY=1");
+    assert_eq!(daemon.ok(&["exec", "before", "echo", "on"]), "on");
+
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(keeper.id().cast_signed()).unwrap(),
         rustix::process::Signal::TERM,
