@@ -152,11 +152,16 @@ impl Bench<'_> {
         Registry::start(program, &self.scratch.folder, self.other.is_some(), weather)
     }
 
-    /// Loads `archive` into `engine`; gives the image's name.
+    /// Loads `archive` into `engine`; gives the image's one name.
     fn loaded(engine: &Engine, archive: &Path) -> Result<String> {
         let said = engine.output(&["load", "-q", "-i", &archive.display().to_string()])?;
-        let name = said.lines().find_map(|line| line.strip_prefix("Loaded image: "));
-        name.map(str::to_owned).ok_or_else(|| format!("{}: no named image: {said}", archive.display()))
+        let mut names = said.lines().filter_map(|line| line.strip_prefix("Loaded image: "));
+        let name = names.next().ok_or_else(|| format!("{}: no named image: {said}", archive.display()))?;
+        // Under one name alone, so that it is gone when that is removed.
+        for other in names {
+            engine.output(&["rmi", other])?;
+        }
+        Ok(name.to_owned())
     }
 
     fn pulls_of(&mut self, program: &str, archive: &Path) -> Result<()> {
