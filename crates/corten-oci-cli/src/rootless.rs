@@ -45,15 +45,11 @@ pub(crate) fn leaves_cgroups(flag: Option<&str>) -> Result<bool> {
     match flag {
         Some("true" | "1") => Ok(true),
         Some("false" | "0") => Ok(false),
-        None | Some("auto" | "") => Ok(!rustix::process::geteuid().is_root() || in_user_namespace()),
+        None | Some("auto" | "") => {
+            Ok(!rustix::process::geteuid().is_root() || corten_runtime::in_user_namespace())
+        }
         Some(other) => Err(Failure::new(format!("invalid --rootless {other:?}: auto, true or false"))),
     }
-}
-
-/// Whether our ids are not the machine's.
-pub(crate) fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
 
 /// Who we are for the caller: outside of a namespace that we entered ourselves.
@@ -63,11 +59,7 @@ pub(crate) fn owner() -> u32 {
         return own;
     }
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let outside = map.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        (words.next()? == own.to_string()).then(|| words.next()?.parse().ok())?
-    });
-    outside.unwrap_or(own)
+    corten_runtime::host_id(&map, own).unwrap_or(own)
 }
 
 /// Enters the user namespace that a document asks for, where we are not root. Does not return then: the program is

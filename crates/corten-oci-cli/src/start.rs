@@ -174,7 +174,7 @@ fn make_in(
         runtime_hooks: tells_state,
         create_container: state.hooks.create_container.clone(),
         start_container: state.hooks.start_container.clone(),
-        in_user_namespace: rootless::in_user_namespace(),
+        in_user_namespace: corten_runtime::in_user_namespace(),
         root_path: Some(state.rootfs.clone()),
         no_pivot: options.no_pivot,
         gate: options.gate.then(|| folder.make_gate()).transpose()?,

@@ -166,6 +166,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The blobs that it consists of: the configuration, then the layers.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        std::iter::once(&self.config).chain(&self.layers)
+    }
+
     /// An OCI manifest of this configuration and these layers.
     pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
         Self {

@@ -42,4 +42,7 @@ pub use lifecycle::{Gate, HookStates, Lifecycle, create};
 pub use relabel::{RelabelError, relabel};
 pub use request::{ChildStdio, Container, ExecRequest, LaunchRequest, Launched};
 pub use seat::Seat;
-pub use user_namespace::{device_nodes, device_tree, give_pipes_to, map_text, root_of_maps, user_namespace};
+pub use user_namespace::{
+    device_nodes, device_tree, give_pipes_to, host_id, in_user_namespace, map_text, root_of_maps,
+    user_namespace,
+};

@@ -220,20 +220,20 @@ pub fn root_of_maps(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Option<
 
 /// Who root of a process's user namespace is for us.
 fn root_of(pid: i32) -> Option<(u32, u32)> {
-    let id = |file: &str| first_host_id(&std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?);
+    let id = |file: &str| host_id(&std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?, 0);
     Some((id("uid_map")?, id("gid_map")?))
 }
 
-/// What 0 is outside, by a map of `/proc`.
-fn first_host_id(map: &str) -> Option<u32> {
+/// What an id is outside, by a map of `/proc`; none where no line of the map begins with it.
+pub fn host_id(map: &str, id: u32) -> Option<u32> {
     map.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
-        (words.next()? == "0").then(|| words.next()?.parse().ok())?
+        (words.next()?.parse() == Ok(id)).then(|| words.next()?.parse().ok())?
     })
 }
 
 /// Whether the caller's own user namespace is another than the machine's.
-pub(crate) fn is_ours_inner() -> bool {
+pub fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
@@ -261,9 +261,9 @@ mod tests {
 
     #[test]
     fn root_is_found_in_a_map() {
-        assert_eq!(first_host_id("         0     100000      65536\n"), Some(100_000));
-        assert_eq!(first_host_id("1 5 1\n0 7 1\n"), Some(7));
-        assert_eq!(first_host_id("1 5 1\n"), None);
+        assert_eq!(host_id("         0     100000      65536\n", 0), Some(100_000));
+        assert_eq!(host_id("1 5 1\n0 7 1\n", 0), Some(7));
+        assert_eq!(host_id("1 5 1\n", 0), None);
     }
 
     #[test]

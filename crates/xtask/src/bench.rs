@@ -201,15 +201,7 @@ impl Bench<'_> {
                 theirs.extend(foreign);
             }
         }
-        let other = (!theirs.is_empty()).then(|| median(&mut theirs));
-        self.push(Row {
-            name: name.into(),
-            unit: "ms",
-            corten: median(&mut ours),
-            other,
-            rate: false,
-            wanted,
-        });
+        self.push_medians((name, "ms", false, wanted), [ours, theirs]);
         Ok(())
     }
 
@@ -229,6 +221,16 @@ impl Bench<'_> {
                 wanted,
             });
         }
+    }
+
+    /// A row of the medians of several measurements each, Corten's first; none of the other's where it is not there.
+    fn push_medians(
+        &mut self,
+        row: (&str, &'static str, bool, &'static str),
+        [mut ours, mut theirs]: [Vec<f64>; 2],
+    ) {
+        let other = (!theirs.is_empty()).then(|| median(&mut theirs));
+        self.push_both(row, [Some(median(&mut ours)), other]);
     }
 
     fn push(&mut self, row: Row) {
@@ -289,8 +291,7 @@ impl Bench<'_> {
                 if own { ours.push(value) } else { theirs.push(value) }
             }
         }
-        let other = (!theirs.is_empty()).then(|| median(&mut theirs));
-        self.push(Row { name: name.into(), unit, corten: median(&mut ours), other, rate, wanted });
+        self.push_medians((name, unit, rate, wanted), [ours, theirs]);
         Ok(())
     }
 

@@ -263,7 +263,7 @@ impl Engine {
         };
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|error| EngineError::from_error("reading an attestation", error))?;
-        let blobs = || std::iter::once(&manifest.config).chain(manifest.layers.iter().take(ATTESTATIONS));
+        let blobs = || manifest.blobs().take(1 + ATTESTATIONS);
         let size = blobs().fold(bytes.len() as u64, |sum, blob| sum.saturating_add(blob.size));
         *left = left.checked_sub(size).ok_or_else(|| {
             EngineError::system(format!("the attestations of an image have more than {ATTESTED} bytes"))

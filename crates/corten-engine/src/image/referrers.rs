@@ -36,7 +36,7 @@ impl Engine {
     ) -> std::result::Result<Referring, DistributionError> {
         let here = |digest: &Digest| holding.lock().unwrap_or_else(PoisonError::into_inner).has(digest);
         let mut found = Referring::default();
-        let (mut seen, mut length) = (HashSet::new(), 0);
+        let (mut seen, mut length) = (HashSet::new(), 0_u64);
         for digest in digests {
             for entry in repository.referrers(digest, None).await? {
                 if !seen.insert(entry.digest) || !media_type::is_manifest(&entry.media_type) {
@@ -46,13 +46,11 @@ impl Engine {
                 let Ok(manifest) = serde_json::from_slice::<Manifest>(&document.bytes) else { continue };
                 let is_about =
                     manifest.subject.as_ref().is_some_and(|subject| digests.contains(&subject.digest));
-                let parts: Vec<&Descriptor> =
-                    std::iter::once(&manifest.config).chain(&manifest.layers).collect();
-                let missing: Vec<&&Descriptor> = parts.iter().filter(|part| !here(&part.digest)).collect();
-                let more: u64 = missing.iter().map(|part| part.size).sum();
+                let missing: Vec<&Descriptor> = manifest.blobs().filter(|part| !here(&part.digest)).collect();
+                let more = missing.iter().fold(0_u64, |sum, part| sum.saturating_add(part.size));
                 if !is_about
                     || found.manifests.len() == REFERRERS
-                    || length + more > ALL
+                    || more > ALL - length
                     || missing.iter().any(|part| part.size > PART)
                 {
                     tracing::warn!(
@@ -101,7 +99,7 @@ impl Engine {
         for (referrer, bytes) in all {
             let manifest: Manifest = serde_json::from_slice(&bytes)
                 .map_err(|error| EngineError::from_error("reading a referrer", error))?;
-            for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            for part in manifest.blobs() {
                 let (store, digest) = (self.inner.store.clone(), part.digest);
                 let open: Open =
                     Arc::new(move || Ok(Box::new(store.open_content(&digest).map_err(io::Error::other)?)));

@@ -25,7 +25,7 @@ pub(super) fn set_oom_score(process: &Process) -> Result<()> {
     let Some(score) = process.oom_score_adj else { return Ok(()) };
     match write_own("oom_score_adj", &score.to_string(), "set oom_score_adj") {
         // Only the machine's root makes it less likely.
-        Err(_) if user_namespace::is_ours_inner() => Ok(()),
+        Err(_) if user_namespace::in_user_namespace() => Ok(()),
         done => done,
     }
 }
@@ -159,7 +159,7 @@ fn change_user(user: &ResolvedUser) -> Result<()> {
     }
     if !user.groups.is_empty()
         && changed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
-        && user_namespace::is_ours_inner()
+        && user_namespace::in_user_namespace()
     {
         return Err(invalid("cannot set any additional groups in a rootless container"));
     }

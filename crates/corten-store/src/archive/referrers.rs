@@ -33,7 +33,7 @@ impl Images<'_> {
         let mut all = BTreeSet::new();
         for referrer in referrers {
             let manifest = manifest_of(&referrer.digest, &self.store.read_document(&referrer.digest)?)?;
-            let parts = [&manifest.config].into_iter().chain(&manifest.layers).map(|part| part.digest);
+            let parts = manifest.blobs().map(|part| part.digest);
             all.extend(parts.chain([referrer.digest]));
         }
         Ok(all)
@@ -59,11 +59,8 @@ impl Assembler<'_> {
             }
             let Some(bytes) = self.document(&referrer.digest)? else { continue };
             let manifest = manifest_of(&referrer.digest, &bytes)?;
-            let parts: Vec<Digest> = std::iter::once(&manifest.config)
-                .chain(&manifest.layers)
-                .map(|part| part.digest)
-                .chain([referrer.digest])
-                .collect();
+            let parts: Vec<Digest> =
+                manifest.blobs().map(|part| part.digest).chain([referrer.digest]).collect();
             if !parts.iter().all(|part| self.items.contains_key(part) || self.is_stored(*part)) {
                 continue;
             }

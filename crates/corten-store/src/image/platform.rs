@@ -158,7 +158,7 @@ impl Store {
         }
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(broken)?;
         let mut summary = absent(descriptor);
-        let named = std::iter::once(descriptor).chain([&manifest.config]).chain(&manifest.layers);
+        let named = std::iter::once(descriptor).chain(manifest.blobs());
         summary.available = true;
         for one in named {
             match self.content_size(&one.digest) {

@@ -129,9 +129,8 @@ impl Bench<'_> {
                 times[1][side].push(down?);
             }
         }
-        for (name, [mut ours, mut theirs]) in rows.into_iter().zip(times) {
-            let other = (!theirs.is_empty()).then(|| super::median(&mut theirs));
-            self.push_both((name, "ms", false, ">= 4x"), [Some(super::median(&mut ours)), other]);
+        for (name, times) in rows.into_iter().zip(times) {
+            self.push_medians((name, "ms", false, ">= 4x"), times);
         }
         Ok(())
     }

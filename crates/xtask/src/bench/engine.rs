@@ -227,27 +227,23 @@ pub(crate) fn private_kilobytes(pid: u32) -> Option<f64> {
     Some(lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum())
 }
 
-/// What a process has used of the processors so far, in milliseconds (utime and stime of proc_pid_stat(5), 100 a second).
+/// What a process has used of the processors so far, in milliseconds (utime and stime of proc_pid_stat(5)).
 pub(crate) fn cpu_milliseconds(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    let after = stat.rsplit(") ").next().unwrap_or_default();
-    let ticks = |field: usize| after.split(' ').nth(field).and_then(|text| text.parse::<f64>().ok());
-    match (ticks(11), ticks(12)) {
-        (Some(user), Some(system)) => Ok((user + system) * 10.0),
-        _ => Err(format!("{path}: not understood")),
-    }
+    stat_milliseconds(&format!("/proc/{pid}/stat"), [11, 12])
 }
 
-/// What the children of this process that have ended used of the processors, in milliseconds (cutime and cstime of
-/// proc_pid_stat(5), a hundred a second; the kernel adds them up more finely).
+/// What the children of this process that have ended used of the processors, in milliseconds (cutime and cstime there).
 pub(crate) fn children_milliseconds() -> Result<f64> {
-    let path = "/proc/self/stat";
+    stat_milliseconds("/proc/self/stat", [13, 14])
+}
+
+/// The sum of two times of a `stat`, counted behind the name. They are a hundred a second; the kernel adds them up more finely.
+fn stat_milliseconds(path: &str, fields: [usize; 2]) -> Result<f64> {
     let stat = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-    let after = stat.rsplit(") ").next().unwrap_or_default();
-    let ticks = |field: usize| after.split(' ').nth(field).and_then(|text| text.parse::<f64>().ok());
-    match (ticks(13), ticks(14)) {
-        (Some(user), Some(system)) => Ok((user + system) * 10.0),
+    let after: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |field: usize| after.get(field).and_then(|text| text.parse::<f64>().ok());
+    match fields.map(ticks) {
+        [Some(one), Some(other)] => Ok((one + other) * 10.0),
         _ => Err(format!("{path}: not understood")),
     }
 }

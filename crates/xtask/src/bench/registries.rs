@@ -202,8 +202,7 @@ impl Bench<'_> {
                     &target,
                 ])?);
             }
-            let other = Some(super::median(&mut theirs));
-            self.push_both((&beside, "ms", false, ">= 1x"), [Some(super::median(&mut ours)), other]);
+            self.push_medians((&beside, "ms", false, ">= 1x"), [ours, theirs]);
         }
         if self.settings.wants(&again) {
             for (_, engine) in self.both() {
@@ -283,11 +282,8 @@ impl Bench<'_> {
                 engine.output(&["rmi", "-f", &made, &name, &loaded])?;
             }
         }
-        for ((name, wanted), [mut ours, mut theirs]) in
-            [(whole, ">= 3x"), (line, ">= 5x")].into_iter().zip(times)
-        {
-            let other = (!theirs.is_empty()).then(|| super::median(&mut theirs));
-            self.push_both((&name, "ms", false, wanted), [Some(super::median(&mut ours)), other]);
+        for ((name, wanted), times) in [(whole, ">= 3x"), (line, ">= 5x")].into_iter().zip(times) {
+            self.push_medians((&name, "ms", false, wanted), times);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `artifact attach`.
 
-use super::kind::{self, Kind};
+use super::kind::Wish;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::Result;
@@ -18,18 +18,8 @@ pub(crate) const ENTRY: Entry = Entry {
 /// Push files as an artifact that refers to an image or another artifact
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Arguments {
-    /// Add an annotation to the manifest (key=value)
-    #[arg(short, long, value_name = "list", value_parser = super::annotation)]
-    annotation: Vec<(String, String)>,
-    /// Say what the whole is, as a media type
-    #[arg(long, value_name = "string")]
-    artifact_type: Option<String>,
-    /// Allow communication with an insecure registry
-    #[arg(long)]
-    insecure: bool,
-    /// Form in which it is expected ("auto", "compose", "helm", "wasm", "spdx", "cyclonedx", "volume", "plain")
-    #[arg(long, value_name = "string", default_value = "auto", value_enum)]
-    kind: Kind,
+    #[command(flatten)]
+    wish: Wish,
     /// What it refers to, and the files
     words: Vec<String>,
 }
@@ -37,9 +27,9 @@ pub(crate) struct Arguments {
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     let Some((name, files)) = arguments.words.split_first() else { return Ok(0) };
     let name = super::parse(name)?;
-    let mut content = kind::read(files, arguments.kind, arguments.artifact_type)?;
-    content.annotations.extend(arguments.annotation);
-    let mut access = super::access(arguments.insecure, &[&name])?;
+    let insecure = arguments.wish.insecure;
+    let content = arguments.wish.content(files)?;
+    let mut access = super::access(insecure, &[&name])?;
     let repository = access.repository(context, &name)?;
     let subject = super::document(&access, &repository, &name)?.descriptor;
     let about = subject.digest;

@@ -115,7 +115,7 @@ impl Copy<'_> {
         } else {
             let manifest: Manifest =
                 serde_json::from_slice(&document.bytes).map_err(|error| wrong(&error))?;
-            for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            for blob in manifest.blobs() {
                 self.blob(blob)?;
             }
         }

@@ -42,6 +42,32 @@ pub(crate) enum Kind {
     Plain,
 }
 
+/// The flags of whoever makes an artifact: what it shall be, and whether its registry is trusted.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wish {
+    /// Add an annotation to the manifest (key=value)
+    #[arg(short, long, value_name = "list", value_parser = super::annotation)]
+    annotation: Vec<(String, String)>,
+    /// Say what the whole is, as a media type
+    #[arg(long, value_name = "string")]
+    artifact_type: Option<String>,
+    /// Allow communication with an insecure registry
+    #[arg(long)]
+    pub(super) insecure: bool,
+    /// Form in which it is expected ("auto", "compose", "helm", "wasm", "spdx", "cyclonedx", "volume", "plain")
+    #[arg(long, value_name = "string", default_value = "auto", value_enum)]
+    kind: Kind,
+}
+
+impl Wish {
+    /// These files as the content of such an artifact.
+    pub(super) fn content(self, files: &[String]) -> Result<Content> {
+        let mut content = read(files, self.kind, self.artifact_type)?;
+        content.annotations.extend(self.annotation);
+        Ok(content)
+    }
+}
+
 const COMPOSE_PROJECT: &str = "application/vnd.docker.compose.project";
 const COMPOSE_FILE: &str = "application/vnd.docker.compose.file+yaml";
 const COMPOSE_VARIABLES: &str = "application/vnd.docker.compose.envfile";
@@ -84,10 +110,15 @@ fn head_of(path: &Path) -> Result<Vec<u8>> {
     Ok(head)
 }
 
+/// What follows a name's last point.
+fn extension(name: &str) -> &str {
+    Path::new(name).extension().and_then(|text| text.to_str()).unwrap_or_default()
+}
+
 /// What a file is, by its name and first bytes.
 fn detect(name: &str, head: &[u8]) -> Kind {
     let has = |key: &str| head.windows(key.len()).any(|window| window == key.as_bytes());
-    let extension = Path::new(name).extension().and_then(|text| text.to_str()).unwrap_or_default();
+    let extension = extension(name);
     let is_json = head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     if head.starts_with(b"\0asm") {
         Kind::Wasm
@@ -107,7 +138,7 @@ fn detect(name: &str, head: &[u8]) -> Kind {
 }
 
 /// Reads files, each with the type that it was given or that its kind has.
-pub(super) fn read(files: &[String], kind: Kind, artifact_type: Option<String>) -> Result<Content> {
+fn read(files: &[String], kind: Kind, artifact_type: Option<String>) -> Result<Content> {
     let files: Vec<(PathBuf, Option<&str>)> = files.iter().map(|text| typed(text)).collect();
     let first = files.first();
     let kind = match (kind, first) {
@@ -153,7 +184,7 @@ pub(super) fn read(files: &[String], kind: Kind, artifact_type: Option<String>) 
 }
 
 fn file_type(kind: Kind, name: &str) -> &'static str {
-    let extension = Path::new(name).extension().and_then(|text| text.to_str()).unwrap_or_default();
+    let extension = extension(name);
     match kind {
         Kind::Compose if extension == "env" || name.starts_with(".env") => COMPOSE_VARIABLES,
         Kind::Compose => COMPOSE_FILE,

@@ -1,6 +1,6 @@
 //! `artifact push`.
 
-use super::kind::{self, Kind};
+use super::kind::Wish;
 use crate::context::Context;
 use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
@@ -18,18 +18,8 @@ pub(crate) const ENTRY: Entry = Entry {
 /// Push files as an artifact to a registry
 #[derive(Debug, clap::Parser)]
 pub(crate) struct Arguments {
-    /// Add an annotation to the manifest (key=value)
-    #[arg(short, long, value_name = "list", value_parser = super::annotation)]
-    annotation: Vec<(String, String)>,
-    /// Say what the whole is, as a media type
-    #[arg(long, value_name = "string")]
-    artifact_type: Option<String>,
-    /// Allow communication with an insecure registry
-    #[arg(long)]
-    insecure: bool,
-    /// Form in which it is expected ("auto", "compose", "helm", "wasm", "spdx", "cyclonedx", "volume", "plain")
-    #[arg(long, value_name = "string", default_value = "auto", value_enum)]
-    kind: Kind,
+    #[command(flatten)]
+    wish: Wish,
     /// The name and the files
     words: Vec<String>,
 }
@@ -40,10 +30,10 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
     if bare.digest().is_some() {
         return Err(CliError::said("cannot push to a digest: the content says which it has"));
     }
-    let mut content = kind::read(files, arguments.kind, arguments.artifact_type)?;
-    content.annotations.extend(arguments.annotation);
+    let insecure = arguments.wish.insecure;
+    let content = arguments.wish.content(files)?;
     let name = bare.with_default_tag();
-    let mut access = super::access(arguments.insecure, &[&name])?;
+    let mut access = super::access(insecure, &[&name])?;
     let repository = access.repository(context, &name)?;
     let digest = super::send(context, &access, &repository, content, None, name.tag())?;
     context.ui.line(format!("Digest: {digest}"))?;

@@ -64,7 +64,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         let manifest: Manifest = serde_json::from_slice(bytes)
             .map_err(|error| CliError::said(format!("the manifest {} is not one: {error}", one.name)))?;
         let mut seen = std::collections::HashSet::new();
-        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+        for blob in manifest.blobs() {
             if !seen.insert(blob.digest) {
                 continue;
             }
