@@ -31,16 +31,16 @@ pub(super) struct Outgoing {
     pub(super) told: bool,
 }
 
-impl Outgoing {
-    /// The media type that it goes out with instead of its own, which is a plain tar's.
-    fn compressed_type(&self) -> Option<&'static str> {
-        match self.kept.media_type.as_str() {
-            media_type::OCI_LAYER => Some(media_type::OCI_LAYER_GZIP),
-            media_type::DOCKER_LAYER => Some(media_type::DOCKER_LAYER_GZIP),
-            _ => None,
-        }
+/// The media type that a layer goes out with instead of its own, which is a plain tar's; none: it goes as it is.
+pub(super) fn compressed_type(layer: &Descriptor) -> Option<&'static str> {
+    match layer.media_type.as_str() {
+        media_type::OCI_LAYER => Some(media_type::OCI_LAYER_GZIP),
+        media_type::DOCKER_LAYER => Some(media_type::DOCKER_LAYER_GZIP),
+        _ => None,
     }
+}
 
+impl Outgoing {
     /// Sends it; gives it as the registry has it. `failed` puts the registry's errors into words.
     pub(super) async fn send(
         self,
@@ -52,7 +52,7 @@ impl Outgoing {
     ) -> Result<Descriptor> {
         let id = self.kept.digest.short();
         let store = engine.inner.store.clone();
-        let pushed = if let Some(kind) = self.compressed_type() {
+        let pushed = if let Some(kind) = compressed_type(&self.kept) {
             let spooler = Arc::new(Spooler {
                 store,
                 content: self.kept.digest,

@@ -4,7 +4,7 @@
 //! differs from the image's own in its layers alone. What it was made of is written down, so that the next push needs no
 //! compression to find out that everything is there.
 
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, compressed_type};
 use super::progress::{Progress, Tell, of_all, of_layer};
 use super::registry::NO_LOGIN;
 use super::{Credentials, image_error, name_attribute};
@@ -106,16 +106,16 @@ impl Engine {
             let (sources, places, tell) = (Arc::clone(&sources), Arc::clone(&places), Arc::clone(tell));
             sending.spawn(async move {
                 let _place = places.acquire_owned().await;
-                let content = layer.kept.digest;
+                let compressed = compressed_type(&layer.kept).map(|_| layer.kept.digest);
                 let failed = |error| push_error(&name, error);
                 let sent = layer.send(&engine, &repository, &sources, &tell, &failed).await?;
-                Ok::<_, EngineError>((content, sent))
+                Ok::<_, EngineError>(compressed.map(|content| (content, sent)))
             });
         }
         let mut sent = HashMap::new();
         while let Some(one) = sending.join_next().await {
             let one = one.map_err(|error| EngineError::from_error("a push ended early", error))?;
-            sent.extend(std::iter::once(one?));
+            sent.extend(one?);
         }
         let engine = self.clone();
         let documents = blocking(move || {
@@ -190,7 +190,8 @@ impl Engine {
         let mut layers = Vec::new();
         self.add_layers(&target, &mut layers, 0)?;
         let mut seen = HashSet::new();
-        layers.retain(|layer| seen.insert(layer.kept.digest));
+        // Content that is named as a plain tar and as something else goes out in both forms.
+        layers.retain(|layer| seen.insert((layer.kept.digest, compressed_type(&layer.kept).is_some())));
         Ok(Plan { image: image.id, target, layers })
     }
 
@@ -210,7 +211,7 @@ impl Engine {
     }
 
     /// The manifests and indexes as they go out, what is named before what names it; gives the descriptor of the last. `sent`
-    /// says for the content of each layer what was sent.
+    /// says for the content of each plain layer as what it was sent.
     fn outgoing_documents(
         &self,
         descriptor: &Descriptor,
@@ -230,9 +231,11 @@ impl Engine {
             let (manifest, bytes) = self.stored_document::<Manifest>(descriptor)?;
             let mut changed = manifest.clone();
             for layer in &mut changed.layers {
-                if let Some(sent) = sent.get(&layer.digest) {
+                if let Some(kind) = compressed_type(layer)
+                    && let Some(sent) = sent.get(&layer.digest)
+                {
                     (layer.digest, layer.size) = (sent.digest, sent.size);
-                    layer.media_type.clone_from(&sent.media_type);
+                    kind.clone_into(&mut layer.media_type);
                 }
             }
             if changed == manifest { bytes } else { serde_json::to_vec(&changed).map_err(wrong)? }

@@ -3,6 +3,7 @@
 use corten_testing::daemon::ScratchDaemon;
 use corten_testing::fixture::{Entry, tar};
 use corten_testing::registry::{Fault, Registry, digest};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Bytes of the larger layer's file.
@@ -93,6 +94,36 @@ fn an_image_is_pulled_pushed_and_pulled_again() {
     let missing = daemon.corten(&["pull", &format!("{name}:none")]);
     let text = format!("manifest for {name}:none not found: manifest unknown: manifest unknown");
     assert!(missing.code == 1 && missing.err.contains(&text), "{}", missing.err);
+}
+
+#[test]
+fn what_goes_as_it_is_keeps_its_manifest_to_the_last_byte() {
+    let Some(daemon) = start("same") else { return };
+    let registry = Registry::start();
+    let layer = tar(&[Entry::File("file", 0o644, b"text")]);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&layer).unwrap();
+    let packed = packed.finish().unwrap();
+    let config = serde_json::json!({
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [digest(&layer), digest(&layer)]},
+    });
+    registry.add_image("app", "one", config.to_string().as_bytes(), &[packed.clone(), packed]);
+    // One content under two types: each stays what it is called.
+    let manifest = registry.manifest("app:one").unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    manifest["layers"][1]["mediaType"] = "application/vnd.docker.image.rootfs.diff.tar.gzip".into();
+    let bytes = manifest.to_string().into_bytes();
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    for reference in ["app:two".to_owned(), format!("app@{}", digest(&bytes))] {
+        registry.add_manifest(&reference, kind, &bytes);
+    }
+    let (from, to) = (format!("{}/app:two", registry.host()), format!("{}/copy:two", registry.host()));
+    daemon.ok(&["pull", &from]);
+    daemon.ok(&["tag", &from, &to]);
+    daemon.ok(&["push", &to]);
+    assert_eq!(String::from_utf8(registry.manifest("copy:two").unwrap()), String::from_utf8(bytes));
 }
 
 #[test]
