@@ -352,9 +352,12 @@ impl Registry {
         stream.write_all(head.as_bytes()).ok()?;
         if seen.method != "HEAD" {
             for piece in answer.body.chunks(64 << 10) {
+                if is_blob {
+                    // Counted first: who has read the last byte may ask for the sum at once.
+                    self.state().sent += piece.len() as u64;
+                }
                 stream.write_all(piece).ok()?;
                 if is_blob {
-                    self.state().sent += piece.len() as u64;
                     std::thread::sleep(pace);
                 }
             }
