@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -32,8 +33,27 @@ const FILTER: &str = "seccomp";
 
 /// Where containers are kept when `--root` says nothing.
 pub(crate) fn default_root() -> PathBuf {
-    let own = crate::rootless::owner();
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|_| own != 0) {
+    let caller = Caller {
+        id: crate::rootless::owner(),
+        in_user_namespace: corten_runtime::in_user_namespace(),
+        name: std::env::var_os("USER"),
+    };
+    root_of(&caller, std::env::var_os("XDG_RUNTIME_DIR"))
+}
+
+/// Who asks, as far as it decides where containers are kept.
+struct Caller {
+    id: u32,
+    in_user_namespace: bool,
+    name: Option<OsString>,
+}
+
+/// The machine's folder is that of the machine's root: whoever is root of a user namespace, as Podman's people are when it calls its
+/// runtime, is somebody else, unless they say that they are root; runc tells them apart in the same way.
+fn root_of(caller: &Caller, runtime_folder: Option<OsString>) -> PathBuf {
+    let says_root = caller.name.as_deref() == Some(OsStr::new("root"));
+    let is_somebody = caller.id != 0 || (caller.in_user_namespace && !says_root);
+    match runtime_folder.filter(|folder| is_somebody && !folder.is_empty()) {
         Some(folder) => Path::new(&folder).join("corten-oci"),
         None => PathBuf::from("/run/corten-oci"),
     }
@@ -319,5 +339,28 @@ impl State {
         let handle = corten_sys::process::pidfd_open(self.pid).map_err(|_| gone())?;
         // Asked after the handle was there: it is of the process that we mean.
         if self.is_alive() { Ok(handle) } else { Err(gone()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_that_of_who_asks() {
+        let folder = |id, in_user_namespace, name: Option<&str>, runtime_folder: Option<&str>| {
+            let caller = Caller { id, in_user_namespace, name: name.map(OsString::from) };
+            root_of(&caller, runtime_folder.map(OsString::from))
+        };
+        let machine = Path::new("/run/corten-oci");
+        let own = Path::new("/run/user/7/corten-oci");
+        let runtime_folder = Some("/run/user/7");
+        assert_eq!(folder(0, false, None, runtime_folder), machine);
+        assert_eq!(folder(7, false, Some("root"), runtime_folder), own);
+        assert_eq!(folder(7, false, None, None), machine);
+        assert_eq!(folder(7, false, None, Some("")), machine);
+        assert_eq!(folder(0, true, Some("somebody"), runtime_folder), own);
+        assert_eq!(folder(0, true, None, runtime_folder), own);
+        assert_eq!(folder(0, true, Some("root"), runtime_folder), machine);
     }
 }

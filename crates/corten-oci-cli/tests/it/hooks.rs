@@ -145,6 +145,13 @@ fn a_failed_hook_after_the_start_ends_it() {
         "poststart": [hook("exit 3"), noting(&bundle, "after")],
         "poststop": [noting(&bundle, "poststop")],
     });
+    if is("runc") {
+        // It calls them when it has created, so that it is the creation that fails.
+        bundle.is_refused();
+        assert!(bundle.output().contains("poststart"), "{}", bundle.output());
+        assert_eq!(log(&bundle), "poststop\n");
+        return;
+    }
     bundle.create();
     let said = bundle.call(&["start", &bundle.id]);
     if is("crun") {
