@@ -17,8 +17,9 @@ use std::time::Duration;
 /// Docker's own socket, taken too where nothing else answers there.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
-/// How often a socket that somebody listens on is tried before that is taken to stay so.
-const LISTEN_TRIES: u32 = 15;
+/// How often a socket that somebody listens on is tried before that is taken to stay so; on a busy machine a killed daemon's threads,
+/// and what it forked last, take their time to end.
+const LISTEN_TRIES: u32 = 100;
 
 /// Becomes the keeper; returns only where it cannot.
 pub(crate) fn run(settings: &Settings, arguments: &[OsString]) -> Result<Infallible, String> {
