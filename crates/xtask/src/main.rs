@@ -14,7 +14,7 @@ const HELP: &str = "\
 Usage: cargo xtask bench [OPTIONS]
        cargo xtask fuzz [TARGET…] [--seconds N] [--guided]
        cargo xtask fuzz-api --corten PATH --archive FILE --description FILE [--minutes N] [--seed N]
-       cargo xtask soak --corten PATH --archive FILE [--minutes N] [--kill-every SECONDS] [--clients N] [--seed N]
+       cargo xtask soak --corten PATH --archive FILE [--minutes N] [--kill-every SECONDS] [--clients N] [--seed N] [--pause MILLISECONDS]
 
 fuzz feeds the parsers with changed examples, so long each (60); with --guided by libFuzzer, for which there must be a C++ compiler.
 
@@ -22,7 +22,7 @@ fuzz-api asks a scratch daemon what Docker's description of the Engine API makes
 that does not come, a dead daemon and what it holds more at the end are findings.
 
 soak has eight clients do mixed work (120 minutes) while the daemon is killed every few minutes; a command that fails with no kill
-near, and what the daemon holds more at the end, are findings. Broken off by SIGINT or SIGTERM, both remove what they made.
+near, and what the daemon holds more at the end, are findings. --pause is for between a client's commands, where the machine has other work too. Broken off by SIGINT or SIGTERM, both remove what they made.
 
 bench times Corten and, where one is named, another engine in turn, A B A B …, and prints medians and ratios.
 

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     kill_every: f64,
     clients: u64,
     seed: u64,
+    /// Between two commands of a client.
+    pause: Duration,
 }
 
 impl Settings {
@@ -37,6 +39,7 @@ impl Settings {
             kill_every: 180.0,
             clients: 8,
             seed: 1,
+            pause: Duration::ZERO,
         };
         while let Some(flag) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{flag} takes a value"))?;
@@ -48,6 +51,7 @@ impl Settings {
                 "--kill-every" => settings.kill_every = value.parse().map_err(|_| wrong)?,
                 "--clients" => settings.clients = value.parse().map_err(|_| wrong)?,
                 "--seed" => settings.seed = value.parse().map_err(|_| wrong)?,
+                "--pause" => settings.pause = Duration::from_millis(value.parse().map_err(|_| wrong)?),
                 _ => return Err(format!("unknown flag: {flag}")),
             }
         }
@@ -89,7 +93,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
                 scope.spawn(move || {
                     let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(client));
                     loop {
-                        round(&scratch.engine(), client, &mut random, record);
+                        round(&scratch.engine(), client, &mut random, record, settings.pause);
                         if stop.load(Ordering::Relaxed) {
                             break;
                         }
@@ -169,78 +173,89 @@ fn clear(engine: &Engine) {
     }
 }
 
-/// One client's work of a few seconds, with names of its own.
-fn round(engine: &Engine, client: u64, random: &mut Random, record: &Record) {
+/// One client's work of a few seconds, with names of its own; broken off by the first command that fails, whose followers would only fail after it.
+fn round(engine: &Engine, client: u64, random: &mut Random, record: &Record, pause: Duration) {
     let name = format!("soak{client}");
     let (network, volume, label) =
         (format!("net{client}"), format!("vol{client}"), format!("client={client}"));
-    let given = |words: &[&str]| match engine.output(words) {
-        Ok(_) => {
-            *record
-                .done
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(words[0].to_owned())
-                .or_default() += 1;
-        }
-        Err(error) => {
-            let text = digest(error.split_once("corten ").map_or(error.as_str(), |(_, rest)| rest));
-            record.failed.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), text));
-        }
-    };
-    match random.below(6) {
-        0 => given(&["run", "--rm", "--label", &label, "busybox", "true"]),
-        1 => {
-            given(&["network", "create", &network]);
-            given(&["run", "--rm", "--network", &network, "busybox", "hostname", "-i"]);
-            given(&["network", "rm", &network]);
-        }
-        2 => {
-            given(&["volume", "create", &volume]);
-            let bind = format!("{volume}:/data");
-            given(&["run", "--rm", "--name", &name, "-v", &bind, "busybox", "touch", "/data/made"]);
-            given(&["volume", "rm", &volume]);
-        }
-        3 => {
-            given(&["create", "--label", &label, "busybox", "true"]);
-            given(&["container", "prune", "-f", "--filter", &format!("label={label}")]);
-        }
-        4 => {
-            for words in [&["ps", "-a"][..], &["images"], &["system", "df"], &["network", "ls"], &["info"]] {
-                given(words);
+    let given = |words: &[&str]| {
+        let outcome = engine.output(words);
+        let time = Instant::now();
+        interrupt::pause(pause);
+        match outcome {
+            Ok(_) => {
+                let mut done = record.done.lock().unwrap_or_else(PoisonError::into_inner);
+                *done.entry(words[0].to_owned()).or_default() += 1;
+                Some(())
+            }
+            Err(error) => {
+                let text = digest(error.split_once("corten ").map_or(error.as_str(), |(_, rest)| rest));
+                record.failed.lock().unwrap_or_else(PoisonError::into_inner).push((time, text));
+                None
             }
         }
+    };
+    if work(&given, random, [&name, &network, &volume, &label]).is_none() {
+        // What was left half done, so that the next round can take the same names.
+        let _ = engine.output(&["rm", "-fv", &name]);
+        let _ = engine.output(&["network", "rm", &network]);
+        let _ = engine.output(&["volume", "rm", &volume]);
+    }
+}
+
+/// One of the kinds of work; nothing where a command failed.
+fn work(
+    given: &dyn Fn(&[&str]) -> Option<()>,
+    random: &mut Random,
+    [name, network, volume, label]: [&str; 4],
+) -> Option<()> {
+    match random.below(6) {
+        0 => given(&["run", "--rm", "--label", label, "busybox", "true"]),
+        1 => {
+            given(&["network", "create", network])?;
+            given(&["run", "--rm", "--network", network, "busybox", "hostname", "-i"])?;
+            given(&["network", "rm", network])
+        }
+        2 => {
+            given(&["volume", "create", volume])?;
+            let bind = format!("{volume}:/data");
+            given(&["run", "--rm", "--name", name, "-v", &bind, "busybox", "touch", "/data/made"])?;
+            given(&["volume", "rm", volume])
+        }
+        3 => {
+            given(&["create", "--label", label, "busybox", "true"])?;
+            given(&["container", "prune", "-f", "--filter", &format!("label={label}")])
+        }
+        4 => [&["ps", "-a"][..], &["images"], &["system", "df"], &["network", "ls"], &["info"]]
+            .into_iter()
+            .try_for_each(given),
         _ => {
             given(&[
                 "run",
                 "-d",
                 "--init",
                 "--name",
-                &name,
+                name,
                 "-m",
                 "64m",
                 "busybox",
                 "sh",
                 "-c",
                 "while :; do echo line; sleep 0.1; done",
-            ]);
-            given(&["exec", &name, "true"]);
-            given(&["logs", "--tail", "5", &name]);
-            given(&["stats", "--no-stream", &name]);
-            given(&["cp", &format!("{name}:/etc"), &std::env::temp_dir().join(&name).display().to_string()]);
-            let _ = std::fs::remove_dir_all(std::env::temp_dir().join(&name));
-            given(&["inspect", &name]);
+            ])?;
+            given(&["exec", name, "true"])?;
+            given(&["logs", "--tail", "5", name])?;
+            given(&["stats", "--no-stream", name])?;
+            let copy = std::env::temp_dir().join(name);
+            let copied = given(&["cp", &format!("{name}:/etc"), &copy.display().to_string()]);
+            let _ = std::fs::remove_dir_all(copy);
+            copied?;
+            given(&["inspect", name])?;
             if random.percent(50) {
-                given(&["restart", "-t", "1", &name]);
+                given(&["restart", "-t", "1", name])?;
             }
-            given(&["stop", "-t", "1", &name]);
-            given(&["rm", "-f", &name]);
+            given(&["stop", "-t", "1", name])?;
+            given(&["rm", "-f", name])
         }
-    }
-    // What a kill left half done, so that the next round can take the same names.
-    if !record.failed.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-        let _ = engine.output(&["rm", "-fv", &name]);
-        let _ = engine.output(&["network", "rm", &network]);
-        let _ = engine.output(&["volume", "rm", &volume]);
     }
 }
