@@ -130,6 +130,9 @@ impl Engine {
             }
             let cgroups = cgroup::Manager::new(&settings.cgroup_parent)
                 .map_err(|error| EngineError::because("preparing the cgroups", error))?;
+            let plugged =
+                Arc::new(crate::network::PluggedNetworks::new(Arc::clone(&settings.plugins), store.clone()));
+            network.set_remote(Arc::clone(&plugged) as Arc<dyn corten_network::RemoteDrivers>);
             let networks = crate::network::Networks::open(
                 &store,
                 &network,
@@ -153,6 +156,7 @@ impl Engine {
                 store,
                 network,
                 networks,
+                plugged,
                 volumes,
                 containers: Registry::default(),
                 execs: crate::exec::Execs::default(),
@@ -236,6 +240,8 @@ pub(crate) struct EngineInner {
     pub(crate) store: Store,
     pub(crate) network: NetworkManager,
     pub(crate) networks: crate::network::Networks,
+    /// Networks that plugins make, and addresses that they keep.
+    pub(crate) plugged: Arc<crate::network::PluggedNetworks>,
     pub(crate) volumes: crate::volume::Volumes,
     pub(crate) containers: Registry,
     pub(crate) execs: crate::exec::Execs,

@@ -5,22 +5,25 @@
 
 mod configuration;
 mod create;
+mod document;
+mod plugged;
+mod remote;
 mod unfinished;
 
 pub(crate) use configuration::configuration_only;
 pub use create::parse_pool;
+pub(crate) use remote::{PluggedNetworks, endpoint_options};
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
 use corten_api::filter::{FilterError, Filters};
-use corten_api::network::{
-    ConfigReference, CreateRequest, CreateResponse, EndpointResource, Inspect, Ipam, IpamConfig, PruneReport,
-};
+use corten_api::network::{CreateRequest, CreateResponse, EndpointResource, Inspect, PruneReport};
 use corten_network::{AddressRange, NetworkConfig, NetworkManager, Subnet, SubnetPool};
 use corten_std::{Timestamp, id};
 use corten_store::Store;
 use create::Surroundings;
+use document::{document, scope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -86,6 +89,8 @@ pub(crate) enum NetworkDriver {
     Macvlan,
     /// The same with the host interface's hardware address.
     Ipvlan,
+    /// By a plugin.
+    Remote,
     /// Not at all: it holds what other networks are made by.
     Configuration,
 }
@@ -98,6 +103,7 @@ impl NetworkDriver {
             Self::Ipvlan => "ipvlan",
             Self::Bridge => "bridge",
             Self::Host => "host",
+            Self::Remote => "remote",
             Self::None | Self::Configuration => "null",
         }
     }
@@ -112,6 +118,8 @@ pub(crate) struct NetworkFound {
     pub(crate) name: String,
     /// How it is made.
     pub(crate) driver: NetworkDriver,
+    /// As the API names it: the plugin, where it is one.
+    pub(crate) driver_name: String,
 }
 
 /// What is saved of a network.
@@ -138,6 +146,21 @@ struct NetworkRecord {
     /// The network that its configuration was taken from; empty: none.
     #[serde(default)]
     config_from: String,
+    /// What plugins have of it.
+    #[serde(default)]
+    plugged: Option<Box<plugged::Plugged>>,
+}
+
+impl NetworkRecord {
+    /// The driver as the API names it.
+    fn driver_name(&self) -> &str {
+        let plugin = self.plugged.as_ref().map(|plugged| plugged.driver.as_str());
+        plugin.filter(|name| !name.is_empty()).unwrap_or(self.driver.wire())
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.plugged.as_ref().is_some_and(|plugged| plugged.unfinished)
+    }
 }
 
 /// The networks; the map is the truth while the engine is open. Its lock is held while a bridge is made or removed.
@@ -161,6 +184,8 @@ impl Networks {
         let pools = if pools.is_empty() { SubnetPool::defaults() } else { pools.to_vec() };
         let mut map: BTreeMap<String, Arc<NetworkRecord>> =
             rows.list().map_err(failed)?.into_iter().map(|(id, record)| (id, Arc::new(record))).collect();
+        // Of those plugins have something that is taken back later.
+        map.retain(|_, record| !record.is_unfinished());
         for (name, driver) in
             [("bridge", NetworkDriver::Bridge), ("host", NetworkDriver::Host), ("none", NetworkDriver::None)]
         {
@@ -177,6 +202,7 @@ impl Networks {
                 ipam_options: BTreeMap::new(),
                 held: None,
                 config_from: String::new(),
+                plugged: None,
             });
             if driver == NetworkDriver::Bridge {
                 let mut around = surroundings(manager, &map, &pools);
@@ -225,7 +251,12 @@ impl Networks {
     pub(crate) fn resolve(&self, name: &str) -> Result<NetworkFound> {
         let name = if name == "default" { "bridge" } else { name };
         let record = self.find(name)?;
-        Ok(NetworkFound { id: record.id.clone(), name: record.name.clone(), driver: record.driver })
+        Ok(NetworkFound {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            driver: record.driver,
+            driver_name: record.driver_name().to_owned(),
+        })
     }
 
     /// The address of the default bridge: what `host-gateway` means.
@@ -340,10 +371,10 @@ impl Engine {
         let mut found = Vec::new();
         for record in records {
             let predefined = PREDEFINED.contains(&record.name.as_str());
-            let passes = filters.matches_exactly("driver", record.driver.wire())
+            let passes = filters.matches_exactly("driver", record.driver_name())
                 && filters.matches_pattern("id", &record.id)
                 && filters.matches_pattern("name", &record.name)
-                && filters.matches_exactly("scope", "local")
+                && filters.matches_exactly("scope", scope(&record))
                 && filters.matches_exactly("type", if predefined { "builtin" } else { "custom" })
                 && filters.matches_label_keys(&record.labels)
                 && dangling.is_none_or(|dangling| {
@@ -379,6 +410,9 @@ impl Engine {
                 || EngineError::not_found(format!("configuration network {config_from:?} does not exist"));
             let source = self.inner.networks.find(&config_from).map_err(|_| missing())?;
             request = configuration::take(request, source.held.as_deref().ok_or_else(missing)?)?;
+        }
+        if let Some(wanted) = plugged::wanted(&request)? {
+            return self.make_plugged(request, config_from, wanted);
         }
         let word = create::driver(&request)?;
         self.inner.settings.defaults.fill_network(word, &mut request.options);
@@ -421,6 +455,7 @@ impl Engine {
             ipam_options: request.ipam.and_then(|ipam| ipam.options).unwrap_or_default(),
             held: None,
             config_from,
+            plugged: None,
         };
         let _unfinished =
             unfinished::Unfinished::begin(&self.inner.settings.paths.unfinished_networks(), &config)?;
@@ -468,6 +503,9 @@ impl Engine {
                     "error while removing network: configuration network {:?} is in use",
                     record.name
                 )));
+            }
+            if record.plugged.is_some() {
+                return engine.remove_plugged(map, &record);
             }
             // The kernel's part first: a daemon that dies in between makes it again.
             engine.inner.network.remove_network(&record.id).map_err(|error| EngineError::because("", error))?;
@@ -538,7 +576,7 @@ impl Engine {
     fn network_event(&self, action: &str, record: &NetworkRecord) {
         let attributes = BTreeMap::from([
             ("name".to_owned(), record.name.clone()),
-            ("type".to_owned(), record.driver.wire().to_owned()),
+            ("type".to_owned(), record.driver_name().to_owned()),
         ]);
         self.inner.events.publish("network", action, &record.id, attributes);
     }
@@ -550,47 +588,4 @@ fn check_new(map: &BTreeMap<String, Arc<NetworkRecord>>, name: &str) -> Result<(
         return Err(EngineError::conflict(format!("network with name {name} already exists")));
     }
     Ok(())
-}
-
-fn document(record: &NetworkRecord, containers: BTreeMap<String, EndpointResource>) -> Inspect {
-    let range = |range: &AddressRange| IpamConfig {
-        subnet: range.subnet.to_string(),
-        ip_range: range.range.map(|range| range.to_string()).unwrap_or_default(),
-        gateway: range.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-        auxiliary_addresses: range
-            .reserved
-            .iter()
-            .map(|(name, address)| (name.clone(), address.to_string()))
-            .collect(),
-    };
-    let config = record.config.as_ref();
-    let held = record.held.as_deref();
-    let predefined = PREDEFINED.contains(&record.name.as_str());
-    Inspect {
-        name: record.name.clone(),
-        id: record.id.clone(),
-        created: record.created.to_string(),
-        scope: "local".to_owned(),
-        driver: record.driver.wire().to_owned(),
-        enable_ipv4: config.is_none_or(|config| !config.ipv4.is_empty())
-            && held.is_none_or(|held| held.enable_ipv4 != Some(false)),
-        enable_ipv6: config.is_some_and(|config| !config.ipv6.is_empty())
-            || held.is_some_and(|held| held.enable_ipv6 == Some(true)),
-        ipam: Ipam {
-            driver: "default".to_owned(),
-            options: (!predefined).then(|| record.ipam_options.clone()),
-            config: match held {
-                Some(held) => held.ipam.as_ref().and_then(|ipam| ipam.config.clone()),
-                None => config.map(|config| config.ranges().map(range).collect()),
-            },
-        },
-        internal: config.is_some_and(|config| config.internal),
-        attachable: record.attachable,
-        config_only: held.is_some(),
-        config_from: ConfigReference { network: record.config_from.clone() },
-        containers,
-        options: record.options.clone(),
-        labels: record.labels.clone(),
-        ..Inspect::default()
-    }
 }

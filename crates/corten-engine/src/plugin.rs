@@ -37,6 +37,14 @@ pub enum PluginError {
         /// What happened.
         reason: String,
     },
+    /// It does not know the method.
+    #[error("plugin \"{plugin}\" does not know {method}")]
+    Unknown {
+        /// Its name.
+        plugin: String,
+        /// As `VolumeDriver.Mount`.
+        method: String,
+    },
 }
 
 /// The volumes of one driver.
@@ -56,7 +64,9 @@ impl VolumeDriver<'_> {
                         "a plugin has a socket in /run/docker/plugins, or a file in /etc/docker/plugins",
                     )
             }
-            PluginError::Broken { .. } => EngineError::system(error.to_string()),
+            PluginError::Broken { .. } | PluginError::Unknown { .. } => {
+                EngineError::system(error.to_string())
+            }
         })?;
         match answer["Err"].as_str() {
             None | Some("") => Ok(answer),

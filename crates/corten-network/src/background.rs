@@ -183,8 +183,11 @@ fn sweep_all(shared: &Shared, work: &Receiver<Sweep>) {
 fn remove_sandbox(shared: &Shared, sandbox: Box<Record>, cables: &mut Vec<Cable>) {
     let paths = &shared.settings.paths;
     let pin = record::pin_path(paths, &sandbox.id);
-    let children: Vec<&Endpoint> =
-        sandbox.endpoints.iter().filter(|endpoint| endpoint.host_interface.is_empty()).collect();
+    let children: Vec<&Endpoint> = sandbox
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.host_interface.is_empty() && endpoint.remote.is_none())
+        .collect();
     if !children.is_empty() {
         remove_children(&pin, &children);
     }

@@ -16,6 +16,8 @@ pub enum Driver {
     Macvlan(MacvlanMode),
     /// The same with the host interface's hardware address.
     Ipvlan(IpvlanMode),
+    /// By interfaces that others make ([`crate::RemoteDrivers`]).
+    Remote,
 }
 
 impl Driver {
@@ -25,6 +27,7 @@ impl Driver {
             Self::Bridge => "bridge",
             Self::Macvlan(_) => "macvlan",
             Self::Ipvlan(_) => "ipvlan",
+            Self::Remote => "remote",
         }
     }
 }
@@ -164,6 +167,8 @@ pub struct NetworkConfig {
     pub own_parent: bool,
     /// The bridge was there before the network, and is left when the network goes.
     pub found_bridge: bool,
+    /// Others keep the account of its addresses; the ranges are what they gave.
+    pub remote_addresses: bool,
 }
 
 impl NetworkConfig {
@@ -195,6 +200,7 @@ impl NetworkConfig {
             inhibit_ipv4: false,
             own_parent: false,
             found_bridge: false,
+            remote_addresses: false,
         }
     }
 
@@ -206,6 +212,16 @@ impl NetworkConfig {
     /// The ranges of both families.
     pub fn ranges(&self) -> impl Iterator<Item = &AddressRange> {
         self.ipv4.iter().chain(&self.ipv6)
+    }
+
+    /// Whether others connect its containers.
+    pub fn is_remote(&self) -> bool {
+        self.driver == Driver::Remote
+    }
+
+    /// Whether namespaces can stand ready on it.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.is_bridge() && !self.remote_addresses
     }
 
     /// Whether it has a bridge of ours.

@@ -26,6 +26,8 @@ pub struct EndpointRequest {
     pub interface: Option<String>,
     /// Settings of the interface in the form `net.ipv4.conf.IFNAME.NAME=VALUE`.
     pub sysctls: Vec<String>,
+    /// What others are told of it, as their protocol writes it.
+    pub options: serde_json::Map<String, serde_json::Value>,
 }
 
 impl EndpointRequest {
@@ -177,6 +179,12 @@ pub struct Endpoint {
     /// Published ports reach the container by this endpoint where it has the default route.
     #[serde(default = "yes")]
     pub publishes: bool,
+    /// Others made it: the name that its interface has on the host, empty without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// Others said that the sandbox is to have no other way out.
+    #[serde(default)]
+    pub without_gateway: bool,
 }
 
 fn yes() -> bool {

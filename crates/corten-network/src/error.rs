@@ -1,5 +1,6 @@
 //! What can go wrong, with the facts as fields.
 
+use crate::remote::RemoteError;
 use crate::settings::{Protocol, PublishedPort};
 use corten_std::{Classified, ErrorClass, PathError};
 use corten_sys::netlink::NetlinkError;
@@ -119,6 +120,19 @@ pub enum NetworkError {
         /// Its id.
         id: String,
     },
+    /// The interface that a driver named is not on the host.
+    #[error(
+        "the driver of network {network} named the interface `{name}`, and there is none of that name on the host"
+    )]
+    NoInterface {
+        /// The interface's name.
+        name: String,
+        /// The network's.
+        network: String,
+    },
+    /// A driver that is not ours did not do what was asked.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A port could not be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -127,7 +141,11 @@ pub enum NetworkError {
 impl Classified for NetworkError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Kernel { .. } | Self::System { .. } | Self::AddressesExhausted { .. } => ErrorClass::System,
+            Self::Kernel { .. }
+            | Self::System { .. }
+            | Self::NoInterface { .. }
+            | Self::AddressesExhausted { .. } => ErrorClass::System,
+            Self::Remote(error) => error.class,
             Self::Path(error) => error.class(),
             Self::NoSuchNetwork(_) | Self::NoSuchSandbox(_) => ErrorClass::NotFound,
             Self::NotAttached(_)

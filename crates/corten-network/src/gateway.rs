@@ -81,6 +81,8 @@ mod tests {
             routed4: false,
             routed6: false,
             publishes: true,
+            remote: None,
+            without_gateway: false,
         }
     }
 

@@ -36,6 +36,7 @@ mod pool;
 mod port;
 mod proxy;
 mod record;
+mod remote;
 mod settings;
 
 pub use address::{Subnet, SubnetError, SubnetPool, choose_subnet, mac_of};
@@ -49,6 +50,7 @@ pub use files::{
 };
 pub use manager::NetworkManager;
 pub use policy::AllowedPorts;
+pub use remote::{RemoteDrivers, RemoteEndpoint, RemoteError, RemoteInterface};
 pub use settings::{
     FirewallMode, MacAddress, NamespaceMaker, NetworkSettings, PortMapping, Protocol, PublishedPort,
 };

@@ -9,6 +9,7 @@
 mod connect;
 mod policy;
 mod publish;
+mod remote;
 mod restore;
 mod sandbox;
 mod standing;
@@ -27,6 +28,7 @@ use crate::pool::{self, Network, Ready};
 use crate::port::{self, PortTable, Reservation};
 use crate::proxy::Proxy;
 use crate::record::{self, Record};
+use crate::remote::RemoteDrivers;
 use crate::settings::{FirewallMode, NetworkSettings};
 use corten_std::file;
 use corten_sys::netlink::namespace as kernel;
@@ -35,7 +37,7 @@ use standing::discarded;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Networks, sandboxes and published ports of one daemon. Dropping this removes what stood ready, and leaves
 /// sandboxes, bridges and rules to the next one.
@@ -67,6 +69,8 @@ pub(crate) struct Shared {
     guard: Mutex<Guard>,
     /// Who answers for the names of sandboxes.
     pub(crate) names: Names,
+    /// Who is asked for networks that others connect.
+    remote: OnceLock<Arc<dyn RemoteDrivers>>,
     /// What the host's own rules close of what is published. Locked after `state`, before `firewall`.
     pub(crate) policy: Mutex<policy::Policy>,
     /// Something to tell the user since the start.
@@ -177,6 +181,7 @@ impl NetworkManager {
             bridge_netfilter: Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
             guard: Mutex::new(guard),
             names,
+            remote: OnceLock::new(),
             policy: Mutex::default(),
             warnings,
         });
@@ -210,13 +215,20 @@ impl NetworkManager {
         };
         let other = state.networks.values().map(|other| &other.config).find(|other| {
             let same_bridge = network.is_bridge() && other.interface == network.interface;
-            other.id != network.id && (overlaps(other) || same_bridge)
+            // Who keeps accounts of their own has spaces of their own, but the host's bridges are one.
+            let apart = (other.remote_addresses || network.remote_addresses)
+                && !(other.is_bridge() && network.is_bridge());
+            other.id != network.id && (overlaps(other) && !apart || same_bridge)
         });
         if let Some(other) = other {
             return Err(NetworkError::Overlap { with: other.name.clone() });
         }
         // Where that cannot be told it is taken to be somebody else's.
-        let found = route::link(&mut lock(&shared.route), &network.interface);
+        let found = if network.is_remote() {
+            Ok(None)
+        } else {
+            route::link(&mut lock(&shared.route), &network.interface)
+        };
         let is_new = matches!(found, Ok(None)) && !state.networks.contains_key(&network.id);
         let interface = match shared.make_network(&state, network) {
             Err(error) if is_new => {
@@ -402,7 +414,9 @@ impl Drop for NetworkManager {
 impl Shared {
     /// The kernel's part of a network: its interface and its elements in the rules. Returns the interface's number.
     fn make_network(&self, state: &State, network: &NetworkConfig) -> Result<u32, NetworkError> {
-        let interface = if network.is_bridge() {
+        let interface = if network.is_remote() {
+            0
+        } else if network.is_bridge() {
             bridge::ensure(&mut lock(&self.route), network)?
         } else {
             parent::ensure(&mut lock(&self.route), self.home.as_fd(), network)?

@@ -88,7 +88,7 @@ fn make_lonely(socket: &mut Socket, home: BorrowedFd<'_>, name: &str) -> Result<
 /// What a sandbox's interface on the parent is; none on a bridge.
 pub(crate) fn child_kind(network: &NetworkConfig) -> Option<ChildKind> {
     Some(match network.driver {
-        Driver::Bridge => return None,
+        Driver::Bridge | Driver::Remote => return None,
         Driver::Macvlan(mode) => ChildKind::Macvlan(match mode {
             MacvlanMode::Bridge => route::macvlan::BRIDGE,
             MacvlanMode::Private => route::macvlan::PRIVATE,

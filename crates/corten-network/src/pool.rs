@@ -102,8 +102,10 @@ impl Wanted {
 impl Network {
     /// A network of which no address is given yet; `warm` is the default bridge, which has no names.
     pub(crate) fn new(config: NetworkConfig, interface: u32, warm: bool) -> Self {
+        let ours = |_: &&crate::config::AddressRange| !config.remote_addresses;
         let pools = config
             .ranges()
+            .filter(ours)
             .map(|range| AddressPool::new(range.subnet, range.range, range.reserved()))
             .collect();
         Self { config, interface, pools, ready: VecDeque::new(), attached: 0, names: !warm, warm }
@@ -149,6 +151,16 @@ impl Network {
             })?,
         };
         Ok(Some(self.placed(taken)))
+    }
+
+    /// Addresses that others gave.
+    pub(crate) fn place(&self, addresses: &[(IpAddr, u8)]) -> Addressing {
+        let of = |ipv4| {
+            let (address, prefix) =
+                addresses.iter().copied().find(|(address, _)| address.is_ipv4() == ipv4)?;
+            Some(Placed { prefix, ..self.placed(address) })
+        };
+        Addressing { ipv4: of(true), ipv6: of(false) }
     }
 
     /// Takes namespaces that stand ready out of the pool because they have one of these addresses, which is free then.

@@ -109,6 +109,7 @@ fn ask(plugin: &str, endpoint: &Endpoint, method: &str, request: &Value) -> Resu
         (200, Some(document)) => Ok(document),
         (200, None) if bytes.trim_ascii().is_empty() => Ok(Value::Null),
         (200, None) => Err(broken(plugin, format!("{method} was not answered with JSON"))),
+        (404, _) => Err(PluginError::Unknown { plugin: plugin.to_owned(), method: method.to_owned() }),
         (status, document) => {
             let text = document.and_then(|document| document["Err"].as_str().map(str::to_owned));
             let text = text.unwrap_or_else(|| String::from_utf8_lossy(&bytes).trim().to_owned());

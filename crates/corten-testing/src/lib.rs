@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod fixture;
+pub mod plugin;
 pub mod registry;
 
 use std::path::{Path, PathBuf};

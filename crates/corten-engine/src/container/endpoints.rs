@@ -89,8 +89,11 @@ pub(super) fn connect(
             NetworkDriver::Configuration => {
                 return Err(EngineError::because(FAILED, crate::network::configuration_only()));
             }
-            NetworkDriver::Bridge | NetworkDriver::Macvlan | NetworkDriver::Ipvlan => {
-                wanted.push(request(&network.id, settings)?);
+            NetworkDriver::Bridge
+            | NetworkDriver::Macvlan
+            | NetworkDriver::Ipvlan
+            | NetworkDriver::Remote => {
+                wanted.push(request(&network.id, record, settings)?);
             }
         }
     }
@@ -130,7 +133,7 @@ fn in_order(record: &Record) -> impl Iterator<Item = (&String, &EndpointSettings
 }
 
 /// What is asked of the network for one endpoint.
-fn request(network_id: &str, settings: &EndpointSettings) -> Result<EndpointRequest> {
+fn request(network_id: &str, record: &Record, settings: &EndpointSettings) -> Result<EndpointRequest> {
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     let option = |key: &str| settings.driver_opts.as_ref().and_then(|options| options.get(key));
     let mac = match settings.mac_address.as_str() {
@@ -155,6 +158,7 @@ fn request(network_id: &str, settings: &EndpointSettings) -> Result<EndpointRequ
         sysctls: option(INTERFACE_SETTINGS)
             .map(|text| text.split(',').map(str::to_owned).collect())
             .unwrap_or_default(),
+        options: crate::network::endpoint_options(record, settings)?,
     })
 }
 
@@ -271,7 +275,7 @@ pub(super) fn add(
 ) -> Result<NetworkView> {
     let found = engine.networks.resolve(network)?;
     let settings = record.networks.get(network).cloned().unwrap_or_default();
-    let request = request(&found.id, &settings)?;
+    let request = request(&found.id, record, &settings)?;
     change(engine, record, old, || {
         engine.network.connect(&old.sandbox_id, &request).map_err(|error| EngineError::because("", error))
     })

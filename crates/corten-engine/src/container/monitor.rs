@@ -362,8 +362,11 @@ fn tell_disconnected(engine: &EngineInner, record: &Record, network: &NetworkVie
 
 fn tell_networks(engine: &EngineInner, record: &Record, network: &NetworkView, action: &str) {
     for (name, endpoint) in &network.endpoints {
-        let driver = engine.networks.resolve(name).map_or(NetworkDriver::Bridge, |found| found.driver);
-        let found = NetworkFound { id: endpoint.network_id.clone(), name: name.clone(), driver };
+        let (driver, driver_name) = engine
+            .networks
+            .resolve(name)
+            .map_or((NetworkDriver::Bridge, "bridge".to_owned()), |found| (found.driver, found.driver_name));
+        let found = NetworkFound { id: endpoint.network_id.clone(), name: name.clone(), driver, driver_name };
         tell_network(engine, record, &found, action);
     }
 }
@@ -373,7 +376,7 @@ pub(super) fn tell_network(engine: &EngineInner, record: &Record, network: &Netw
     let attributes = [
         ("container", record.id.clone()),
         ("name", network.name.clone()),
-        ("type", network.driver.wire().to_owned()),
+        ("type", network.driver_name.clone()),
     ];
     engine.events.publish("network", action, &network.id, map(attributes));
 }

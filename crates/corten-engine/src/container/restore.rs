@@ -97,6 +97,7 @@ impl Engine {
                 release_port(&inner, name);
             }
             resume_names(&inner, &named, for_names);
+            inner.plugged.recover(&kept);
             sweep(&inner, &known, &running, &strays)?;
             Ok(kept)
         })

@@ -74,6 +74,7 @@ impl Engine {
             ipam_options: request.ipam.clone().and_then(|ipam| ipam.options).unwrap_or_default(),
             held: Some(Box::new(request)),
             config_from: String::new(),
+            plugged: None,
         };
         let rows = self.inner.store.records(TABLE);
         rows.put(&record.id, &record).map_err(|error| EngineError::because("saving the network", error))?;

@@ -80,7 +80,7 @@ pub(super) fn driver(request: &CreateRequest) -> Result<&'static str> {
             request.driver
         ))),
         "overlay" => Err(swarm()),
-        driver => Err(EngineError::not_found(format!("plugin \"{driver}\" not found"))),
+        driver => Err(super::plugged::not_found(driver)),
     }
 }
 
@@ -149,7 +149,7 @@ pub(super) fn check_ranges(request: &CreateRequest) -> Result<()> {
 }
 
 /// The ranges that were asked for. Those of a family that is switched off are passed over, as Docker does.
-fn ranges(request: &CreateRequest, ipv4: bool, ipv6: bool) -> Result<Vec<AddressRange>> {
+pub(super) fn ranges(request: &CreateRequest, ipv4: bool, ipv6: bool) -> Result<Vec<AddressRange>> {
     let mut ranges = Vec::new();
     let mut refused = Vec::new();
     let asked = request.ipam.as_ref().and_then(|ipam| ipam.config.as_ref());

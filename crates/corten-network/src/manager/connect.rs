@@ -3,6 +3,7 @@
 //! The order, so that a daemon that is killed in between leaves nothing that the next one does not find: the interface
 //! first, which is swept where no record names it; then the record; ports last.
 
+use super::remote::{Given, is_remote};
 use super::sandbox::open_namespace;
 use super::{Held, NetworkManager, Shared, State, lock};
 use crate::background::Sweep;
@@ -36,12 +37,31 @@ struct Wanted<'a> {
 impl NetworkManager {
     /// Connects a sandbox to one more network. Nothing is left behind where this fails.
     pub fn connect(&self, sandbox: &str, request: &EndpointRequest) -> Result<Sandbox, NetworkError> {
+        let config = self.shared.config(&request.network_id)?;
+        if is_remote(&config) {
+            return self.connect_remote(sandbox, &config, request);
+        }
+        let given = self.request_given(request)?;
+        self.connect_here(sandbox, request, given.as_ref()).inspect_err(|_| {
+            if let Some(given) = &given {
+                self.return_given(&request.network_id, given);
+            }
+        })
+    }
+
+    /// The same by an interface that we make.
+    fn connect_here(
+        &self,
+        sandbox: &str,
+        request: &EndpointRequest,
+        given: Option<&Given>,
+    ) -> Result<Sandbox, NetworkError> {
         let shared = &*self.shared;
-        let wanted = match self.plan_endpoint(sandbox, request) {
+        let wanted = match self.plan_endpoint(sandbox, request, given) {
             // One may be on its way into the pool, or on its way back from a sandbox that is gone.
             Err(NetworkError::AddressesExhausted { .. } | NetworkError::AddressTaken(_)) => {
                 self.settle();
-                self.plan_endpoint(sandbox, request)?
+                self.plan_endpoint(sandbox, request, given)?
             }
             other => other?,
         };
@@ -84,9 +104,15 @@ impl NetworkManager {
         };
         let mut state = lock(&shared.state);
         let recorded = record_endpoint(shared, &mut state, sandbox, endpoint.clone());
-        let recorded = recorded
-            .and_then(|old| self.follow_gateway(&mut state, sandbox, &old).map_err(NetworkError::from));
+        let name = held_name(&state, sandbox);
+        let recorded = recorded.and_then(|old| {
+            self.follow_gateway(&mut state, sandbox, &old).map_err(NetworkError::from).map(|()| old)
+        });
         drop(state);
+        let recorded = recorded.and_then(|old| {
+            let all: Vec<Endpoint> = old.iter().cloned().chain([endpoint.clone()]).collect();
+            self.move_remote_ports(&name, &old, &all)
+        });
         if let Err(error) = recorded {
             if let Err(error) = self.disconnect(sandbox, &request.network_id) {
                 tracing::warn!(error = %corten_std::chain(&error), "an endpoint that was not finished is left");
@@ -114,6 +140,7 @@ impl NetworkManager {
         &self,
         sandbox: &str,
         request: &'a EndpointRequest,
+        given: Option<&Given>,
     ) -> Result<Wanted<'a>, NetworkError> {
         let mut state = lock(&self.shared.state);
         let State { networks, sandboxes, .. } = &mut *state;
@@ -137,7 +164,10 @@ impl NetworkManager {
             return Err(NetworkError::InterfaceTaken(interface));
         }
         let evicted = network.evict(&request.asked());
-        let mut taken = network.take(request.address, request.address6);
+        let mut taken = match given {
+            Some(given) => Ok(network.place(&given.addresses)),
+            None => network.take(request.address, request.address6),
+        };
         while matches!(taken, Err(NetworkError::AddressesExhausted { .. }))
             && let Some(ready) = network.evict_one()
         {
@@ -147,9 +177,12 @@ impl NetworkManager {
         self.discard(evicted);
         let addressing = taken?;
         network.attached += 1;
-        let plan = network.plan(addressing, request.mac);
+        let plan = network.plan(addressing, request.mac.or(given.and_then(|given| given.mac)));
         let kind = parent::child_kind(&network.config);
         let mut endpoint = network.endpoint(request, &addressing, plan.mac, &interface);
+        if let Some(given) = given {
+            endpoint.id.clone_from(&given.endpoint);
+        }
         if kind.is_none() {
             endpoint.host_interface = pool::interface_name(&endpoint.id);
         }
@@ -178,8 +211,19 @@ impl NetworkManager {
         if let Err(error) = self.follow_gateway(&mut state, sandbox, &old) {
             tracing::warn!(%error, "the ports of a container are not published any more");
         }
+        let (name, left) = (held_name(&state, sandbox), held_endpoints(&state, sandbox));
         drop(state);
+        if let Err(error) = self.move_remote_ports(&name, &old, &left) {
+            tracing::warn!(%error, "the ports of a container are not published any more");
+        }
+        if endpoint.remote.is_some() {
+            shared.remote()?.leave(network_id, &endpoint.id);
+            self.give_back(sandbox, &endpoint, &routes);
+        }
         let removed = in_namespace(shared, sandbox, |_, inside, _| {
+            if endpoint.remote.is_some() {
+                return Ok(());
+            }
             remove(inside, &endpoint, &routes).map_err(|source| NetworkError::Kernel {
                 operation: "disconnect a sandbox",
                 subject: endpoint.network.clone(),
@@ -189,6 +233,9 @@ impl NetworkManager {
         if !endpoint.host_interface.is_empty() {
             // Gone with its other end, where that was there.
             let _ = bridge::remove(&mut lock(&shared.route), &endpoint.host_interface);
+        }
+        if endpoint.remote.is_some() || shared.has_remote_addresses(network_id) {
+            shared.remote()?.delete(network_id, &endpoint.id);
         }
         let mut state = lock(&shared.state);
         if let Some(network) = state.networks.get_mut(network_id) {
@@ -205,7 +252,7 @@ impl NetworkManager {
 
     /// Has published ports lead to where the default routes go now, and saves the record. `old` are the endpoints of
     /// before.
-    fn follow_gateway(
+    pub(super) fn follow_gateway(
         &self,
         state: &mut State,
         sandbox: &str,
@@ -225,8 +272,16 @@ impl NetworkManager {
     }
 }
 
+fn held_name(state: &State, sandbox: &str) -> String {
+    state.sandboxes.get(sandbox).map(|held| held.record.name.clone()).unwrap_or_default()
+}
+
+fn held_endpoints(state: &State, sandbox: &str) -> Vec<Endpoint> {
+    state.sandboxes.get(sandbox).map(|held| held.record.endpoints.clone()).unwrap_or_default()
+}
+
 /// Adds the endpoint to the sandbox's record; returns the endpoints of before.
-fn record_endpoint(
+pub(super) fn record_endpoint(
     shared: &Shared,
     state: &mut State,
     sandbox: &str,
@@ -246,7 +301,7 @@ fn record_endpoint(
 }
 
 /// Where the default routes go in `new`, for the families where that is not where they went in `old`.
-fn routes(old: &[Endpoint], new: &[Endpoint]) -> Vec<(bool, String, Option<IpAddr>)> {
+pub(super) fn routes(old: &[Endpoint], new: &[Endpoint]) -> Vec<(bool, String, Option<IpAddr>)> {
     let mut changed = Vec::new();
     for ipv4 in [true, false] {
         let before = gateway::of(old, ipv4).map(|index| &old[index].id);
@@ -279,7 +334,7 @@ pub(super) fn remove_unfinished(
 }
 
 /// Runs on a thread inside a sandbox's namespace, with a socket of the host's and one of the inside.
-fn in_namespace<T: Send>(
+pub(super) fn in_namespace<T: Send>(
     shared: &Shared,
     sandbox: &str,
     run: impl FnOnce(&mut Socket, &mut Socket, BorrowedFd<'_>) -> Result<T, NetworkError> + Send,
@@ -348,7 +403,7 @@ fn make(
     Ok(near)
 }
 
-fn finish(
+pub(super) fn finish(
     inside: &mut Socket,
     request: &EndpointRequest,
     addressing: &Addressing,
@@ -374,7 +429,10 @@ fn finish(
     set_routes(inside, routes).map_err(fail)
 }
 
-fn set_routes(inside: &mut Socket, routes: &[(bool, String, Option<IpAddr>)]) -> Result<(), NetlinkError> {
+pub(super) fn set_routes(
+    inside: &mut Socket,
+    routes: &[(bool, String, Option<IpAddr>)],
+) -> Result<(), NetlinkError> {
     let mut batch = Batch::new();
     for (ipv4, name, next_hop) in routes {
         let index = namespace::interface_index(inside, name)?;

@@ -39,7 +39,7 @@ impl NetworkManager {
             Attachment::Networks(networks) => (SandboxKind::Networks, networks.as_slice()),
         };
         let (sandbox, others) = match networks.split_first() {
-            Some((first, others)) if first.is_plain() && self.is_bridge(&first.network_id)? => {
+            Some((first, others)) if first.is_plain() && self.is_pooled(&first.network_id)? => {
                 (self.create_connected(request, first)?, others)
             }
             _ => {
@@ -65,11 +65,11 @@ impl NetworkManager {
         })
     }
 
-    fn is_bridge(&self, network_id: &str) -> Result<bool, NetworkError> {
+    fn is_pooled(&self, network_id: &str) -> Result<bool, NetworkError> {
         let state = lock(&self.shared.state);
         let network = state.networks.get(network_id);
         let network = network.ok_or_else(|| NetworkError::NoSuchNetwork(network_id.to_owned()))?;
-        Ok(network.config.is_bridge())
+        Ok(network.config.is_pooled())
     }
 
     /// A sandbox with its first endpoint, which namespaces have that stand ready.
@@ -289,6 +289,7 @@ impl NetworkManager {
         }
         drop(state);
         drop(held.reservations);
+        self.leave_remote(id, &held.record.endpoints);
         lock(&self.background).sweep(Sweep::Sandbox(Box::new(held.record)));
         closed.map_err(|source| NetworkError::Kernel {
             operation: "close ports",
@@ -331,6 +332,8 @@ impl Network {
             routed4: self.config.gateway_mode4 == GatewayMode::Routed,
             routed6: self.config.gateway_mode6 == GatewayMode::Routed,
             publishes: self.config.is_bridge(),
+            remote: None,
+            without_gateway: false,
         }
     }
 }

@@ -43,7 +43,7 @@ impl Shared {
         if state.closing {
             return None;
         }
-        let warm = |network: &&mut Network| network.warm && network.config.is_bridge();
+        let warm = |network: &&mut Network| network.warm && network.config.is_pooled();
         for network in state.networks.values_mut().filter(warm) {
             if network.ready.len() < self.target(network)
                 && let Ok(addressing) = network.take(None, None)
@@ -57,7 +57,7 @@ impl Shared {
     /// Whether some pool has less than half of what it should have, so that the next starts may find it empty.
     pub(crate) fn is_low(&self) -> bool {
         let state = lock(&self.state);
-        let mut warm = state.networks.values().filter(|network| network.warm && network.config.is_bridge());
+        let mut warm = state.networks.values().filter(|network| network.warm && network.config.is_pooled());
         warm.any(|network| network.ready.len() * 2 < self.target(network))
     }
 

@@ -23,6 +23,7 @@ mod mends;
 mod metrics;
 mod names;
 mod network;
+mod network_plugins;
 mod plugins;
 mod policy;
 mod prune;

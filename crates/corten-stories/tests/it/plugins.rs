@@ -1,74 +1,9 @@
 //! Plugins by Docker's protocol: a volume driver that a program of somebody else is.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::io::{Read, Write};
 
-use serde_json::{Value, json};
-
-/// Where Docker's plugins have their sockets.
-const SOCKETS: &str = "/run/docker/plugins";
-
-/// What is answered to a method with a request.
-type Answers = Box<dyn Fn(&str, &Value) -> Value + Send>;
-
-/// A plugin of this test's own name; its socket goes with it.
-pub(crate) struct Plugin {
-    pub(crate) name: String,
-    socket: PathBuf,
-    /// Every call, `Method Name`.
-    pub(crate) calls: Arc<Mutex<Vec<String>>>,
-}
-
-impl Plugin {
-    pub(crate) fn start(name: &str, answers: Answers) -> Self {
-        let name = format!("{name}-{}", std::process::id());
-        std::fs::create_dir_all(SOCKETS).unwrap();
-        let socket = Path::new(SOCKETS).join(format!("{name}.sock"));
-        let _ = std::fs::remove_file(&socket);
-        let listener = UnixListener::bind(&socket).unwrap();
-        let calls = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&calls);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let mut reader = BufReader::new(stream);
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                let method = line.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
-                let mut length = 0;
-                loop {
-                    let mut header = String::new();
-                    reader.read_line(&mut header).unwrap();
-                    if header.trim().is_empty() {
-                        break;
-                    }
-                    if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
-                    }
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
-                let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-                let subject = request["Name"].as_str().or(request["RequestUri"].as_str()).unwrap_or_default();
-                told.lock().unwrap().push(format!("{method} {subject}"));
-                let answer = answers(&method, &request).to_string();
-                let _ = write!(
-                    reader.get_mut(),
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
-                    answer.len()
-                );
-            }
-        });
-        Self { name, socket, calls }
-    }
-}
-
-impl Drop for Plugin {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.socket);
-    }
-}
+use corten_testing::plugin::Plugin;
+use serde_json::json;
 
 #[test]
 fn a_plugins_volume_is_mounted_while_it_is_used() {

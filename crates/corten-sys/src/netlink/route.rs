@@ -295,6 +295,14 @@ pub fn set_port(batch: &mut Batch, index: u32, hairpin: Option<bool>, isolated: 
     });
 }
 
+/// Moves an interface, which must be down, into another namespace, where it has this name.
+pub fn move_link(batch: &mut Batch, index: u32, name: &str, namespace: BorrowedFd<'_>) {
+    batch.message(NEW_LINK, 0, "move an interface", &link_header(0, index, 0, 0), |batch| {
+        batch.attribute_u32(IFLA_NET_NS_FD, namespace.as_raw_fd().cast_unsigned());
+        batch.attribute_text(IFLA_IFNAME, name);
+    });
+}
+
 /// Removes an interface (both ends of a veth pair).
 pub fn delete_link(batch: &mut Batch, name: &str) {
     batch.message(DELETE_LINK, 0, "remove an interface", &link_header(0, 0, 0, 0), |batch| {
@@ -349,6 +357,22 @@ pub fn delete_address(batch: &mut Batch, index: u32, address: IpAddr, prefix: u8
 pub fn set_default_route(batch: &mut Batch, ipv4: bool, index: u32, gateway: Option<IpAddr>) {
     let header = default_route_header(ipv4, gateway.is_none() && ipv4);
     batch.message(NEW_ROUTE, flag::CREATE | flag::REPLACE, "set the default route", &header, |batch| {
+        if let Some(gateway) = gateway {
+            let (bytes, length) = octets(gateway);
+            batch.attribute(RTA_GATEWAY, &bytes[..length]);
+        }
+        batch.attribute_u32(RTA_OIF, index);
+    });
+}
+
+/// Adds a route by an interface: to a next hop or, without one, to what is on the interface itself.
+pub fn add_route(batch: &mut Batch, destination: IpAddr, prefix: u8, index: u32, gateway: Option<IpAddr>) {
+    let ipv4 = destination.is_ipv4();
+    let mut header = default_route_header(ipv4, gateway.is_none() && ipv4);
+    header[1] = prefix;
+    batch.message(NEW_ROUTE, flag::CREATE | flag::REPLACE, "add a route", &header, |batch| {
+        let (bytes, length) = octets(destination);
+        batch.attribute(RTA_DST, &bytes[..length]);
         if let Some(gateway) = gateway {
             let (bytes, length) = octets(gateway);
             batch.attribute(RTA_GATEWAY, &bytes[..length]);
