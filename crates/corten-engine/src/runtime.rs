@@ -3,15 +3,21 @@
 use crate::container::record::Record;
 use crate::container::spec::security::{Seccomp, settle};
 use crate::defaults::Reloadable;
+use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use corten_api::system::Runtime;
 use corten_oci::runtime::Spec;
 use corten_runtime::seccomp::{ResolveContext, default_profile};
-use corten_shim::protocol::ForeignRuntime;
+use corten_shim::protocol::{BUNDLE_NAME, ForeignRuntime, RUNTIME_STATE_NAME};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a program may take to forget a container; then it is killed. The hooks that it runs have times of their own.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Names of our own runtime: Docker's for its default among them, so that what was written for Docker runs.
 const OWN: [&str; 3] = ["corten", "runc", "io.containerd.runc.v2"];
@@ -52,6 +58,45 @@ pub(crate) fn foreign(settings: &Reloadable, record: &Record) -> Result<Option<F
 /// that run at points of its life (hooks).
 pub(crate) fn own_alone(program: &Path) -> ForeignRuntime {
     ForeignRuntime { program: program.to_owned(), arguments: vec!["oci".to_owned()] }
+}
+
+/// Has the program that made a container forget it, where the container's shim died before it could: what is left of the container is
+/// killed, and the hooks of its end run, once. Nothing where no program made it. Blocking.
+pub(crate) fn forget(engine: &EngineInner, record: &Record) -> Result<()> {
+    let run_dir = engine.settings.paths.running_container(&record.id);
+    let state = run_dir.join(RUNTIME_STATE_NAME);
+    if !state.join(&record.id).is_dir() {
+        return Ok(());
+    }
+    let runtime = foreign(&engine.reloadable(), record)?;
+    let runtime = runtime.unwrap_or_else(|| own_alone(&engine.settings.program));
+    let mut command = Command::new(&runtime.program);
+    command.args(&runtime.arguments).arg("--root").arg(&state).args(["delete", "--force", &record.id]);
+    command.current_dir(run_dir.join(BUNDLE_NAME));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let name = runtime.program.display();
+    let status = run_to_its_end(&mut command)
+        .map_err(|error| EngineError::from_error(&format!("running {name} delete"), error))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(EngineError::system(format!("{name} delete ended with {status}")))
+}
+
+/// Runs a program for no longer than [`PATIENCE`].
+fn run_to_its_end(command: &mut Command) -> std::io::Result<ExitStatus> {
+    let begun = Instant::now();
+    let mut child = command.spawn()?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill()?;
+            return child.wait();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Puts into the document what another runtime reads there and ours has by other ways.

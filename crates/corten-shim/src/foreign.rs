@@ -16,7 +16,9 @@ mod view;
 use self::view::{make_place, place};
 use crate::control::failure;
 use crate::packet::retry;
-use crate::protocol::{ExecRequest, Failure, FailureCode, ForeignRuntime, StartRequest};
+use crate::protocol::{
+    BUNDLE_NAME, ExecRequest, Failure, FailureCode, ForeignRuntime, RUNTIME_STATE_NAME, StartRequest,
+};
 use crate::start::{HostView, LaunchParts, launch_failure};
 use corten_oci::runtime::{Mount, NamespaceKind, Process, Root};
 use corten_runtime::cgroup::CgroupHandle;
@@ -39,8 +41,6 @@ use std::path::{Path, PathBuf};
 /// How long one call of the program may take, in seconds; then it is killed, and the call has failed.
 const PATIENCE: i64 = 120;
 
-const BUNDLE: &str = "bundle";
-const STATE: &str = "runtime";
 const CONSOLE: &str = "console.sock";
 const LOG: &str = "log.json";
 
@@ -73,7 +73,7 @@ impl Foreign {
     ) -> Result<(Self, Launched), Failure> {
         // Orphans of the program's calls are the container's processes.
         process::set_child_subreaper(true).map_err(|error| system("become the parent of orphans", &error))?;
-        let bundle = request.run_dir.join(BUNDLE);
+        let bundle = request.run_dir.join(BUNDLE_NAME);
         let files = |error: corten_std::PathError| failure(FailureCode::System, corten_std::chain(&error));
         file::remove_tree(&bundle).map_err(files)?;
         file::create_dir(&bundle, 0o700).map_err(files)?;
@@ -103,7 +103,7 @@ impl Foreign {
         let mapped = user_namespace.is_some();
         if mapped {
             let open = || {
-                std::fs::create_dir_all(request.run_dir.join(STATE))?;
+                std::fs::create_dir_all(request.run_dir.join(RUNTIME_STATE_NAME))?;
                 // The folder above is closed to all but root.
                 std::fs::set_permissions(&bundle, std::fs::Permissions::from_mode(0o711))
             };
@@ -116,7 +116,7 @@ impl Foreign {
         let foreign = Self {
             runtime,
             id: request.id.clone(),
-            state: request.run_dir.join(STATE),
+            state: request.run_dir.join(RUNTIME_STATE_NAME),
             bundle,
             view,
             _namespaces: [network_namespace, user_namespace],

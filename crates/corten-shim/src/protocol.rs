@@ -37,6 +37,12 @@ pub const OOM_SIGNAL: &str = "oom-signal";
 /// Name of the exit record in [`StartRequest::run_dir`].
 pub const EXIT_RECORD_NAME: &str = "exit.json";
 
+/// Name of the bundle of another runtime's program in [`StartRequest::run_dir`].
+pub const BUNDLE_NAME: &str = "bundle";
+
+/// Name of the folder in [`StartRequest::run_dir`] where another runtime's program keeps the container's state, under its id.
+pub const RUNTIME_STATE_NAME: &str = "runtime";
+
 /// What a shim is told when it is forked. The descriptors beside it are described, in their order, by
 /// [`StartRequest::descriptors`].
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use crate::container::{restart, save, signal};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
 use crate::network::{NetworkDriver, NetworkFound};
+use crate::runtime;
 use crate::volume::blocking;
 use corten_shim::protocol::{self, EXIT_RECORD_NAME, ExitRecord};
 use corten_std::{Timestamp, file};
@@ -102,10 +103,13 @@ impl Owner {
         let exit = if let Some(record) = exit {
             record.exit
         } else {
-            let (engine, id) = (Arc::clone(&self.engine.inner), self.record.id.clone());
+            let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
             let killed = blocking(move || {
-                let killed = engine.cgroups.open(&id).and_then(|cgroup| cgroup.kill_all());
-                killed.map_err(|error| EngineError::because("ending a container without its shim", error))
+                let mut failures = Vec::new();
+                let killed = engine.cgroups.open(&record.id).and_then(|cgroup| cgroup.kill_all());
+                keep(&mut failures, killed.map_err(|error| EngineError::because("", error)));
+                keep(&mut failures, runtime::forget(&engine, &record));
+                all_told(failures)
             })
             .await;
             if let Err(error) = killed {

@@ -228,7 +228,7 @@ fn resume_names(engine: &EngineInner, named: &[(Record, Arc<NetworkView>)], kept
 }
 
 /// How one container stands.
-async fn find(engine: &EngineInner, record: Record) -> Found {
+async fn find(engine: &Arc<EngineInner>, record: Record) -> Found {
     let mut life = save::read_state(engine, &record.id).unwrap_or_default();
     let run_dir = engine.settings.paths.running_container(&record.id);
     let network = Arc::new(save::read_network(engine, &record.id).unwrap_or_default());
@@ -252,6 +252,10 @@ async fn find(engine: &EngineInner, record: Record) -> Found {
         }
         // The run folder is gone after a start of the machine.
         let killed = run_dir.is_dir();
+        let (inner, forgotten) = (Arc::clone(engine), record.clone());
+        if let Err(error) = blocking(move || crate::runtime::forget(&inner, &forgotten)).await {
+            tracing::warn!(container = record.id, %error, "the runtime of a container whose shim is gone cannot forget it");
+        }
         if killed { SHIM_KILLED } else { MACHINE_ENDED }.clone_into(&mut life.error);
         let exit = protocol::Exit {
             code: if killed { KILLED_EXIT } else { UNKNOWN_EXIT },

@@ -1,8 +1,8 @@
 //! The host's mount namespace as another runtime's program sees it: with the container's root and trees in the bundle.
 
-use super::{STATE, system};
+use super::system;
 use crate::control::failure;
-use crate::protocol::{Failure, FailureCode};
+use crate::protocol::{Failure, FailureCode, RUNTIME_STATE_NAME};
 use crate::start::HostView;
 use corten_sys::process::{self, Fork, Namespaces};
 use corten_sys::{mount, socket};
@@ -100,7 +100,7 @@ fn open_way(bundle: &Path) -> Result<(), String> {
     let none = || "the run folder has no parent".to_owned();
     let run_dir = bundle.parent().ok_or_else(none)?;
     let folder = run_dir.parent().ok_or_else(none)?;
-    let places = [bundle.to_owned(), run_dir.join(STATE)];
+    let places = [bundle.to_owned(), run_dir.join(RUNTIME_STATE_NAME)];
     let mut trees = Vec::new();
     for place in &places {
         trees.push(mount::clone_tree(place, false).map_err(told)?);

@@ -105,6 +105,58 @@ fn hooks_run_at_their_points() {
     assert!(daemon.ok(&["info"]).contains(scratch.path().to_str().expect("a path")));
 }
 
+/// Whoever is left does what the shim would have done: the hooks of the end run, once for each container.
+#[test]
+fn the_hook_of_the_end_runs_where_the_shim_was_killed() {
+    let Some((daemon, scratch)) = start("cdi-killed", &[]) else { return };
+    let told = || {
+        let all = told(&std::fs::read_to_string(scratch.path().join("log")).expect("a log"));
+        all.into_iter().filter(|(kind, _)| kind == "poststop").collect::<Vec<_>>()
+    };
+    let run = |name: &str| {
+        daemon.ok(&[
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--device",
+            "vendor.example/hook=all",
+            "busybox",
+            "sleep",
+            "1000",
+        ]);
+        daemon.ok(&["inspect", "-f", "{{.State.Pid}}", name]).parse::<u32>().expect("a number")
+    };
+    let check = |name: &str, count: usize| {
+        let state =
+            daemon.ok(&["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", name]);
+        assert!(state.starts_with("exited 137 the shim"), "{state}");
+        let id = daemon.ok(&["inspect", "-f", "{{.Id}}", name]);
+        let ends = told();
+        assert_eq!(ends.len(), count, "{ends:?}");
+        let state = &ends[count - 1].1;
+        assert_eq!((&state["id"], &state["status"]), (&json!(id), &json!("stopped")));
+        daemon.ok(&["rm", name]);
+    };
+
+    let pid = run("one");
+    daemon.kill(crate::deaths::parent_of(pid));
+    assert_eq!(daemon.ok(&["wait", "one"]), "137");
+    check("one", 1);
+
+    // With everything else: the next daemon finds it.
+    run("two");
+    let family: Vec<u32> = daemon.family().into_iter().map(|(pid, _)| pid).collect();
+    for pid in &family {
+        crate::deaths::stop(*pid);
+    }
+    for pid in &family {
+        daemon.kill(*pid);
+    }
+    daemon.start_again();
+    check("two", 2);
+}
+
 /// A hook that runs in the container's namespaces is a program of its root there, for whom the file has to be open.
 #[test]
 fn hooks_run_beside_containers_in_user_namespaces() {

@@ -16,7 +16,7 @@ fn pid_of(daemon: &ScratchDaemon, name: &str) -> u32 {
     daemon.ok(&["inspect", "-f", "{{.State.Pid}}", name]).parse().expect("a process id")
 }
 
-fn parent_of(pid: u32) -> u32 {
+pub(crate) fn parent_of(pid: u32) -> u32 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent");
     parent.trim().parse().expect("a number")
@@ -222,7 +222,7 @@ fn is_alive(pid: u32) -> bool {
     !(state.is_empty() || state.contains(") Z ") || state.contains(") X "))
 }
 
-fn stop(pid: u32) {
+pub(crate) fn stop(pid: u32) {
     if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::STOP);
     }
