@@ -10,6 +10,7 @@ use corten_client::{Client, TlsFiles};
 use corten_std::Paths;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a command works with. Configuration and client are made when first asked for.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct Context {
     options: GlobalOptions,
     folder: PathBuf,
     configuration: Option<Rc<Configuration>>,
-    client: Option<Rc<Client>>,
+    client: Option<Arc<Client>>,
 }
 
 impl Context {
@@ -117,9 +118,9 @@ impl Context {
     }
 
     /// The client of the daemon that is meant.
-    pub(crate) fn client(&mut self) -> Result<Rc<Client>> {
+    pub(crate) fn client(&mut self) -> Result<Arc<Client>> {
         if let Some(client) = &self.client {
-            return Ok(Rc::clone(client));
+            return Ok(Arc::clone(client));
         }
         let configuration = self.configuration();
         let wishes = self.wishes();
@@ -133,8 +134,8 @@ impl Context {
                 Ui::new().note("No daemon is running here yet: starting one");
             });
         }
-        let client = Rc::new(client);
-        self.client = Some(Rc::clone(&client));
+        let client = Arc::new(client);
+        self.client = Some(Arc::clone(&client));
         Ok(client)
     }
 }

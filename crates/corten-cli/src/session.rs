@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::RecvFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Signals that are passed on to the container, with the names that the daemon takes.
 const PASSED_ON: &[(i32, &str)] = &[
@@ -277,7 +277,7 @@ fn is_gone(socket: impl AsFd) -> bool {
 
 /// The end of a container, waited for beside everything else. It is followed through a daemon that dies and comes back.
 pub(crate) struct Ending {
-    client: Rc<Client>,
+    client: Arc<Client>,
     id: String,
     auto_remove: bool,
     state: State,
@@ -294,10 +294,10 @@ const ATTEMPTS: u64 = 40;
 impl Ending {
     /// Begins to wait: for the removal of one that is removed at its end, for the next end of one that is to be
     /// started, or for a state that is not running.
-    pub(crate) fn begin(client: &Rc<Client>, id: &str, condition: &str) -> Result<Self> {
+    pub(crate) fn begin(client: &Arc<Client>, id: &str, condition: &str) -> Result<Self> {
         let waiting = client.container_wait(id, condition)?;
         Ok(Self {
-            client: Rc::clone(client),
+            client: Arc::clone(client),
             id: id.to_owned(),
             auto_remove: condition == "removed",
             state: State::Waiting(waiting),

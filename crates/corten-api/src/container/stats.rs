@@ -1,6 +1,11 @@
 //! One sample of a container's resource use.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::document::document;
 
@@ -136,7 +141,7 @@ pub struct MemoryStats {
     /// Most bytes so far; cgroup v1 only.
     max_usage: u64 = omitempty "max_usage",
     /// The kernel's own numbers; keys differ between cgroup v1 and v2.
-    stats: BTreeMap<String, u64> = omitempty "stats",
+    stats: Counters = omitempty "stats",
     /// How often the limit was met.
     failcnt: u64 = omitempty "failcnt",
     /// Bytes.
@@ -164,4 +169,63 @@ pub struct NetworkStats {
     /// Outgoing packets dropped.
     tx_dropped: u64 = "tx_dropped",
 }
+}
+
+/// Numbers by name, an object on the wire. A list rather than a map: each sample has the same few dozen names, and
+/// there are many samples.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters(Vec<(Cow<'static, str>, u64)>);
+
+impl Counters {
+    /// The number of that name.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.0.iter().find_map(|(found, value)| (found == name).then_some(*value))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// In the order in which they are written; no name may come twice.
+impl FromIterator<(&'static str, u64)> for Counters {
+    fn from_iter<I: IntoIterator<Item = (&'static str, u64)>>(counters: I) -> Self {
+        Self(counters.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect())
+    }
+}
+
+impl Serialize for Counters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Counters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Counters;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("numbers by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counters, A::Error> {
+                let mut counters = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, u64>()? {
+                    counters.push((Cow::Owned(name), value));
+                }
+                Ok(Counters(counters))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
 }

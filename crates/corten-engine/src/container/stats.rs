@@ -321,8 +321,13 @@ fn sample_of(engine: &EngineInner, view: &View, machine: &Machine, gauge: &mut O
 
 fn stats_of(used: cgroup::Stats, machine: &Machine, names: Stats) -> Stats {
     let known = if used.unified { UNIFIED_MEMORY } else { LEGACY_MEMORY };
-    let mut details = used.memory_details;
-    details.retain(|key, _| known.binary_search(&key.as_str()).is_ok());
+    let mut told = vec![None; known.len()];
+    for (name, value) in used.memory_details.iter() {
+        if let Ok(at) = known.binary_search(&name) {
+            told[at] = Some(value);
+        }
+    }
+    let details = known.iter().zip(told).filter_map(|(name, value)| Some((*name, value?))).collect();
     let none = || if used.unified { None } else { Some(Vec::new()) };
     let (mut bytes, mut operations) = (Vec::new(), Vec::new());
     for device in &used.block_io {
@@ -442,7 +447,7 @@ mod tests {
         let used = |unified| cgroup::Stats {
             unified,
             memory_limit: u64::MAX,
-            memory_details: BTreeMap::from([("inactive_file".to_owned(), 3), ("odd".to_owned(), 1)]),
+            memory_details: cgroup::Details::new("odd 1\ninactive_file 3\n"),
             block_io: vec![cgroup::BlockIo { major: 8, read_bytes: 1, ..cgroup::BlockIo::default() }],
             ..cgroup::Stats::default()
         };
@@ -450,6 +455,7 @@ mod tests {
         assert_eq!(second.blkio_stats.io_service_bytes_recursive.unwrap()[0].op, "read");
         assert_eq!(second.blkio_stats.io_serviced_recursive, None);
         assert_eq!((second.memory_stats.limit, second.memory_stats.stats.len()), (1000, 1));
+        assert_eq!(second.memory_stats.stats.get("inactive_file"), Some(3));
         assert_eq!(second.pids_stats.limit, u64::MAX);
         let first = stats_of(used(false), &machine, Stats::default());
         assert_eq!(first.blkio_stats.io_service_bytes_recursive.unwrap()[0].op, "Read");

@@ -1,5 +1,6 @@
 //! `events`: what a container uses, and that its memory ran out.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use corten_runtime::cgroup::{BlockIo, Cgroup, Stats};
@@ -69,7 +70,7 @@ fn run(context: &mut Context, arguments: &Arguments) -> Result<i32> {
 
 /// runc's document.
 fn data(stats: &Stats) -> Value {
-    let detail = |name: &str| stats.memory_details.get(name).copied().unwrap_or(0);
+    let detail = |name: &str| stats.memory_details.get(name).unwrap_or(0);
     let cache = if stats.unified { detail("file") } else { detail("cache") };
     let entry = |device: &BlockIo, name: &str, value: u64| json!({ "major": device.major, "minor": device.minor, "op": name, "value": value });
     let list = |read: fn(&BlockIo) -> u64, write: fn(&BlockIo) -> u64| -> Vec<Value> {
@@ -105,7 +106,7 @@ fn data(stats: &Stats) -> Value {
             "swap": { "limit": 0, "failcnt": 0 },
             "kernel": { "limit": 0, "failcnt": 0 },
             "kernelTCP": { "limit": 0, "failcnt": 0 },
-            "raw": stats.memory_details,
+            "raw": stats.memory_details.iter().collect::<BTreeMap<_, _>>(),
         },
         "pids": { "current": stats.pids, "limit": stats.pids_limit },
         "blkio": {

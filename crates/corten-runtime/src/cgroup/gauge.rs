@@ -1,7 +1,7 @@
 //! Reads what a cgroup uses, again and again: its files stay open, and each is read by one call.
 
 use super::group::{Cgroup, process_ids, seats_of};
-use super::stats::{self, Stats};
+use super::stats::{self, Details, Stats};
 use super::{Result, file_error};
 use std::fs::File;
 use std::io;
@@ -11,13 +11,12 @@ use std::os::unix::fs::FileExt;
 const ROOM: usize = 32 * 1024;
 
 /// Files of version 1, as controller and name.
-const LEGACY: [(&str, &str); 14] = [
+const LEGACY: [(&str, &str); 13] = [
     ("pids", "pids.current"),
     ("pids", "pids.max"),
     ("memory", "memory.stat"),
     ("cpuacct", "cpuacct.usage_percpu"),
-    ("cpuacct", "cpuacct.usage_user"),
-    ("cpuacct", "cpuacct.usage_sys"),
+    ("cpuacct", "cpuacct.usage_all"),
     ("cpu", "cpu.stat"),
     ("memory", "memory.usage_in_bytes"),
     ("memory", "memory.max_usage_in_bytes"),
@@ -101,8 +100,8 @@ impl Gauge {
         self.text(index).map(stats::number)
     }
 
-    fn table(&mut self, index: usize) -> std::collections::BTreeMap<String, u64> {
-        self.text(index).map(stats::table).unwrap_or_default()
+    fn details(&mut self, index: usize) -> Details {
+        self.text(index).map(Details::new).unwrap_or_default()
     }
 
     fn legacy(&mut self) -> Stats {
@@ -111,26 +110,29 @@ impl Gauge {
         let limit = number(self, 1);
         let cpu_each: Vec<u64> =
             self.text(3).unwrap_or_default().split_ascii_whitespace().map(stats::number).collect();
-        let cpu = self.table(6);
-        let of_cpu = |name: &str| cpu.get(name).copied().unwrap_or(0);
-        let bytes = self.text(11).unwrap_or_default().to_owned();
+        let (cpu_user, cpu_system) = stats::legacy_cpu(self.text(4).unwrap_or_default());
+        let cpu = self.text(5).unwrap_or_default();
+        let of_cpu = |name: &str| stats::entry(cpu, name);
+        let (throttle_periods, throttled_periods, throttled_time) =
+            (of_cpu("nr_periods"), of_cpu("nr_throttled"), of_cpu("throttled_time"));
+        let bytes = self.text(10).unwrap_or_default().to_owned();
         Stats {
             pids: number(self, 0).saturating_sub(seats),
             pids_limit: if limit == u64::MAX { 0 } else { limit.saturating_sub(seats) },
-            memory_details: self.table(2),
+            memory_details: self.details(2),
             // `cpuacct.usage` is this sum (kernel/sched/cpuacct.c).
             cpu_total: cpu_each.iter().sum(),
             cpu_each,
-            cpu_user: number(self, 4),
-            cpu_system: number(self, 5),
-            throttle_periods: of_cpu("nr_periods"),
-            throttled_periods: of_cpu("nr_throttled"),
-            throttled_time: of_cpu("throttled_time"),
-            memory_usage: number(self, 7),
-            memory_most: number(self, 8),
-            memory_limit: number(self, 9),
-            memory_failures: number(self, 10),
-            block_io: stats::legacy_block_io(&bytes, self.text(12).unwrap_or_default()),
+            cpu_user,
+            cpu_system,
+            throttle_periods,
+            throttled_periods,
+            throttled_time,
+            memory_usage: number(self, 6),
+            memory_most: number(self, 7),
+            memory_limit: number(self, 8),
+            memory_failures: number(self, 9),
+            block_io: stats::legacy_block_io(&bytes, self.text(11).unwrap_or_default()),
             unified: false,
         }
     }
@@ -138,13 +140,13 @@ impl Gauge {
     fn unified(&mut self) -> Stats {
         let number = |gauge: &mut Self, index| gauge.number(index).unwrap_or(0);
         let limit = number(self, 1);
-        let cpu = self.table(3);
-        let of_cpu = |name: &str| cpu.get(name).copied().unwrap_or(0);
+        let cpu = self.details(3);
+        let of_cpu = |name: &str| cpu.get(name).unwrap_or(0);
         let micro = |name: &str| of_cpu(name) * 1000;
         Stats {
             pids: number(self, 0),
             pids_limit: if limit == u64::MAX { 0 } else { limit },
-            memory_details: self.table(2),
+            memory_details: self.details(2),
             cpu_total: micro("usage_usec"),
             cpu_each: Vec::new(),
             cpu_user: micro("user_usec"),
@@ -155,7 +157,7 @@ impl Gauge {
             memory_usage: number(self, 4),
             memory_most: number(self, 5),
             memory_limit: number(self, 6),
-            memory_failures: self.table(7).get("max").copied().unwrap_or(0),
+            memory_failures: stats::entry(self.text(7).unwrap_or_default(), "max"),
             block_io: stats::unified_block_io(self.text(8).unwrap_or_default()),
             unified: true,
         }

@@ -33,7 +33,7 @@ pub use group::Cgroup;
 pub use handle::{CgroupHandle, CgroupShape};
 pub use hierarchies::{Hierarchies, Hierarchy, unescape};
 pub use manager::{Abilities, Manager, check_parent, is_spare};
-pub use stats::{BlockIo, Stats};
+pub use stats::{BlockIo, Details, Stats};
 
 /// A cgroup operation that failed.
 #[derive(Debug, thiserror::Error)]

@@ -28,7 +28,7 @@ pub struct Stats {
     /// How often the limit was hit.
     pub memory_failures: u64,
     /// The kernel's own table (`memory.stat`).
-    pub memory_details: BTreeMap<String, u64>,
+    pub memory_details: Details,
     /// Processes and threads.
     pub pids: u64,
     /// At most so many; 0 is no limit.
@@ -56,14 +56,47 @@ pub struct BlockIo {
     pub writes: u64,
 }
 
+/// A table of the kernel as it gave it, lines of `name number`: kept as text, because most of it is read once or never.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details(String);
+
+impl Details {
+    /// Takes a file's text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Its numbers, in the kernel's order; a line that is none is passed over.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        table(&self.0)
+    }
+
+    /// The number of that name.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.iter().find_map(|(found, value)| (found == name).then_some(value))
+    }
+}
+
 /// Lines of `name number`.
-pub(super) fn table(text: &str) -> BTreeMap<String, u64> {
-    text.lines()
-        .filter_map(|line| {
-            let (name, value) = line.split_once(' ')?;
-            Some((name.to_owned(), value.trim().parse().ok()?))
-        })
-        .collect()
+pub(super) fn table(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    text.lines().filter_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name, value.trim_end().parse().ok()?))
+    })
+}
+
+/// The number of that name in such lines; 0 where there is none.
+pub(super) fn entry(text: &str, wanted: &str) -> u64 {
+    table(text).find_map(|(name, value)| (name == wanted).then_some(value)).unwrap_or(0)
+}
+
+/// Version 1: nanoseconds in programs and in the kernel, from a line `cpu user system` and one with three numbers for each
+/// processor.
+pub(super) fn legacy_cpu(text: &str) -> (u64, u64) {
+    text.lines().skip(1).fold((0, 0), |(user, system), line| {
+        let mut fields = line.split_ascii_whitespace().skip(1).map(number);
+        (user + fields.next().unwrap_or(0), system + fields.next().unwrap_or(0))
+    })
 }
 
 /// One number; `max` is the largest.
@@ -136,6 +169,19 @@ fn device_numbers(text: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_s_numbers_are_found_by_name() {
+        let details = Details::new("cache 8\nodd\nwrong x\nrss 4096\n");
+        assert_eq!(details.iter().collect::<Vec<_>>(), [("cache", 8), ("rss", 4096)]);
+        assert_eq!((details.get("rss"), details.get("wrong"), details.get("none")), (Some(4096), None, None));
+    }
+
+    #[test]
+    fn the_processors_times_are_added_up() {
+        assert_eq!(legacy_cpu("cpu user system\n0 10 5\n1 30 0\n"), (40, 5));
+        assert_eq!(legacy_cpu(""), (0, 0));
+    }
 
     #[test]
     fn block_io_is_read_from_both_versions() {

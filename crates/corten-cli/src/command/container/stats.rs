@@ -5,11 +5,15 @@ use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::format::{List, Row};
 use corten_api::container::Stats;
-use corten_client::{Client, ListOptions};
+use corten_client::{Client, ClientError, ListOptions};
 use corten_std::{id, size};
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::io::BufReader;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// So long the first samples are waited for.
+const FIRST_SAMPLES: Duration = Duration::from_millis(1500);
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "container stats",
@@ -60,35 +64,136 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
         _ => "table {{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}".to_owned(),
     };
     let list = List { format: &format, headers: HEADERS };
-    loop {
-        let begun = Instant::now();
-        let names = if arguments.containers.is_empty() {
-            let options = ListOptions { all: arguments.all, ..ListOptions::default() };
-            client.container_list(&options)?.into_iter().map(|container| container.id).collect()
-        } else {
-            arguments.containers.clone()
-        };
-        let samples = samples(&client, &names);
+    let truncate = !arguments.no_trunc;
+    if arguments.no_stream {
+        let names = names(&client, &arguments)?;
         let mut rows = Vec::new();
-        for (name, sample) in names.iter().zip(samples) {
+        for (name, sample) in names.iter().zip(samples(&client, &names)) {
             match sample {
-                Ok(sample) => rows.push(row(name, &sample, !arguments.no_trunc)),
+                Ok(sample) => rows.push(row(name, &sample, truncate)),
                 // One that has just gone is left out of a list that we made ourselves.
                 Err(_) if arguments.containers.is_empty() => {}
                 Err(error) => return Err(error),
             }
         }
-        if !arguments.no_stream && list.format.starts_with("table") && context.ui.is_terminal {
+        list.print(&mut context.ui, rows)?;
+        context.ui.flush()?;
+        return Ok(0);
+    }
+    let live = Live::new(client);
+    // ID and name, of those that were measured, by how they are asked for.
+    let mut known: HashMap<String, (String, String)> = HashMap::new();
+    loop {
+        let begun = Instant::now();
+        let names = names(&live.client, &arguments)?;
+        let samples = live.samples(&names);
+        let mut rows = Vec::new();
+        for (name, sample) in names.iter().zip(samples) {
+            match sample {
+                Some(Ok(sample)) => {
+                    rows.push(row(name, &sample, truncate));
+                    known.insert(name.clone(), (sample.id, sample.name));
+                }
+                Some(Err(_)) if arguments.containers.is_empty() => {}
+                // One that was named and is gone keeps its row, as with Docker; one that never was is an error.
+                Some(Err(error)) if !known.contains_key(name) => return Err(error.into()),
+                Some(Err(_)) | None => rows.push(unmeasured(name, known.get(name), truncate)),
+            }
+        }
+        if list.format.starts_with("table") && context.ui.is_terminal {
             // Home, and clear what is below.
             context.ui.data(b"\x1b[H\x1b[J")?;
         }
         list.print(&mut context.ui, rows)?;
         context.ui.flush()?;
-        if arguments.no_stream {
-            return Ok(0);
-        }
         std::thread::sleep(Duration::from_millis(500).saturating_sub(begun.elapsed()));
     }
+}
+
+/// Those that were named, or those that there are now.
+fn names(client: &Client, arguments: &Arguments) -> Result<Vec<String>> {
+    if !arguments.containers.is_empty() {
+        return Ok(arguments.containers.clone());
+    }
+    let options = ListOptions { all: arguments.all, ..ListOptions::default() };
+    Ok(client.container_list(&options)?.into_iter().map(|container| container.id).collect())
+}
+
+/// Streams of samples, one for each container, each read by a thread of its own until the container is gone.
+struct Live {
+    client: Arc<Client>,
+    /// The last sample of each that is followed; none where none has come yet.
+    latest: Arc<Mutex<HashMap<String, Option<Latest>>>>,
+}
+
+type Latest = std::result::Result<Stats, ClientError>;
+
+impl Live {
+    fn new(client: Arc<Client>) -> Self {
+        Self { client, latest: Arc::default() }
+    }
+
+    /// The last sample of each, in their order. One that is new is followed from now on; its first sample is waited for a
+    /// moment, so that what is printed first has numbers.
+    fn samples(&self, names: &[String]) -> Vec<Option<Latest>> {
+        let mut new = Vec::new();
+        {
+            let mut latest = self.lock();
+            latest.retain(|name, _| names.contains(name));
+            for name in names {
+                latest.entry(name.clone()).or_insert_with(|| {
+                    new.push(name.clone());
+                    None
+                });
+            }
+        }
+        let follows = !new.is_empty();
+        for name in new {
+            let (client, latest) = (Arc::clone(&self.client), Arc::clone(&self.latest));
+            std::thread::spawn(move || follow(&client, &name, &latest));
+        }
+        let begun = Instant::now();
+        while follows && begun.elapsed() < FIRST_SAMPLES && self.lock().values().any(Option::is_none) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut latest = self.lock();
+        names
+            .iter()
+            .map(|name| match latest.get_mut(name) {
+                Some(Some(Ok(sample))) => Some(Ok(sample.clone())),
+                // An error is told once; then the container is asked for again.
+                Some(Some(Err(_))) => latest.remove(name).flatten(),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<Latest>>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads one container's samples until it is gone or nobody wants them.
+fn follow(client: &Client, name: &str, latest: &Mutex<HashMap<String, Option<Latest>>>) {
+    let lock = || latest.lock().unwrap_or_else(PoisonError::into_inner);
+    let reply = match client.container_stats(name, true) {
+        Ok(reply) => reply,
+        Err(error) => {
+            if let Some(place) = lock().get_mut(name) {
+                *place = Some(Err(error));
+            }
+            return;
+        }
+    };
+    let documents = serde_json::Deserializer::from_reader(BufReader::new(reply)).into_iter::<Stats>();
+    for sample in documents.map_while(std::result::Result::ok) {
+        match lock().get_mut(name) {
+            Some(place) => *place = Some(Ok(sample)),
+            None => return,
+        }
+    }
+    // The stream ended: asked again, the daemon says why, or the container runs again.
+    lock().remove(name);
 }
 
 /// One sample of each, taken side by side, because the daemon needs a second for each.
@@ -106,6 +211,21 @@ fn samples(client: &Client, names: &[String]) -> Vec<Result<Stats>> {
         }
     });
     results.into_inner().map(|results| results.into_values().collect()).unwrap_or_default()
+}
+
+/// What Docker shows of a container that is not measured.
+fn unmeasured(asked: &str, known: Option<&(String, String)>, truncate: bool) -> Row {
+    let (full, name) = known.map_or((asked, "--"), |(id, name)| (id, name.trim_start_matches('/')));
+    Row::new()
+        .with("BlockIO", "--")
+        .with("CPUPerc", "--")
+        .with("Container", asked)
+        .with("ID", if truncate { id::short(full) } else { full })
+        .with("MemPerc", "--")
+        .with("MemUsage", "-- / --")
+        .with("Name", name)
+        .with("NetIO", "--")
+        .with("PIDs", "--")
 }
 
 fn row(asked: &str, stats: &Stats, truncate: bool) -> Row {
@@ -146,7 +266,7 @@ fn used_memory(stats: &Stats) -> u64 {
     let memory = &stats.memory_stats;
     let inactive = memory.stats.get("total_inactive_file").or_else(|| memory.stats.get("inactive_file"));
     match inactive {
-        Some(inactive) if *inactive < memory.usage => memory.usage - inactive,
+        Some(inactive) if inactive < memory.usage => memory.usage - inactive,
         _ => memory.usage,
     }
 }
