@@ -1,5 +1,6 @@
 //! What all prunes share, and the prune of containers.
 
+use crate::container::size::Measure;
 use crate::container::{Phase, RemoveOptions};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -20,7 +21,9 @@ impl Engine {
                 && until.is_none_or(|until| view.record.created < until)
                 && filters.matches_label_keys(&view.record.config.labels)
         });
-        let sizes = self.container_sizes(views.iter().map(|view| view.record.clone()).collect()).await?;
+        let sizes = self
+            .container_sizes(views.iter().map(|view| view.record.clone()).collect(), Measure::Content)
+            .await?;
         let mut report = PruneReport::default();
         for (view, (written, _)) in views.iter().zip(sizes) {
             let id = &view.record.id;

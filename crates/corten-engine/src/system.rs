@@ -1,10 +1,12 @@
 //! What the engine tells of itself and of its host.
 
 use crate::container::ListOptions;
+use crate::container::size::Measure;
 use crate::container::state::Phase;
 use crate::engine::Engine;
-use crate::error::Result;
-use crate::volume::{blocking, tree_size};
+use crate::error::{EngineError, Result};
+use crate::volume::blocking;
+use corten_api::container;
 use corten_api::filter::Filters;
 use corten_api::image;
 use corten_api::system::{
@@ -13,7 +15,7 @@ use corten_api::system::{
 };
 use corten_api::volume::UsageData;
 use corten_std::{Timestamp, file};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
 /// The engine version that clients read to guess features: Docker's, whose behaviour this is. Our own stands in the
@@ -212,10 +214,26 @@ impl Engine {
 
     /// `GET /system/df`.
     pub async fn disk_usage(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
-        let options = ListOptions { all: true, limit: 0, size: true, filters: Filters::new() };
-        let containers = if parts.containers { Some(self.list(options).await?) } else { None };
+        let containers = if parts.containers { Some(self.containers_on_disk().await?) } else { None };
         let engine = self.clone();
         blocking(move || Ok(DiskUsage { containers, ..engine.measure(parts)? })).await
+    }
+
+    /// All containers, with what each takes on the disk.
+    async fn containers_on_disk(&self) -> Result<Vec<container::Summary>> {
+        let options = ListOptions { all: true, limit: 0, size: false, filters: Filters::new() };
+        let mut containers = self.list(options).await?;
+        let views = self.inner.containers.all();
+        let mut records: HashMap<String, _> =
+            views.iter().map(|handle| (handle.id.clone(), handle.view().record.clone())).collect();
+        // One that was removed since takes nothing.
+        containers.retain(|container| records.contains_key(&container.id));
+        let listed = containers.iter().filter_map(|container| records.remove(&container.id)).collect();
+        let sizes = self.container_sizes(listed, Measure::Disk).await?;
+        for (container, size) in containers.iter_mut().zip(sizes) {
+            (container.size_rw, container.size_root_fs) = size;
+        }
+        Ok(containers)
     }
 
     fn measure(&self, parts: DiskUsageParts) -> Result<DiskUsage> {
@@ -224,7 +242,8 @@ impl Engine {
             self.inner.containers.all().iter().map(|container| container.view()).collect();
         let mut images = self.stored_images()?;
         images.sort_by_key(|image| (std::cmp::Reverse(image.created), image.id));
-        let sharing = self.inner.store.images().sharing();
+        let sharing =
+            self.inner.store.images().occupied().map_err(|error| EngineError::because("", error))?;
         usage.layers_size = sharing.total as i64;
         if parts.images {
             let rows = images.iter().map(|image| {
@@ -235,7 +254,7 @@ impl Engine {
                     labels: image.config.config.labels.clone(),
                     repo_tags: image.repo_tags(),
                     repo_digests: image.repo_digests(),
-                    size: image.size as i64,
+                    size: sharing.sizes.get(&image.id).map_or(image.size, |size| *size) as i64,
                     shared_size: sharing.shared.get(&image.id).copied().unwrap_or(0) as i64,
                     descriptor: Some(crate::image::descriptor(&image.target)),
                     id,
@@ -250,7 +269,7 @@ impl Engine {
             for volume in &mut volumes {
                 volume.usage_data = Some(UsageData {
                     ref_count: used.get(&volume.name).map_or(0, |users| users.len() as i64),
-                    size: tree_size(std::path::Path::new(&volume.mountpoint)) as i64,
+                    size: file::occupied(&volume.mountpoint) as i64,
                 });
             }
             usage.volumes = Some(volumes);

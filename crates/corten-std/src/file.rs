@@ -174,6 +174,12 @@ pub fn remove_tree(path: impl AsRef<Path>) -> Result<()> {
     }
 }
 
+/// Bytes that a file, or a folder with everything in it, takes on the disk, as du(1) counts: blocks, each inode once. A
+/// missing one takes none.
+pub fn occupied(path: impl AsRef<Path>) -> u64 {
+    crate::tree::occupied(path.as_ref())
+}
+
 /// Renames.
 pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     fs::rename(&from, to).map_err(|source| PathError::new("rename", from, source))

@@ -1,8 +1,10 @@
-//! Removal of trees that others have made: a container can nest folders as deep as it likes, and neither the stack nor
+//! Removal and size of trees that others have made: a container can nest folders as deep as it likes, and neither the stack nor
 //! the number of descriptors may depend on that.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
@@ -27,6 +29,29 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     }
     Ok(rustix::fs::rmdir(path)?)
+}
+
+/// Bytes that a folder with everything in it takes on the disk, as du(1) counts: blocks, each inode once, holes not at all,
+/// no symbolic link followed. What cannot be looked at, or goes meanwhile, counts nothing.
+pub(crate) fn occupied(path: &Path) -> u64 {
+    /// Of the blocks that stat(2) tells, whatever the file system's own are.
+    const BLOCK: u64 = 512;
+    let Ok(top) = std::fs::symlink_metadata(path) else { return 0 };
+    let mut blocks = top.blocks();
+    let mut seen = HashSet::new();
+    let mut folders = if top.is_dir() { vec![path.to_owned()] } else { Vec::new() };
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else if metadata.nlink() > 1 && !seen.insert((metadata.dev(), metadata.ino())) {
+                continue;
+            }
+            blocks += metadata.blocks();
+        }
+    }
+    blocks * BLOCK
 }
 
 fn empty(mut top: Dir) -> io::Result<()> {
@@ -101,6 +126,22 @@ fn gone(outcome: rustix::io::Result<()>) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn blocks_are_counted_once_and_holes_not_at_all() {
+        let top = std::env::temp_dir().join(format!("corten-occupied-{}", std::process::id()));
+        assert_eq!(occupied(&top), 0, "nothing is there");
+        std::fs::create_dir_all(top.join("folder")).unwrap();
+        let own = occupied(&top);
+        std::fs::write(top.join("folder/file"), vec![1; 300_000]).unwrap();
+        let with = occupied(&top);
+        assert!((own + 300_000..own + 320_000).contains(&with), "{own} {with}");
+        std::fs::hard_link(top.join("folder/file"), top.join("again")).unwrap();
+        symlink("/", top.join("folder/root")).unwrap();
+        std::fs::File::create(top.join("sparse")).unwrap().set_len(1 << 30).unwrap();
+        assert!(occupied(&top) < with + 16_384);
+        remove(&top).unwrap();
+    }
 
     #[test]
     fn a_very_deep_tree_goes() {

@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::container::handle::View;
 use crate::container::record::{MountKind, Record};
+use crate::container::size::Measure;
 use crate::container::spec::security;
 use crate::container::state::{Lifecycle, Phase};
 use crate::error::Result;
@@ -19,7 +20,11 @@ impl Engine {
     pub async fn inspect(&self, reference: &str, size: bool) -> Result<Inspect> {
         let view = self.find(reference)?.view();
         let record = &view.record;
-        let sizes = if size { self.container_sizes(vec![record.clone()]).await?.pop() } else { None };
+        let sizes = if size {
+            self.container_sizes(vec![record.clone()], Measure::Content).await?.pop()
+        } else {
+            None
+        };
         let file = |name: &str| {
             if view.life.started_at.is_zero() {
                 return String::new();

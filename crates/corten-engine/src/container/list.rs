@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::container::filter::{ListFilter, Lookup};
 use crate::container::handle::View;
+use crate::container::size::Measure;
 use crate::container::spec::ports;
 use crate::error::Result;
 use corten_api::container::{Summary, SummaryHostConfig, SummaryNetworkSettings};
@@ -40,7 +41,8 @@ impl Engine {
         let mut list: Vec<Summary> = views.iter().map(|view| self.summary(view, now)).collect();
         if options.size {
             let records = views.iter().map(|view| view.record.clone()).collect();
-            for (summary, size) in list.iter_mut().zip(self.container_sizes(records).await?) {
+            for (summary, size) in list.iter_mut().zip(self.container_sizes(records, Measure::Content).await?)
+            {
                 (summary.size_rw, summary.size_root_fs) = size;
             }
         }

@@ -48,7 +48,7 @@ mod save;
 pub(crate) mod seccomp;
 pub(crate) mod selinux;
 mod signal;
-mod size;
+pub(crate) mod size;
 pub(crate) mod sources;
 pub(crate) mod spares;
 pub(crate) mod spec;

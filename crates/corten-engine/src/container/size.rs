@@ -4,6 +4,7 @@ use crate::Engine;
 use crate::container::record::Record;
 use crate::error::{EngineError, Result};
 use crate::volume::blocking;
+use corten_std::file;
 use corten_store::{SnapshotKey, StoreError};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +12,22 @@ use std::sync::Arc;
 /// Containers that one thread measures; more are measured by several.
 const PART: usize = 100;
 
+/// What is measured of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// The bytes of the files that it has written.
+    Content,
+    /// What of the disk goes with it: its writable layer, its logs and records, in blocks.
+    Disk,
+}
+
 impl Engine {
-    /// For each container the bytes that it has written, and these with its image's. Zero for one that is gone.
-    pub(crate) async fn container_sizes(&self, records: Vec<Arc<Record>>) -> Result<Vec<(i64, i64)>> {
+    /// For each container what it has written, and this with the files of its image. Zero for one that is gone.
+    pub(crate) async fn container_sizes(
+        &self,
+        records: Vec<Arc<Record>>,
+        measure: Measure,
+    ) -> Result<Vec<(i64, i64)>> {
         let engine = self.clone();
         blocking(move || {
             let mut images = HashMap::new();
@@ -23,7 +37,7 @@ impl Engine {
                 });
             }
             let written = |records: &[Arc<Record>]| -> Result<Vec<u64>> {
-                records.iter().map(|record| engine.written(record)).collect()
+                records.iter().map(|record| engine.written(record, measure)).collect()
             };
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let parts = records.len().div_ceil(PART).clamp(1, cores);
@@ -49,14 +63,21 @@ impl Engine {
         .await
     }
 
-    fn written(&self, record: &Record) -> Result<u64> {
-        let Some(key) = &record.snapshot else { return Ok(0) };
-        let key = SnapshotKey::new(key).map_err(|error| EngineError::because("", error))?;
-        match self.inner.store.snapshots().usage(&key) {
-            Ok(usage) => Ok(usage.size),
+    fn written(&self, record: &Record, measure: Measure) -> Result<u64> {
+        let snapshots = self.inner.store.snapshots();
+        let key = record.snapshot.as_ref().map(|key| SnapshotKey::new(key)).transpose();
+        let Some(key) = key.map_err(|error| EngineError::because("", error))? else { return Ok(0) };
+        let measured = match measure {
+            Measure::Content => snapshots.usage(&key).map(|usage| usage.size),
+            Measure::Disk => snapshots.folder(&key).map(|files| {
+                file::occupied(files.parent().unwrap_or(&files))
+                    + file::occupied(self.inner.settings.paths.container(&record.id))
+            }),
+        };
+        match measured {
             // Removed since it was listed.
             Err(StoreError::NoSuchSnapshot(_)) => Ok(0),
-            Err(error) => Err(EngineError::because("", error)),
+            measured => measured.map_err(|error| EngineError::because("", error)),
         }
     }
 }

@@ -343,6 +343,7 @@ impl<'a> Assembler<'a> {
             usage,
             for_images: true,
             layer: Some(unpacked.row.clone()),
+            disk: None,
         };
         self.batch.layers.push(Staged { name, folder, row });
         Ok(size)

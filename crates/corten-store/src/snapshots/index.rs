@@ -2,13 +2,13 @@
 //!
 //! Shared by every implementation that keeps its snapshots as folders.
 
-use super::{Snapshot, SnapshotKey, SnapshotKind, Usage};
+use super::{Snapshot, SnapshotKey, SnapshotKind, Usage, rename_new};
 use crate::database::{Change, Database, SNAPSHOTS, lock};
 use crate::reaper::Reaper;
 use crate::sync::Syncs;
 use crate::{Result, StoreError};
 use corten_oci::Digest;
-use corten_std::{PathError, Timestamp, file};
+use corten_std::{Timestamp, file};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ pub(crate) struct CommittedRow {
     /// The layer archive it was made of.
     #[serde(default)]
     pub(crate) layer: Option<LayerRow>,
+    /// Bytes that its folder takes on the disk; none until somebody asks.
+    #[serde(default)]
+    pub(crate) disk: Option<u64>,
 }
 
 /// A layer archive that a committed snapshot's folder and record give back byte for byte.
@@ -516,6 +519,20 @@ impl SnapshotIndex {
         &self.committed
     }
 
+    /// Writes down what was measured of committed snapshots, where they are still here. Who removes one waits, so that
+    /// its row cannot come back.
+    pub(crate) fn set_disk(&self, measured: &[(SnapshotKey, u64)]) -> Result<()> {
+        let mut changes = Vec::new();
+        let mut state = lock(&self.state);
+        for (key, disk) in measured {
+            let Some(row) = state.committed.get_mut(key) else { continue };
+            let row = Arc::make_mut(row);
+            row.disk = Some(*disk);
+            changes.push(Change::put(SNAPSHOTS, key.as_str(), row)?);
+        }
+        self.database.write(changes)
+    }
+
     /// Makes a committed row visible to this process.
     pub(crate) fn settle(&self, staged: Staged) {
         lock(&self.state).insert(staged.name, Arc::new(staged.row));
@@ -575,10 +592,3 @@ fn sweep(folder: &Path, active: &Path, reaper: &Reaper) -> Result<()> {
 
 /// In a folder that is being committed: the key that it was active under.
 pub(crate) const KEY: &str = "key";
-
-/// Renames, and fails where the new name is taken.
-pub(crate) fn rename_new(from: &Path, to: &Path) -> std::result::Result<(), PathError> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
-        .map_err(|error| PathError::new("rename", from, error))
-}

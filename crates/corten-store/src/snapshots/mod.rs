@@ -17,12 +17,14 @@
 mod copy;
 mod index;
 mod overlay;
+mod rename;
 pub mod testsuite;
 pub(crate) mod tree;
 
 pub use copy::CopySnapshots;
-pub(crate) use index::{CommittedRow, FILES, LayerRow, RECORD, SnapshotIndex, Staged, rename_new};
+pub(crate) use index::{CommittedRow, FILES, LayerRow, RECORD, SnapshotIndex, Staged};
 pub use overlay::OverlaySnapshots;
+pub(crate) use rename::rename_new;
 
 use crate::{Result, StoreError};
 use corten_std::Timestamp;

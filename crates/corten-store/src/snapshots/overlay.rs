@@ -106,6 +106,7 @@ pub(super) fn commit(index: &SnapshotIndex, name: &SnapshotKey, key: &SnapshotKe
         usage: tree::usage(&folder.join(FILES))?,
         for_images: false,
         layer: None,
+        disk: None,
     };
     // Should we be killed between the rename and the database commit, the key tells the sweep whose it was.
     file::write(folder.join(KEY), key.as_str())?;
@@ -117,7 +118,7 @@ pub(super) fn commit(index: &SnapshotIndex, name: &SnapshotKey, key: &SnapshotKe
         .map_err(StoreError::from)
         .and_then(|()| index.database().write(vec![change]));
     if let Err(error) = outcome {
-        let _ = super::index::rename_new(&place, &folder);
+        let _ = super::rename_new(&place, &folder);
         return Err(error);
     }
     index.forget_active(key);
