@@ -62,7 +62,9 @@ pub(crate) fn spares(forker: &Forker) {
 }
 
 pub(crate) fn events_wait(forker: &Forker) {
-    let mut container = Container::start(forker, Options::new(&["sleep:400", "out:done", "exit:3"]));
+    // Longer than two further processes take, which are slow to begin on an emulated machine.
+    let sleep = format!("sleep:{}", corten_testing::patience(400).as_secs());
+    let mut container = Container::start(forker, Options::new(&[&sleep, "out:done", "exit:3"]));
     let exec = |id: &str| corten_shim::protocol::ExecRequest {
         exec_id: id.to_owned(),
         process: crate::scene::spec(&Options::new(&["exit:1"])).process.unwrap(),
@@ -158,7 +160,7 @@ pub(crate) fn random_deaths(forker: &Forker) {
         let mut exit = None;
         let begin = Instant::now();
         while exit.is_none() {
-            assert!(begin.elapsed() < Duration::from_secs(10));
+            assert!(begin.elapsed() < corten_testing::patience(10));
             std::thread::sleep(Duration::from_micros(next(12_000)));
             // The daemon dies here, with whatever it had heard and not acknowledged.
             match forker.wait(Shim::connect(container.scratch.path())) {
