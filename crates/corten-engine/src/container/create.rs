@@ -2,6 +2,7 @@
 //! done before is undone; a daemon that dies in between sweeps the rest when it starts (see `restore`).
 
 use crate::Engine;
+use crate::container::handle::Handle;
 use crate::container::mounts::{self, Source, Wanted};
 use crate::container::owner::Owner;
 use crate::container::record::{MountKind, Mounted, Record};
@@ -15,7 +16,7 @@ use crate::name::random_name;
 use crate::undo::Undo;
 use crate::volume::{VolumeWanted, blocking};
 use corten_api::container::{ContainerConfig, CreateRequest, CreateResponse};
-use corten_std::{Timestamp, file, id};
+use corten_std::{ErrorClass, Timestamp, file, id};
 use corten_store::{Image, SnapshotKey};
 use std::path::Path;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ impl Engine {
         let (defaults, reloadable) = (&self.inner.settings.defaults, self.inner.reloadable());
         validate::fill_defaults(&mut config, &mut host_config, defaults, &reloadable, cgroups);
         let (path, arguments) = merge::command(&mut config)?;
-        selinux::settle(&mut host_config, |name| Ok(self.find(name)?.view().record.process_label.clone()))?;
+        selinux::settle(&mut host_config, |name| Ok(self.other(name)?.view().record.process_label.clone()))?;
         self.take_links(&mut host_config)?;
         warnings.extend(security::warnings(&host_config, self.inner.selinux.is_some()));
         if host_config.mounts.iter().any(|mount| mount.kind == "image") {
@@ -220,12 +221,18 @@ impl Engine {
         config.hostname.clone()
     }
 
+    /// Another container that a create names. That it is not there is a wrong request: clients take "not found" for the
+    /// image, and pull it.
+    fn other(&self, name: &str) -> Result<Arc<Handle>> {
+        self.find(name).map_err(|error| error.with_class(ErrorClass::InvalidParameter))
+    }
+
     /// The mounts of `VolumesFrom`.
     fn volumes_from(&self, list: &[String]) -> Result<Vec<Mounted>> {
         let mut all = Vec::new();
         for entry in list {
             let (container, read_only) = mounts::parse_volumes_from(entry)?;
-            let view = self.find(container)?.view();
+            let view = self.other(container)?.view();
             for mounted in &view.record.mounts {
                 if matches!(mounted.kind, MountKind::Tmpfs { .. } | MountKind::Image { .. }) {
                     continue;

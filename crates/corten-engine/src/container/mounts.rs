@@ -104,6 +104,8 @@ pub(crate) fn wanted(
         all.insert(wanted.destination.clone(), wanted);
     }
     for path in volumes.into_iter().flat_map(BTreeMap::keys) {
+        // Docker takes any path here, and counts it from the root.
+        let path = if path.is_empty() || path.starts_with('/') { path } else { &format!("/{path}") };
         let destination = clean(path).map_err(|why| {
             EngineError::invalid(format!("invalid mount config for type \"volume\": {why}"))
         })?;

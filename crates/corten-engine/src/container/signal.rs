@@ -69,9 +69,17 @@ pub(crate) fn parse(text: &str) -> Result<i32> {
     real_time.filter(|number| (34..=64).contains(number)).ok_or_else(invalid)
 }
 
+/// Whether a signal can stand in a configuration: as Docker does, any number but 0 can.
+pub(crate) fn check(text: &str) -> Result<()> {
+    match text.parse::<i32>() {
+        Ok(number) if number != 0 => Ok(()),
+        _ => parse(text).map(drop),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{check, parse};
 
     #[test]
     fn names_and_numbers() {
@@ -82,6 +90,16 @@ mod tests {
         }
         for text in ["NOSUCH", "", "0", "65", "-1", "RTMIN+99"] {
             assert_eq!(parse(text).unwrap_err().to_string(), format!("invalid signal: {text}"));
+        }
+    }
+
+    #[test]
+    fn a_configuration_can_have_numbers_that_are_no_signals() {
+        for text in ["TERM", "99", "-1", "RTMIN+3"] {
+            assert!(check(text).is_ok(), "{text}");
+        }
+        for text in ["0", "foo", ""] {
+            assert!(check(text).is_err(), "{text}");
         }
     }
 }

@@ -106,7 +106,11 @@ impl Owner {
         let host = &self.record.host_config;
         let other = |mode: &str, kind: &str| -> Result<Option<Arc<View>>> {
             let Some(id) = mode.strip_prefix("container:") else { return Ok(None) };
-            let view = self.engine.find(id)?.view();
+            let view = self.engine.find(id).map_err(|error| match kind {
+                "network" => EngineError::because("joining network namespace of container", error),
+                _ => error,
+            });
+            let view = view?.view();
             if !view.life.phase.has_process() {
                 return Err(EngineError::conflict(match kind {
                     "network" => format!("cannot join network namespace of a non running container: {id}"),

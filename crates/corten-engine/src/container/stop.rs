@@ -80,8 +80,8 @@ pub(super) async fn stop_handle(
     let config = &view.record.config;
     let first = match options.signal.as_deref() {
         Some(text) if !text.is_empty() => signal::parse(text)?,
-        _ if !config.stop_signal.is_empty() => signal::parse(&config.stop_signal)?,
-        _ => signal::TERM,
+        // One that is no signal, which a container can be created with, ends nothing: it is as if there were none.
+        _ => signal::parse(&config.stop_signal).unwrap_or(signal::TERM),
     };
     let seconds = options.timeout.or(config.stop_timeout).unwrap_or(STOP_TIMEOUT);
     send(handle, first, purpose).await?;

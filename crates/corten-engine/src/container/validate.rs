@@ -54,15 +54,11 @@ pub(super) fn config(config: &ContainerConfig) -> Result<()> {
         return Err(EngineError::invalid(format!("invalid environment variable: {entry}")));
     }
     if !config.stop_signal.is_empty() {
-        signal::parse(&config.stop_signal)?;
+        signal::check(&config.stop_signal)?;
     }
-    if config.hostname.len() > 64
-        || config.hostname.bytes().any(|byte| byte == 0 || byte == b'\n' || byte == b' ')
-    {
+    // As lenient as Docker: what the kernel does not take the start tells. A line of its own would be one in `/etc/hosts`.
+    if config.hostname.bytes().any(|byte| byte == 0 || byte == b'\n') {
         return Err(EngineError::invalid(format!("invalid hostname format: {}", config.hostname)));
-    }
-    for port in config.exposed_ports.keys() {
-        super::spec::ports::parse_container_port(port)?;
     }
     if let Some(check) = &config.healthcheck {
         for (word, value) in [

@@ -546,7 +546,7 @@ pub(crate) fn endpoint_options(record: &Record, settings: &EndpointSettings) -> 
     };
     let mut exposed = BTreeMap::new();
     for port in record.config.exposed_ports.keys() {
-        let (port, protocol) = ports::parse_container_port(port)?;
+        let Ok((port, protocol)) = ports::parse_container_port(port) else { continue };
         exposed.insert((port, number(protocol)), ());
     }
     let mappings = ports::mappings(&record.config.exposed_ports, &record.host_config)?;

@@ -368,3 +368,29 @@ fn shown(line: &[OsString]) -> String {
     });
     words.collect::<Vec<_>>().join(" ")
 }
+
+/// What a create is asked for, and what becomes of it.
+#[test]
+fn a_create_is_as_lenient_as_dockers() {
+    let Some(daemon) = super::daemon("lenient") else { return };
+    let run = |more: &[&str], ask: &[&str]| {
+        daemon.ok(&[&["run", "--rm", "--stop-signal", "99"], more, &["busybox"], ask].concat())
+    };
+    assert_eq!(run(&["--hostname", "a b"], &["hostname"]), "a b");
+    // A volume with a path that is not absolute is mounted below the root, wherever the program starts.
+    assert!(run(&["-v", "./deep/down", "-w", "/tmp"], &["mount"]).contains(" on /deep/down type "));
+    run(&["--expose", "80/odd", "--expose", "0", "-P"], &["true"]);
+    let exposed = daemon.ok(&["create", "--expose", "80/odd", "--name", "odd", "busybox", "true"]);
+    let format = "{{json .Config.ExposedPorts}}";
+    assert_eq!(daemon.ok(&["inspect", "-f", format, &exposed]), r#"{"80/odd":{}}"#);
+    for (flags, text) in [
+        (["--volumes-from", "nobody"], "No such container: nobody"),
+        (["--ipc", "container:nobody"], "No such container: nobody"),
+        (["--mac-address", "zz"], "zz is not a valid mac address"),
+        (["--log-opt", "mode=odd"], "logger: logging mode not supported: odd"),
+        (["--stop-signal", "odd"], "invalid signal: odd"),
+    ] {
+        let said = daemon.corten(&[&["create"], &flags[..], &["busybox"]].concat());
+        assert!(said.code != 0 && said.err.contains(text) && !said.err.contains("Unable to find"), "{said:?}");
+    }
+}

@@ -58,6 +58,9 @@ pub(crate) fn settings(
             "max-file" => {
                 settings.max_file = value.parse().ok().filter(|count| *count > 0).ok_or_else(wrong)?;
             }
+            "mode" if !matches!(value.as_str(), "" | "blocking" | "non-blocking") => {
+                return Err(EngineError::invalid(format!("logger: logging mode not supported: {value}")));
+            }
             "compress" | "mode" | "max-buffer-size" | "labels-regex" | "env-regex" => {}
             name if ATTRIBUTE_OPTIONS.contains(&name) => {}
             _ => {

@@ -35,7 +35,8 @@ pub(crate) fn mappings(exposed: &Set, host: &HostConfig) -> Result<Vec<PortMappi
     }
     if host.publish_all_ports {
         for port in exposed.keys() {
-            let (container_port, protocol) = parse_container_port(port)?;
+            // Whatever stands in an image or a create can be exposed; only ports can be published.
+            let Ok((container_port, protocol)) = parse_container_port(port) else { continue };
             if !all
                 .iter()
                 .any(|mapping| mapping.container_port == container_port && mapping.protocol == protocol)
@@ -140,7 +141,7 @@ mod tests {
         {
             assert!(mappings(&Set::new(), &host(port, ip, host_port)).is_err(), "{port} {ip} {host_port}");
         }
-        let exposed: Set = [("53/udp".to_owned(), Empty)].into();
+        let exposed: Set = [("53/udp".to_owned(), Empty), ("80/odd".to_owned(), Empty)].into();
         let everything = HostConfig { publish_all_ports: true, ..host("80", "", "1") };
         assert_eq!(mappings(&exposed, &everything).unwrap().len(), 2);
     }
