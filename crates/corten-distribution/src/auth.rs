@@ -2,7 +2,7 @@
 
 use crate::challenge::Challenge;
 use crate::error::DistributionError;
-use crate::transport::{Body, Transport, Way};
+use crate::transport::{Body, Response, Transport, Way};
 use crate::url::{Url, encode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -210,7 +210,7 @@ pub(crate) async fn token(
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         (Method::POST, realm, Body::Full(form.into()))
     };
-    let mut answer = transport.request(&method, &url, &headers, body, &way).await?;
+    let mut answer = follow(transport, registry, (method, url.clone(), body), headers, way).await?;
     let bytes = answer.whole(LIMIT).await?;
     if !answer.status.is_success() {
         return Err(crate::registry::refusal(&answer, &bytes));
@@ -227,6 +227,44 @@ pub(crate) async fn token(
     value.set_sensitive(true);
     let life = Duration::from_secs(answer.expires_in.unwrap_or(LIFE).clamp(LIFE, 24 * 3600));
     Ok(Token { value, life, identity: answer.refresh_token.unwrap_or_default() })
+}
+
+/// Asks, redirections followed. Names, passwords and tokens are for the place that the registry named and for no other.
+async fn follow(
+    transport: &Transport,
+    registry: &Url,
+    (mut method, mut url, mut body): (Method, Url, Body),
+    mut headers: HeaderMap,
+    mut way: Way,
+) -> Result<Response, DistributionError> {
+    let wrong = |host: &Url, what: String| DistributionError::Answer { host: host.authority(), what };
+    for _ in 0..=crate::registry::REDIRECTS {
+        let again = if let Body::Full(bytes) = &body { Body::Full(bytes.clone()) } else { Body::Empty };
+        let answer = transport.request(&method, &url, &headers, body, &way).await?;
+        let Some(next) = answer.redirects_to() else { return Ok(answer) };
+        let next = next?;
+        if (url.secure || registry.secure) && !next.secure {
+            return Err(wrong(&url, format!("it redirects to {}, which does not speak TLS", next.origin())));
+        }
+        body = again;
+        if method == Method::POST && !matches!(answer.status.as_u16(), 307 | 308) {
+            (method, body) = (Method::GET, Body::Empty);
+            headers.remove(header::CONTENT_TYPE);
+        }
+        if !next.same_origin(&url) {
+            headers.remove(header::AUTHORIZATION);
+            way.files.pair = None;
+            if matches!(body, Body::Full(_)) {
+                return Err(wrong(
+                    &url,
+                    format!("it redirects to {}: no token is shown there", next.origin()),
+                ));
+            }
+        }
+        answer.finish().await;
+        url = next;
+    }
+    Err(wrong(&url, format!("stopped after {} redirects", crate::registry::REDIRECTS)))
 }
 
 #[cfg(test)]
@@ -260,5 +298,63 @@ mod tests {
         }
         let nobody = listener.accept().map_err(|error| error.kind());
         assert_eq!(nobody.err(), Some(std::io::ErrorKind::WouldBlock), "nobody was asked");
+    }
+
+    /// A server that answers each request in turn, and tells what it was asked.
+    fn serve(answers: Vec<String>) -> (std::net::SocketAddr, std::thread::JoinHandle<Vec<String>>) {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let one = |answer: String| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = Vec::new();
+                let mut byte = [0];
+                while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                    asked.push(byte[0]);
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+                String::from_utf8(asked).unwrap().to_ascii_lowercase()
+            };
+            answers.into_iter().map(one).collect()
+        });
+        (place, thread)
+    }
+
+    /// A token server that sends on is followed; the password stays with the place that the registry named.
+    #[tokio::test]
+    async fn redirections_are_followed_without_the_password() {
+        let token_body = r#"{"token":"t"}"#;
+        let good = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{token_body}",
+            token_body.len()
+        );
+        let (elsewhere, last) = serve(vec![good]);
+        let to = |address: &str| {
+            format!(
+                "HTTP/1.1 302 Found\r\nLocation: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+        };
+        let (named, first) = serve(vec![to("/again"), to(&format!("http://{elsewhere}/token"))]);
+        let transport = Transport::new(ProxySettings::default());
+        let registry = Url::parse(&format!("http://{named}/v2")).unwrap();
+        let credentials =
+            Credentials { username: "u".to_owned(), password: "p".to_owned(), ..Credentials::default() };
+        let challenges = challenge::parse(&format!("Bearer realm=\"http://{named}/token\""));
+        let asked = token(&transport, &registry, &Way::default(), &challenges[0], &[], &credentials, false);
+        assert_eq!(asked.await.unwrap().value, "Bearer t");
+        let first = first.join().unwrap();
+        assert!(first.iter().all(|asked| asked.contains("authorization: basic")), "{first:?}");
+        assert!(!last.join().unwrap()[0].contains("authorization"));
+
+        // A refresh token is in the body, which is sent nowhere else.
+        let (named, first) =
+            serve(vec![to(&format!("http://{elsewhere}/token")).replace("302 Found", "307 Temporary")]);
+        let challenges = challenge::parse(&format!("Bearer realm=\"http://{named}/token\""));
+        let credentials = Credentials { identity_token: "secret".to_owned(), ..Credentials::default() };
+        let asked = token(&transport, &registry, &Way::default(), &challenges[0], &[], &credentials, false);
+        let error = asked.await.err().expect("it is refused").to_string();
+        assert!(error.contains("no token is shown there"), "{error}");
+        first.join().unwrap();
     }
 }

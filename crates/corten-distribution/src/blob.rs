@@ -46,6 +46,8 @@ impl Repository {
         let mut fruitless = 0;
         let path = format!("/{}/blobs/{}", self.path, blob.digest);
         let mut last = None;
+        // Without the places that turned out to have something else.
+        let mut places = self.clone();
         if blob.size.saturating_sub(position) >= LARGE {
             match self.download_in_ranges(&path, blob, &mut position, write).await {
                 Ok(()) if position >= blob.size => return Ok(()),
@@ -61,7 +63,7 @@ impl Repository {
         }
         while position < blob.size || (blob.size == 0 && last.is_none()) {
             let before = position;
-            let tried = self.download_part(&path, blob, &mut position, write, None).await;
+            let tried = places.download_part(&path, blob, &mut position, write, None).await;
             match tried.map(drop) {
                 Ok(()) if position >= blob.size => return Ok(()),
                 Ok(()) => {
@@ -74,6 +76,14 @@ impl Repository {
                     });
                 }
                 Err(error @ DistributionError::Connection { .. }) => last = Some(error),
+                Err(error @ DistributionError::Answer { .. }) if places.pass_over_first() => {
+                    tracing::debug!(
+                        blob = blob.digest.to_string(),
+                        error = corten_std::chain(&error),
+                        "a place of a registry is passed over"
+                    );
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
             fruitless = if position > before { 0 } else { fruitless + 1 };
@@ -86,6 +96,21 @@ impl Repository {
             }
         }
         last.map_or(Ok(()), Err)
+    }
+
+    /// Leaves the first place that content comes from out; false where there is no other.
+    fn pass_over_first(&mut self) -> bool {
+        let mut passed = false;
+        let left = self
+            .endpoints
+            .iter()
+            .filter(|endpoint| passed || !std::mem::replace(&mut passed, endpoint.capabilities.pull));
+        let left: Vec<_> = left.cloned().collect();
+        let another = left.iter().any(|endpoint| endpoint.capabilities.pull);
+        if another {
+            self.endpoints = std::sync::Arc::new(left);
+        }
+        another
     }
 
     /// The first of a large blob as one range, the next as several at once: where these come faster, so does the rest. What

@@ -5,6 +5,7 @@ use crate::error::DistributionError;
 use crate::hosts::Endpoint;
 use crate::registry::{Ask, Registries, Repository, Target, refusal};
 use crate::transport::Body;
+use crate::url::Url;
 use corten_oci::Reference;
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,11 @@ impl Registries {
             also: &[401],
         };
         let mut response = self.of_domain(domain, &Credentials::default())?.ask(endpoint, ask).await?;
-        if !response.url.host.eq_ignore_ascii_case(&endpoint.base.host) {
+        // Without TLS, where that is allowed, it is asked at the same port.
+        let plain = Url { secure: false, ..endpoint.base.clone() };
+        let own = response.url.same_origin(&endpoint.base)
+            || endpoint.plain_allowed && response.url.same_origin(&plain);
+        if !own {
             return Err(DistributionError::Answer {
                 host: endpoint.base.authority(),
                 what: format!("it redirects logins to {}: nothing is shown there", response.url.authority()),

@@ -106,6 +106,9 @@ impl EngineSettings {
     }
 }
 
+/// How often it is looked for what nobody went on with.
+const LOOK_AFTER: std::time::Duration = std::time::Duration::from_hours(24);
+
 /// Everything a daemon can do, as methods; one cheap handle per user of it.
 #[derive(Clone)]
 pub struct Engine {
@@ -180,6 +183,7 @@ impl Engine {
         if engine.inner.cgroups.hierarchies().is_legacy() {
             tokio::spawn(crate::container::spares::keep(Arc::downgrade(&engine.inner)));
         }
+        tokio::spawn(look_after(Arc::downgrade(&engine.inner)));
         Ok(engine)
     }
 
@@ -223,6 +227,18 @@ impl Engine {
         });
         if let Err(error) = closed.await {
             tracing::warn!(%error, "cannot remove what was kept ready");
+        }
+    }
+}
+
+/// Once a day, as long as the engine lives: what pulls that were broken off left goes when nobody went on with it.
+async fn look_after(engine: std::sync::Weak<EngineInner>) {
+    loop {
+        tokio::time::sleep(LOOK_AFTER).await;
+        let Some(engine) = engine.upgrade() else { return };
+        let swept = tokio::task::spawn_blocking(move || engine.store.sweep_broken_off()).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(error = corten_std::chain(&error), "what broken-off pulls left is not removed");
         }
     }
 }

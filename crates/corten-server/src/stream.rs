@@ -9,6 +9,7 @@ use corten_http::server::{BlockingWriter, BodyStream, NextPiece};
 use corten_std::chain;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
+use tokio::sync::Semaphore;
 
 /// A streamed body made by a function that gives state and piece: `async |state| -> Option<(state, piece)>`.
 pub(crate) struct Unfold<S, F, Fut> {
@@ -47,19 +48,35 @@ where
     }
 }
 
-/// A body that `write` writes on a thread that may block. Where it fails the body breaks off, which is all that can
+/// So many bodies are written at once. Whoever comes later waits without a thread.
+static WRITERS: Semaphore = Semaphore::const_new(1000);
+
+/// A body that `write` writes on a thread of its own, which may block for as long as a client reads slowly: the threads that
+/// all other work shares are not for that. Where it fails the body breaks off, which is all that can
 /// still be told to the client; `what` names it in the log.
 pub(crate) fn written(
     what: &'static str,
     write: impl FnOnce(&mut BlockingWriter) -> Result<(), EngineError> + Send + 'static,
 ) -> impl BodyStream {
     let (mut writer, body) = BlockingWriter::channel();
-    tokio::task::spawn_blocking(move || match write(&mut writer) {
+    let run = move || match write(&mut writer) {
         Ok(()) => drop(writer.finish()),
         Err(error) if writer.is_abandoned() => {
             tracing::debug!(error = chain(&error), "{what} is not wanted any more");
         }
         Err(error) => tracing::warn!(error = chain(&error), "{what} ended early"),
+    };
+    let runtime = tokio::runtime::Handle::current();
+    tokio::spawn(async move {
+        let turn = WRITERS.acquire().await;
+        let thread = std::thread::Builder::new().name("stream".to_owned()).spawn(move || {
+            let _inside = runtime.enter();
+            run();
+            drop(turn);
+        });
+        if let Err(error) = thread {
+            tracing::warn!(error = chain(&error), "{what} cannot begin: no thread for it");
+        }
     });
     body
 }

@@ -25,21 +25,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// What was broken off and not gone on with for so long goes when the store opens.
+/// What was broken off and not gone on with for so long goes when the store opens, and when it is looked after.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(168);
+/// The same where the disk is full.
+const FORGOTTEN_AFTER_IN_NEED: Duration = Duration::from_mins(15);
+/// Bytes that are free on a disk that is not full.
+const FREE: u64 = 256 << 20;
 
-/// Removes what nobody went on with.
+/// Removes what nobody went on with for long.
 pub(crate) fn sweep(folder: &Path) -> Result<()> {
+    sweep_older(folder, FORGOTTEN_AFTER).map(drop)
+}
+
+/// Removes what nobody went on with for so long. What is being written is younger. Tells whether there was something.
+fn sweep_older(folder: &Path, forgotten_after: Duration) -> Result<bool> {
+    let mut swept = false;
     file::create_dir_all(folder)?;
     for name in file::list(folder)? {
         let path = folder.join(&name);
         let modified = std::fs::symlink_metadata(&path).and_then(|about| about.modified());
         let age = modified.ok().and_then(|then| SystemTime::now().duration_since(then).ok());
-        if age.is_some_and(|age| age > FORGOTTEN_AFTER) {
+        if age.is_some_and(|age| age > forgotten_after) {
             file::remove_file(&path)?;
+            swept = true;
         }
     }
-    Ok(())
+    Ok(swept)
 }
 
 /// Content of the store that a piece of work relies on: while this lives, nothing of it is removed.
@@ -106,6 +117,15 @@ impl Store {
     /// A hold on content, of nothing at first.
     pub fn hold(&self) -> Holding {
         Holding { store: self.clone(), pins: PinSet::new(&self.inner.pins) }
+    }
+
+    /// Removes what pulls that were broken off left and nobody went on with: for a week, or for minutes where the disk is full.
+    /// Tells whether there was something.
+    pub fn sweep_broken_off(&self) -> Result<bool> {
+        let folder = &self.inner.ingest;
+        let about = rustix::fs::statvfs(folder).map_err(|error| PathError::new("look at", folder, error))?;
+        let full = about.f_bavail.saturating_mul(about.f_frsize) < FREE;
+        sweep_older(folder, if full { FORGOTTEN_AFTER_IN_NEED } else { FORGOTTEN_AFTER })
     }
 
     /// Where the bytes of a blob that comes from elsewhere are written.
@@ -239,4 +259,31 @@ fn check(descriptor: &Descriptor, found: &Digest, size: u64) -> Result<()> {
         return Err(StoreError::Mismatch { wanted: digest, found: *found });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_went_on_with_goes_and_what_is_young_stays() {
+        let scratch = corten_testing::Scratch::new("broken-off");
+        let age = |name: &str, age: Duration| {
+            let file = std::fs::File::create(scratch.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        };
+        age("old", FORGOTTEN_AFTER + Duration::from_mins(1));
+        age("young", FORGOTTEN_AFTER_IN_NEED + Duration::from_mins(1));
+        age("written", Duration::ZERO);
+        let left = || {
+            let mut names = file::list(scratch.path()).unwrap();
+            names.sort();
+            names
+        };
+        assert!(sweep_older(scratch.path(), FORGOTTEN_AFTER).unwrap());
+        assert_eq!(left(), ["written", "young"]);
+        assert!(!sweep_older(scratch.path(), FORGOTTEN_AFTER).unwrap());
+        assert!(sweep_older(scratch.path(), FORGOTTEN_AFTER_IN_NEED).unwrap());
+        assert_eq!(left(), ["written"]);
+    }
 }

@@ -67,7 +67,10 @@ impl Engine {
             }
         }
         if !config.mac_address.is_empty() && config.mac_address.parse::<MacAddress>().is_err() {
-            refused.push(format!("invalid config for network {mode}: invalid MAC address {}", config.mac_address));
+            refused.push(format!(
+                "invalid config for network {mode}: invalid MAC address {}",
+                config.mac_address
+            ));
         }
         if !refused.is_empty() {
             return Err(EngineError::invalid(joined(refused)));

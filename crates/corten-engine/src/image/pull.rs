@@ -408,6 +408,12 @@ impl Engine {
             let downloaded = download.outcome().unwrap_or(Ok(()));
             if let Err(failure) = downloaded {
                 let (error, _) = failure.into_parts();
+                // What others left may be in its way on a full disk.
+                let store = self.inner.store.clone();
+                let swept = tokio::task::spawn_blocking(move || store.sweep_broken_off()).await;
+                if tries < 2 && matches!(swept, Ok(Ok(true))) {
+                    continue;
+                }
                 // Somebody else's failure may be of what only they may not do.
                 if !begun && tries < 3 {
                     continue;

@@ -391,6 +391,9 @@ fn a_create_is_as_lenient_as_dockers() {
         (["--stop-signal", "odd"], "invalid signal: odd"),
     ] {
         let said = daemon.corten(&[&["create"], &flags[..], &["busybox"]].concat());
-        assert!(said.code != 0 && said.err.contains(text) && !said.err.contains("Unable to find"), "{said:?}");
+        assert!(
+            said.code != 0 && said.err.contains(text) && !said.err.contains("Unable to find"),
+            "{said:?}"
+        );
     }
 }

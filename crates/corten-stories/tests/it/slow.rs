@@ -157,6 +157,28 @@ fn five_hundred_followers_of_one_log_all_get_it() {
 }
 
 #[test]
+fn six_hundred_slow_readers_of_archives_hold_nobody_up() {
+    if !corten_testing::need_root() || !allow_descriptors(2_600) {
+        return;
+    }
+    let Some(daemon) = warm("slow-archives") else { return };
+    daemon.ok(&["create", "--name", "made", "busybox", "true"]);
+    let before = Holdings::of(&daemon);
+    let streams: Vec<_> = (0..600)
+        .map(|number| {
+            get(&daemon, if number % 2 == 0 { "/containers/made/export" } else { "/images/busybox/get" })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(1));
+    check_meanwhile(&daemon, before, 300);
+    // One more who reads gets all of it.
+    let archive = daemon.command(&["export", "made"]).output().unwrap();
+    assert!(archive.status.success() && archive.stdout.len() > 1 << 20, "{}", archive.stdout.len());
+    drop(streams);
+    check_after(&daemon, before);
+}
+
+#[test]
 fn clients_that_never_read_cost_little() {
     let Some(daemon) = warm("slow-silent") else { return };
     daemon.ok(&["run", "-d", "--name", "big", "busybox", "sh", "-c", "head -c 60000000 /dev/zero | tr '\\0' x | fold -w 100; head -c 60000000 /dev/zero >/big; touch /done; sleep 600"]);
