@@ -336,12 +336,12 @@ mod tests {
             )
         };
         let (named, first) = serve(vec![to("/again"), to(&format!("http://{elsewhere}/token"))]);
-        let transport = Transport::new(ProxySettings::default());
+        let (transport, way) = (Transport::new(ProxySettings::default()), Way::default());
         let registry = Url::parse(&format!("http://{named}/v2")).unwrap();
         let credentials =
             Credentials { username: "u".to_owned(), password: "p".to_owned(), ..Credentials::default() };
         let challenges = challenge::parse(&format!("Bearer realm=\"http://{named}/token\""));
-        let asked = token(&transport, &registry, &Way::default(), &challenges[0], &[], &credentials, false);
+        let asked = token(&transport, &registry, &way, &challenges[0], &[], &credentials, false);
         assert_eq!(asked.await.unwrap().value, "Bearer t");
         let first = first.join().unwrap();
         assert!(first.iter().all(|asked| asked.contains("authorization: basic")), "{first:?}");
@@ -352,7 +352,7 @@ mod tests {
             serve(vec![to(&format!("http://{elsewhere}/token")).replace("302 Found", "307 Temporary")]);
         let challenges = challenge::parse(&format!("Bearer realm=\"http://{named}/token\""));
         let credentials = Credentials { identity_token: "secret".to_owned(), ..Credentials::default() };
-        let asked = token(&transport, &registry, &Way::default(), &challenges[0], &[], &credentials, false);
+        let asked = token(&transport, &registry, &way, &challenges[0], &[], &credentials, false);
         let error = asked.await.err().expect("it is refused").to_string();
         assert!(error.contains("no token is shown there"), "{error}");
         first.join().unwrap();

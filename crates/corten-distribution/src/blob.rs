@@ -100,12 +100,9 @@ impl Repository {
 
     /// Leaves the first place that content comes from out; false where there is no other.
     fn pass_over_first(&mut self) -> bool {
-        let mut passed = false;
-        let left = self
-            .endpoints
-            .iter()
-            .filter(|endpoint| passed || !std::mem::replace(&mut passed, endpoint.capabilities.pull));
-        let left: Vec<_> = left.cloned().collect();
+        let first = self.endpoints.iter().position(|endpoint| endpoint.capabilities.pull);
+        let left = self.endpoints.iter().enumerate().filter(|(at, _)| Some(*at) != first);
+        let left: Vec<_> = left.map(|(_, endpoint)| endpoint.clone()).collect();
         let another = left.iter().any(|endpoint| endpoint.capabilities.pull);
         if another {
             self.endpoints = std::sync::Arc::new(left);

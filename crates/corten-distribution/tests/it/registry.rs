@@ -3,7 +3,7 @@
 use corten_distribution::{Credentials, ProxySettings, Registries, RegistrySettings, Repository};
 use corten_oci::image::Descriptor;
 use corten_oci::{Digest, Manifest, Reference};
-use corten_testing::registry::{Registry, digest};
+use corten_testing::registry::{Fault, Registry, digest};
 
 pub(crate) fn registries(mirrors: &[String]) -> Registries {
     let settings = RegistrySettings { mirrors: mirrors.to_vec(), ..RegistrySettings::default() };
@@ -83,6 +83,22 @@ async fn a_mirror_is_asked_first_told_whose_and_shown_nothing() {
         assert!(seen.target.contains("ns=docker.io"), "{seen:?}");
         assert!(!seen.headers.contains_key("authorization"), "{seen:?}");
     }
+}
+
+#[tokio::test]
+async fn a_mirror_that_has_another_length_is_passed_over() {
+    let (wrong, layers) = filled();
+    let (right, _) = filled();
+    for mirror in [&wrong, &right] {
+        mirror.add_image("library/app", "latest", b"{\"os\":\"linux\"}", &layers);
+    }
+    wrong.fault(0, Fault::WrongLength, true);
+    let name = Reference::parse("app").unwrap();
+    let mirrors = [&wrong, &right].map(|mirror| format!("http://{}", mirror.host()));
+    let repository = registries(&mirrors).repository(&name, Credentials::default()).unwrap();
+    let layer = Descriptor::new("application/octet-stream", Digest::of(&layers[1]), layers[1].len() as u64);
+    assert!(repository.small_blob(&layer).await.unwrap() == layers[1]);
+    assert!(!wrong.seen().is_empty() && !right.seen().is_empty());
 }
 
 #[tokio::test]
