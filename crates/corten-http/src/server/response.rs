@@ -171,7 +171,7 @@ pub struct BlockingWriter {
 impl BlockingWriter {
     /// The writer, and the stream to answer with.
     pub fn channel() -> (Self, mpsc::Receiver<io::Result<Vec<u8>>>) {
-        let (pieces, receiver) = mpsc::channel(8);
+        let (pieces, receiver) = mpsc::channel(4);
         (Self { pieces: Some(pieces), piece: Vec::with_capacity(PIECE) }, receiver)
     }
 
@@ -193,7 +193,9 @@ impl Write for BlockingWriter {
         if self.piece.len() + bytes.len() > PIECE {
             self.flush()?;
         }
-        if bytes.len() >= PIECE {
+        // What a slow reader holds up stays small, however much is written at once.
+        let bytes = &bytes[..bytes.len().min(PIECE)];
+        if bytes.len() == PIECE {
             self.piece = bytes.to_vec();
             self.flush()?;
         } else {
