@@ -38,6 +38,8 @@ variables! {
     ALL_PROXY = "ALL_PROXY";
     /// Hosts that are reached without a proxy.
     NO_PROXY = "NO_PROXY";
+    /// The folder of caches instead of `~/.cache`: what plugins say of themselves is kept there, in `corten/plugins.json`.
+    CACHE = "XDG_CACHE_HOME";
     /// Where our own daemon keeps what survives a power cut, instead of `/var/lib/corten`.
     DATA_ROOT = "CORTEN_DATA_ROOT";
     /// Where our own daemon keeps its socket and running state, instead of `/run/corten`.

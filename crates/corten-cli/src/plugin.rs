@@ -2,6 +2,9 @@
 //! as one of them, under the name `docker-corten`. Docker's protocol: `NAME docker-cli-plugin-metadata` tells what the
 //! plugin is; a command is run with the words of the whole command line.
 
+mod remembered;
+
+use self::remembered::Remembered;
 use crate::context::Context;
 use crate::error::{CliError, Result};
 use serde::Deserialize;
@@ -81,17 +84,19 @@ pub(crate) fn run(context: &mut Context, name: &str, words: &[OsString]) -> Resu
 /// The plugins that say what they are, with their texts, by name.
 pub(crate) fn list(context: &mut Context) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
+    let mut remembered = Remembered::open();
     for folder in folders(context) {
         for file in corten_std::file::list(&folder).unwrap_or_default() {
             let Some(name) = file.to_str().and_then(|file| file.strip_prefix(PREFIX)) else { continue };
             if !is_name(name) || found.contains_key(name) || !is_program(&folder.join(&file)) {
                 continue;
             }
-            if let Some(about) = ask(&folder.join(&file)) {
+            if let Some(about) = remembered.answer(&folder.join(&file), ask) {
                 found.insert(name.to_owned(), about);
             }
         }
     }
+    remembered.keep();
     found.retain(|_, about| !about.is_empty());
     found
 }

@@ -96,6 +96,7 @@ fn a_plugin_gets_the_whole_command_line_and_is_shown_in_the_help() {
     let plugin = folder.join("cli-plugins/docker-greet");
     let script = "#!/bin/sh\n\
         if [ \"$1\" = docker-cli-plugin-metadata ]; then\n\
+          echo asked >> \"$0.asked\"\n\
           echo '{\"SchemaVersion\":\"0.1.0\",\"Vendor\":\"us\",\"ShortDescription\":\"Greets people\"}'; exit\n\
         fi\n\
         echo \"$DOCKER_HOST $*\"; exit 7\n";
@@ -108,6 +109,14 @@ fn a_plugin_gets_the_whole_command_line_and_is_shown_in_the_help() {
     assert_eq!(said.code, 7);
     let help = daemon.ok(&["--config", &configuration, "help"]);
     assert!(help.contains("  greet*      Greets people\n"), "{help}");
+    let asked =
+        || std::fs::read_to_string(folder.join("cli-plugins/docker-greet.asked")).unwrap().lines().count();
+    let before = asked();
+    assert_eq!(daemon.ok(&["--config", &configuration, "help"]), help);
+    assert_eq!(asked(), before, "what it said is remembered");
+    std::fs::write(&plugin, script.replace("Greets people", "Greets all")).unwrap();
+    let changed = daemon.ok(&["--config", &configuration, "help"]);
+    assert!(changed.contains("  greet*      Greets all\n"), "{changed}");
     let said = daemon.corten(&["--config", &configuration, "gret"]);
     assert!(said.code == 1 && said.err.contains("unknown command: corten gret"), "{}", said.err);
     let metadata = daemon.ok(&["docker-cli-plugin-metadata"]);
