@@ -15,6 +15,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+/// How many containers' addresses a network keeps in mind.
+const REMEMBERED: usize = 1024;
+
 /// A namespace, pinned, and connected where it belongs to a network.
 #[derive(Debug)]
 pub(crate) struct Ready {
@@ -47,6 +50,8 @@ pub(crate) struct Network {
     pub(crate) ready: VecDeque<Ready>,
     /// Endpoints that are handed out, or being made on the spot.
     pub(crate) attached: usize,
+    /// The addresses that containers had last, the latest at the end: who starts again gets them again where they are free.
+    last: VecDeque<(String, Addressing)>,
     /// Whether sandboxes on it have names: on all networks but the default bridge.
     names: bool,
     /// Whether namespaces are kept ready: from the start on the default bridge, elsewhere from the first sandbox on.
@@ -108,7 +113,16 @@ impl Network {
             .filter(ours)
             .map(|range| AddressPool::new(range.subnet, range.range, range.reserved()))
             .collect();
-        Self { config, interface, pools, ready: VecDeque::new(), attached: 0, names: !warm, warm }
+        Self {
+            config,
+            interface,
+            pools,
+            ready: VecDeque::new(),
+            attached: 0,
+            last: VecDeque::new(),
+            names: !warm,
+            warm,
+        }
     }
 
     /// Takes addresses, those asked for or the lowest free ones: one of each family that the network has.
@@ -194,6 +208,25 @@ impl Network {
             self.release(&cable.addressing);
         }
         Some(ready)
+    }
+
+    /// Keeps in mind which addresses a container had.
+    pub(crate) fn remember(&mut self, container: &str, endpoint: &Endpoint) {
+        let placed = |address: IpAddr, prefix| Placed { address, prefix, gateway: None };
+        let addressing = Addressing {
+            ipv4: endpoint.address.map(|address| placed(address.into(), endpoint.prefix)),
+            ipv6: endpoint.address6.map(|address| placed(address.into(), endpoint.prefix6)),
+        };
+        self.last.retain(|(other, _)| other != container);
+        self.last.push_back((container.to_owned(), addressing));
+        if self.last.len() > REMEMBERED {
+            self.last.pop_front();
+        }
+    }
+
+    /// Which addresses a container had.
+    pub(crate) fn recall(&self, container: &str) -> Option<Addressing> {
+        self.last.iter().find(|(other, _)| other == container).map(|(_, addressing)| *addressing)
     }
 
     /// Takes addresses that an earlier daemon gave.

@@ -42,11 +42,22 @@ impl NetworkManager {
             return self.connect_remote(sandbox, &config, request);
         }
         let given = self.request_given(request)?;
+        if given.is_none()
+            && let Some(again) = self.with_last_addresses(&self.container_of(sandbox), request)
+            && let Ok(connected) = self.connect_here(sandbox, &again, None)
+        {
+            return Ok(connected);
+        }
         self.connect_here(sandbox, request, given.as_ref()).inspect_err(|_| {
             if let Some(given) = &given {
                 self.return_given(&request.network_id, given);
             }
         })
+    }
+
+    fn container_of(&self, sandbox: &str) -> String {
+        let state = lock(&self.shared.state);
+        state.sandboxes.get(sandbox).map(|held| held.record.container_id.clone()).unwrap_or_default()
     }
 
     /// The same by an interface that we make.

@@ -65,6 +65,28 @@ impl NetworkManager {
         })
     }
 
+    /// The same request for the addresses that the container had last; none where it asks for others, or had none. Others
+    /// have looked them up: a proxy in front of it asks for its name once.
+    pub(super) fn with_last_addresses(
+        &self,
+        container: &str,
+        request: &EndpointRequest,
+    ) -> Option<EndpointRequest> {
+        if !request.asked().is_empty() {
+            return None;
+        }
+        let state = lock(&self.shared.state);
+        let last = state.networks.get(&request.network_id)?.recall(container)?;
+        let mut again = request.clone();
+        for placed in last.all() {
+            match placed.address {
+                IpAddr::V4(address) => again.address = Some(address),
+                IpAddr::V6(address) => again.address6 = Some(address),
+            }
+        }
+        Some(again)
+    }
+
     fn is_pooled(&self, network_id: &str) -> Result<bool, NetworkError> {
         let state = lock(&self.shared.state);
         let network = state.networks.get(network_id);
@@ -79,13 +101,18 @@ impl NetworkManager {
         wanted: &EndpointRequest,
     ) -> Result<Sandbox, NetworkError> {
         let owner = &request.owner;
-        let ready = match self.take_connected(wanted, owner) {
+        let take = |wanted: &EndpointRequest| match self.take_connected(wanted, owner) {
             // One may be on its way into the pool, or on its way back from a sandbox that is gone.
             Err(NetworkError::AddressesExhausted { .. } | NetworkError::AddressTaken(_)) => {
                 self.settle();
-                self.take_connected(wanted, owner)?
+                self.take_connected(wanted, owner)
             }
-            other => other?,
+            other => other,
+        };
+        let again = self.with_last_addresses(&request.container_id, wanted);
+        let ready = match again.map(|again| take(&again)) {
+            Some(Ok(ready)) => ready,
+            _ => take(wanted)?,
         };
         let Some(cable) = ready.cable else {
             return Err(NetworkError::NoSuchNetwork(wanted.network_id.clone()));
@@ -279,6 +306,7 @@ impl NetworkManager {
         for endpoint in &held.record.endpoints {
             if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
                 network.attached -= 1;
+                network.remember(&held.record.container_id, endpoint);
             }
         }
         let targets = Targets::of(&held.record.endpoints);

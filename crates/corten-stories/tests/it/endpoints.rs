@@ -216,3 +216,31 @@ fn more_networks_than_docker_has_subnets() {
     let words: Vec<&str> = ["network", "rm"].into_iter().chain(names.iter().map(String::as_str)).collect();
     daemon.ok(&words);
 }
+
+/// Who has looked a container's address up finds it there after a restart, as behind a proxy that asks for a name once.
+#[test]
+fn a_container_that_starts_again_has_its_addresses_again() {
+    let Some(daemon) = super::daemon("same-address") else { return };
+    for network in ["front", "back"] {
+        daemon.ok(&["network", "create", network]);
+    }
+    for name in ["one", "two"] {
+        let run = ["run", "-d", "--init", "--name", name, "--network", "front", "busybox", "sleep", "1000"];
+        daemon.ok(&run);
+        daemon.ok(&["network", "connect", "back", name]);
+    }
+    let addresses = || {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
+        daemon.ok(&["inspect", "-f", format, "one", "two"])
+    };
+    let before = addresses();
+    for _ in 0..3 {
+        daemon.ok(&["restart", "-t", "1", "one"]);
+        daemon.ok(&["restart", "-t", "1", "two"]);
+        assert_eq!(addresses(), before);
+    }
+    daemon.ok(&["stop", "-t", "1", "one", "two"]);
+    daemon.ok(&["start", "two"]);
+    daemon.ok(&["start", "one"]);
+    assert_eq!(addresses(), before);
+}
