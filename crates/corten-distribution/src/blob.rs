@@ -295,7 +295,7 @@ impl Repository {
             Ok(())
         })
         .await?;
-        let found = corten_oci::Digest::of(&bytes);
+        let found = blob.digest.again(&bytes);
         if found != blob.digest {
             return Err(DistributionError::Digest {
                 host: self.host(),

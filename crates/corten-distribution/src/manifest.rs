@@ -98,9 +98,10 @@ impl Repository {
         wanted: Option<Digest>,
     ) -> Result<Document, DistributionError> {
         let host = response.url.authority();
-        let digest = Digest::of(&bytes);
         let told = Digest::parse(response.header("docker-content-digest")).ok();
-        if let Some(wanted) = wanted.or(told)
+        let wanted = wanted.or(told);
+        let digest = wanted.map_or_else(|| Digest::of(&bytes), |wanted| wanted.again(&bytes));
+        if let Some(wanted) = wanted
             && wanted != digest
         {
             return Err(DistributionError::Digest {

@@ -277,9 +277,9 @@ impl Repository {
         let listed = !response.header("oci-subject").is_empty();
         let host = response.url.authority();
         response.finish().await;
-        let wanted = Digest::of(&bytes);
         match Digest::parse(&told) {
-            Ok(found) if found != wanted => {
+            Ok(found) if found != found.again(&bytes) => {
+                let wanted = found.again(&bytes);
                 Err(DistributionError::Digest { host, wanted: wanted.to_string(), found: found.to_string() })
             }
             _ => Ok(listed),

@@ -1,4 +1,4 @@
-//! Digests: `sha256:` and 64 hexadecimal digits, the name of every piece of content.
+//! Digests: `sha256:` and 64 hexadecimal digits, or `sha512:` and 128, the name of every piece of content.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
@@ -23,8 +23,39 @@ impl corten_std::Classified for DigestError {
     }
 }
 
-/// A checked content digest. Only SHA-256 is known: nothing else is in use, and a name that cannot be
+/// How content is hashed. These two are what the image specification registers and registries use; a name that cannot be
 /// verified is worth nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// What everything is named by that this program names itself.
+    #[default]
+    Sha256,
+    /// Where others chose it.
+    Sha512,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+
+    /// As it stands before the colon.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// Bytes of its digests.
+    const fn length(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// A checked content digest.
 ///
 /// ```
 /// use corten_oci::Digest;
@@ -34,66 +65,89 @@ impl corten_std::Classified for DigestError {
 /// assert!(Digest::parse("sha256:E3").is_err());
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 32]);
+pub struct Digest {
+    algorithm: Algorithm,
+    /// Zeros behind its length.
+    bytes: [u8; 64],
+}
 
 impl Digest {
-    /// Length of the hexadecimal part.
+    /// Length of the hexadecimal part of a SHA-256.
     pub const HEX_LENGTH: usize = 64;
+    /// Length of the longest hexadecimal part, that of a SHA-512.
+    pub const LONGEST_HEX: usize = 128;
 
-    /// Reads `sha256:` followed by 64 lower-case hexadecimal digits.
+    /// Reads an algorithm's name, a colon and as many lower-case hexadecimal digits as it has.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
-        let Some((algorithm, hex)) = text.split_once(':') else {
+        let Some((name, hex)) = text.split_once(':') else {
             return Err(DigestError::Format(text.to_owned()));
         };
-        if algorithm == "sha256" {
-            return Self::from_hex(hex).ok_or_else(|| DigestError::Format(text.to_owned()));
+        if let Some(algorithm) = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name) {
+            let read = Self::from_hex(hex).filter(|digest| digest.algorithm == algorithm);
+            return read.ok_or_else(|| DigestError::Format(text.to_owned()));
         }
-        let plain = !algorithm.is_empty()
-            && algorithm.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+._-".contains(&byte));
+        let plain = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+._-".contains(&byte));
         Err(if plain {
-            DigestError::Algorithm(algorithm.to_owned())
+            DigestError::Algorithm(name.to_owned())
         } else {
             DigestError::Format(text.to_owned())
         })
     }
 
-    /// From 64 lower-case hexadecimal digits, without `sha256:`.
+    /// From lower-case hexadecimal digits alone; their number tells the algorithm.
     pub fn from_hex(hex: &str) -> Option<Self> {
-        let hex = hex.as_bytes();
-        if hex.len() != Self::HEX_LENGTH {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+        let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.length() * 2 == hex.len())?;
+        let mut bytes = [0; 64];
+        for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
             *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
         }
-        Some(Self(bytes))
+        Some(Self { algorithm, bytes })
     }
 
-    /// The digest of these bytes.
+    /// The SHA-256 of these bytes.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
-        Self(sha2::Sha256::digest(bytes).into())
+        Self::with(Algorithm::Sha256, bytes)
     }
 
-    /// From the 32 bytes of a SHA-256.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    /// The digest of other bytes, by the algorithm of this one: equal to it where they are what it names.
+    #[must_use]
+    pub fn again(&self, bytes: impl AsRef<[u8]>) -> Self {
+        Self::with(self.algorithm, bytes)
     }
 
-    /// The 32 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    /// The digest of these bytes by one algorithm.
+    pub fn with(algorithm: Algorithm, bytes: impl AsRef<[u8]>) -> Self {
+        let mut hasher = Hasher::with(algorithm);
+        hasher.update(bytes.as_ref());
+        hasher.finish()
     }
 
-    /// The name of the algorithm: `sha256`.
+    /// A hash of nothing yet, by the algorithm of this digest.
+    pub fn hasher(&self) -> Hasher {
+        Hasher::with(self.algorithm)
+    }
+
+    fn from_slice(algorithm: Algorithm, slice: &[u8]) -> Self {
+        let mut bytes = [0; 64];
+        bytes[..slice.len()].copy_from_slice(slice);
+        Self { algorithm, bytes }
+    }
+
+    /// Whether it is what this program names content by.
+    pub fn is_own(&self) -> bool {
+        self.algorithm == Algorithm::default()
+    }
+
+    /// The name of the algorithm, as `sha256`.
     pub const fn algorithm(&self) -> &'static str {
-        "sha256"
+        self.algorithm.name()
     }
 
-    /// The 64 hexadecimal digits.
+    /// The hexadecimal digits.
     pub fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        self.0
+        self.bytes[..self.algorithm.length()]
             .iter()
             .flat_map(|byte| [DIGITS[usize::from(byte >> 4)] as char, DIGITS[usize::from(byte & 15)] as char])
             .collect()
@@ -104,6 +158,12 @@ impl Digest {
         let mut hex = self.hex();
         hex.truncate(12);
         hex
+    }
+
+    /// Digits, without the name of an algorithm in front.
+    pub fn without_algorithm(text: &str) -> &str {
+        let digits = |algorithm: Algorithm| text.strip_prefix(algorithm.name())?.strip_prefix(':');
+        Algorithm::ALL.into_iter().find_map(digits).unwrap_or(text)
     }
 }
 
@@ -117,8 +177,7 @@ fn nibble(byte: u8) -> Option<u8> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("sha256:")?;
-        formatter.write_str(&self.hex())
+        write!(formatter, "{}:{}", self.algorithm(), self.hex())
     }
 }
 
@@ -149,22 +208,54 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A running SHA-256; also a [`Write`] that counts what went through it.
-#[derive(Clone, Default)]
+/// A running hash; also a [`Write`] that counts what went through it.
+#[derive(Clone)]
 pub struct Hasher {
-    state: sha2::Sha256,
+    state: State,
     length: u64,
 }
 
+#[derive(Clone)]
+enum State {
+    Sha256(sha2::Sha256),
+    Sha512(Box<sha2::Sha512>),
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::with(Algorithm::default())
+    }
+}
+
 impl Hasher {
-    /// A hash of nothing yet.
+    /// A SHA-256 of nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// A hash of nothing yet.
+    pub fn with(algorithm: Algorithm) -> Self {
+        let state = match algorithm {
+            Algorithm::Sha256 => State::Sha256(sha2::Sha256::default()),
+            Algorithm::Sha512 => State::Sha512(Box::default()),
+        };
+        Self { state, length: 0 }
+    }
+
+    /// By what it hashes.
+    pub fn algorithm(&self) -> Algorithm {
+        match self.state {
+            State::Sha256(_) => Algorithm::Sha256,
+            State::Sha512(_) => Algorithm::Sha512,
+        }
+    }
+
     /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.state.update(bytes);
+        match &mut self.state {
+            State::Sha256(state) => state.update(bytes),
+            State::Sha512(state) => state.update(bytes),
+        }
         self.length += bytes.len() as u64;
     }
 
@@ -175,7 +266,10 @@ impl Hasher {
 
     /// The digest of all that was added.
     pub fn finish(self) -> Digest {
-        Digest(self.state.finalize().into())
+        match self.state {
+            State::Sha256(state) => Digest::from_slice(Algorithm::Sha256, &state.finalize()),
+            State::Sha512(state) => Digest::from_slice(Algorithm::Sha512, &state.finalize()),
+        }
     }
 }
 
@@ -205,14 +299,28 @@ mod tests {
         }
         let upper = format!("sha256:{}", "A".repeat(64));
         assert_eq!(Digest::parse(&upper), Err(DigestError::Format(upper.clone())));
-        assert_eq!(Digest::parse("sha512:00"), Err(DigestError::Algorithm("sha512".into())));
+        let short = format!("sha512:{}", "a".repeat(64));
+        assert_eq!(Digest::parse(&short), Err(DigestError::Format(short.clone())));
+        assert_eq!(Digest::parse("blake3:00"), Err(DigestError::Algorithm("blake3".into())));
         assert_eq!(Digest::parse("../x:00"), Err(DigestError::Format("../x:00".into())));
+    }
+
+    #[test]
+    fn a_sha512_is_one() {
+        // FIPS 180-2, appendix C.1.
+        let text = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        let digest = Digest::with(Algorithm::Sha512, b"abc");
+        assert_eq!((digest.to_string().as_str(), digest.short().as_str()), (text, "ddaf35a19361"));
+        assert_eq!(Digest::parse(text), Ok(digest));
+        assert_eq!((digest.again(b"abc"), digest.is_own()), (digest, false));
+        assert_ne!(digest.again(b"abd"), digest);
+        assert_eq!(Digest::without_algorithm(text), digest.hex());
     }
 
     proptest! {
         #[test]
-        fn printed_and_read_is_the_same(bytes: [u8; 32]) {
-            let digest = Digest::from_bytes(bytes);
+        fn printed_and_read_is_the_same(bytes: Vec<u8>, long: bool) {
+            let digest = Digest::with(if long { Algorithm::Sha512 } else { Algorithm::Sha256 }, bytes);
             prop_assert_eq!(Digest::parse(&digest.to_string()), Ok(digest));
             prop_assert_eq!(serde_json::from_str::<Digest>(&serde_json::to_string(&digest).unwrap()).unwrap(), digest);
         }

@@ -8,7 +8,7 @@ pub mod platform;
 pub mod reference;
 pub mod runtime;
 
-pub use digest::{Digest, DigestError, Hasher};
+pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use image::{ImageConfig, Index, Manifest};
 pub use platform::Platform;
 pub use reference::{Reference, ReferenceError};

@@ -33,9 +33,26 @@ pub enum ReferenceError {
     /// More than 255 characters.
     #[error("repository name must not be more than 255 characters")]
     TooLong,
-    /// A digest that cannot be.
-    #[error("invalid reference format")]
-    Digest(#[source] DigestError),
+    /// A digest by an algorithm that neither the image specification nor Docker has.
+    #[error("unsupported digest algorithm")]
+    Algorithm(#[source] DigestError),
+    /// A digest of another length than its algorithm's.
+    #[error("invalid checksum digest length")]
+    Length(#[source] DigestError),
+}
+
+impl ReferenceError {
+    /// Why a text behind an `@` is no digest. What is not even like one, by Docker's grammar, makes the name as a whole wrong.
+    fn of_digest(text: &str, error: DigestError) -> Self {
+        let digits = text.split_once(':').map_or("", |(_, digits)| digits);
+        if digits.len() < 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Self::Format;
+        }
+        match error {
+            DigestError::Algorithm(_) => Self::Algorithm(error),
+            DigestError::Format(_) => Self::Length(error),
+        }
+    }
 }
 
 impl corten_std::Classified for ReferenceError {
@@ -83,7 +100,9 @@ impl Reference {
             return Err(ReferenceError::Uppercase(remote.to_owned()));
         }
         let (name_and_tag, digest) = match remainder.split_once('@') {
-            Some((rest, digest)) => (rest, Some(Digest::parse(digest).map_err(ReferenceError::Digest)?)),
+            Some((rest, digest)) => {
+                (rest, Some(Digest::parse(digest).map_err(|error| ReferenceError::of_digest(digest, error))?))
+            }
             None => (remainder.as_str(), None),
         };
         let (path, tag) = match name_and_tag.split_once(':') {
@@ -327,6 +346,10 @@ mod tests {
 
     #[test]
     fn errors_are_dockers() {
+        let digits = "a".repeat(64);
+        check_error(&format!("x@blake3:{digits}"), "unsupported digest algorithm");
+        check_error(&format!("x@sha512:{digits}"), "invalid checksum digest length");
+        check_error("x@blake3:00", "invalid reference format");
         check_error("UPPER", "invalid reference format: repository name (library/UPPER) must be lowercase");
         check_error("user/App:x", "invalid reference format: repository name (user/App) must be lowercase");
         let long = "x".repeat(300);

@@ -39,9 +39,9 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// The first 12 digits, the form that people see; a `sha256:` in front is left out.
+/// The first 12 digits, the form that people see; a `sha256:` or `sha512:` in front is left out.
 pub fn short(id: &str) -> &str {
-    let id = id.strip_prefix("sha256:").unwrap_or(id);
+    let id = id.strip_prefix("sha256:").or_else(|| id.strip_prefix("sha512:")).unwrap_or(id);
     id.get(..12).unwrap_or(id)
 }
 

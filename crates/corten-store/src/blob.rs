@@ -5,7 +5,7 @@ use crate::reaper::Reaper;
 use crate::snapshots::{FILES, RECORD};
 use crate::store::Store;
 use crate::{Result, StoreError};
-use corten_oci::{Digest, Hasher};
+use corten_oci::{Algorithm, Digest, Hasher};
 use corten_std::{PathError, file};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ pub(crate) struct StagedBlob {
 #[derive(Debug)]
 pub(crate) struct Blobs {
     database: Arc<Database>,
-    /// `blobs/sha256`.
+    /// `blobs`, with a folder for each algorithm.
     folder: PathBuf,
     boot: String,
     rows: Mutex<HashMap<Digest, BlobRow>>,
@@ -48,21 +48,24 @@ pub(crate) struct Blobs {
 impl Blobs {
     /// Reads the rows and sweeps files without one.
     pub(crate) fn open(database: Arc<Database>, root: &Path, reaper: &Reaper, boot: &str) -> Result<Self> {
-        let folder = root.join("sha256");
-        file::create_dir_all(&folder)?;
         let mut rows = HashMap::new();
         for (key, row) in database.list::<BlobRow>(BLOBS)? {
             rows.insert(Digest::parse(&key)?, row);
         }
         let mut found = 0;
-        for name in file::list(&folder)? {
-            if name.to_str().and_then(Digest::from_hex).is_some_and(|digest| rows.contains_key(&digest)) {
-                found += 1;
-            } else {
-                reaper.remove(folder.join(&name))?;
+        for algorithm in Algorithm::ALL {
+            let folder = root.join(algorithm.name());
+            file::create_dir_all(&folder)?;
+            for name in file::list(&folder)? {
+                let digest = Digest::parse(&format!("{}:{}", algorithm.name(), name.display()));
+                if digest.is_ok_and(|digest| rows.contains_key(&digest)) {
+                    found += 1;
+                } else {
+                    reaper.remove(folder.join(&name))?;
+                }
             }
         }
-        let blobs = Self { database, folder, boot: boot.to_owned(), rows: Mutex::new(rows) };
+        let blobs = Self { database, folder: root.to_owned(), boot: boot.to_owned(), rows: Mutex::new(rows) };
         if found < lock(&blobs.rows).len() {
             // Somebody took files away from outside.
             let gone: Vec<Digest> =
@@ -94,12 +97,17 @@ impl Blobs {
 
     /// Where a blob lies or would lie.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(digest.hex())
+        self.folder.join(digest.algorithm()).join(digest.hex())
     }
 
-    /// The folder whose names must be durable before the database commit.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// Makes the names of blobs durable, which must be so before the database commit.
+    pub(crate) fn sync_names(&self, blobs: &[StagedBlob]) -> Result<()> {
+        for algorithm in Algorithm::ALL.map(Algorithm::name) {
+            if blobs.iter().any(|blob| blob.digest.algorithm() == algorithm) {
+                file::sync_dir(self.folder.join(algorithm))?;
+            }
+        }
+        Ok(())
     }
 
     /// The length of a blob that is here.
@@ -199,10 +207,8 @@ impl Read for BlobReader {
                     }));
                 }
                 if digest != self.wanted {
-                    return Err(io::Error::other(StoreError::Mismatch {
-                        wanted: self.wanted,
-                        found: digest,
-                    }));
+                    let found = Box::new(digest);
+                    return Err(io::Error::other(StoreError::Mismatch { wanted: self.wanted, found }));
                 }
             }
         }
@@ -224,7 +230,7 @@ impl Store {
             Source::File { path, .. } => Box::new(file::open(&path)?),
             Source::Layer { folder, .. } => reproduced(folder)?,
         };
-        Ok(BlobReader { size, wanted: *digest, hasher: Some(Hasher::new()), inner })
+        Ok(BlobReader { size, wanted: *digest, hasher: Some(digest.hasher()), inner })
     }
 
     /// Reads a whole document, at most 16 MiB of it, checked.
@@ -355,21 +361,20 @@ impl Read for ChunkReader {
     }
 }
 
-/// Writes a blob's file below `tmp/`. Nothing is left of one that could not be written.
-pub(crate) fn stage_bytes(path: PathBuf, bytes: &[u8]) -> Result<StagedBlob> {
+/// Writes the file of a blob of that name below `tmp/`. Nothing is left of one that could not be written.
+pub(crate) fn stage_bytes(path: PathBuf, name: &Digest, bytes: &[u8]) -> Result<StagedBlob> {
     let written = file::write(&path, bytes);
-    staged(path, written.map_err(StoreError::from).map(|()| (Digest::of(bytes), bytes.len() as u64)))
+    staged(path, written.map_err(StoreError::from).map(|()| (name.again(bytes), bytes.len() as u64)))
 }
 
-/// Copies a checked file's content into a blob's file below `tmp/`. Nothing is left of one that could not be written.
-pub(crate) fn stage_reader(path: PathBuf, reader: &mut dyn Read) -> Result<StagedBlob> {
-    let copied = copy_hashed(&path, reader);
+/// Copies content into the file of a blob of that name below `tmp/`. Nothing is left of one that could not be written.
+pub(crate) fn stage_reader(path: PathBuf, name: &Digest, reader: &mut dyn Read) -> Result<StagedBlob> {
+    let copied = copy_hashed(&path, name.hasher(), reader);
     staged(path, copied)
 }
 
-fn copy_hashed(path: &Path, reader: &mut dyn Read) -> Result<(Digest, u64)> {
+fn copy_hashed(path: &Path, mut hasher: Hasher, reader: &mut dyn Read) -> Result<(Digest, u64)> {
     let mut out = file::create(path)?;
-    let mut hasher = Hasher::new();
     let mut buffer = vec![0; CHUNK];
     loop {
         let length = reader.read(&mut buffer).map_err(StoreError::Read)?;

@@ -84,9 +84,7 @@ impl Store {
         for blob in &batch.blobs {
             changes.push(inner.blobs.place(blob)?);
         }
-        if !batch.blobs.is_empty() {
-            file::sync_dir(inner.blobs.folder())?;
-        }
+        inner.blobs.sync_names(&batch.blobs)?;
         let mut seen = HashSet::new();
         let (layers, duplicates): (Vec<Staged>, Vec<Staged>) = std::mem::take(&mut batch.layers)
             .into_iter()

@@ -103,7 +103,7 @@ pub enum StoreError {
         /// The name.
         wanted: Digest,
         /// What the bytes say.
-        found: Digest,
+        found: Box<Digest>,
     },
     /// Content does not have the length that was recorded.
     #[error("content {digest} has {found} bytes instead of {wanted}")]

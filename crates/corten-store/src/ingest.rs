@@ -14,7 +14,7 @@ use crate::snapshots::{FILES, LayerRow, RECORD};
 use crate::store::Store;
 use crate::{Result, StoreError};
 use corten_layer::{Applied, ApplyOptions, Compression};
-use corten_oci::{Digest, Hasher};
+use corten_oci::{Algorithm, Digest, Hasher};
 use corten_std::{PathError, file};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -53,6 +53,19 @@ pub(crate) struct Unpacked {
     pub(crate) blob: Option<StagedBlob>,
     /// Just before the first file was made, by the file system's clock.
     pub(crate) begun: SystemTime,
+}
+
+impl Unpacked {
+    /// The digest of its tar, by the algorithm of another one: where that is not ours, the tar is made again for it.
+    pub(crate) fn named_like(&self, name: &Digest) -> Result<Digest> {
+        let Some(folder) = self.folder.as_ref().filter(|_| !name.is_own()) else {
+            return Ok(self.row.diff_id);
+        };
+        let mut hasher = name.hasher();
+        io::copy(&mut crate::blob::reproduced(folder.clone())?, &mut hasher)
+            .map_err(|error| crate::blob::content_error(error, name))?;
+        Ok(hasher.finish())
+    }
 }
 
 #[derive(Debug)]
@@ -103,14 +116,15 @@ impl Ingest {
 impl Store {
     /// Reads a layer archive to its end and begins to unpack it. `layer` names it in messages; `parents` are the
     /// folders below it, topmost first, as far as they are known. An error is one of reading or of
-    /// decompression; one of unpacking comes with [`Ingest::finish`].
+    /// decompression; one of unpacking comes with [`Ingest::finish`]. `hasher` takes the digest of the bytes as they come.
     pub(crate) fn ingest(
         &self,
         input: &mut (dyn Read + Send),
         layer: &str,
         parents: Vec<PathBuf>,
+        hasher: Hasher,
     ) -> Result<Ingest> {
-        self.ingest_kept(input, layer, parents, true)
+        self.ingest_kept(input, layer, parents, hasher, true)
     }
 
     /// As [`Self::ingest`]; where the bytes are in a file already, they are not written (`keep` is false).
@@ -119,6 +133,7 @@ impl Store {
         input: &mut (dyn Read + Send),
         layer: &str,
         parents: Vec<PathBuf>,
+        mut hasher: Hasher,
         keep: bool,
     ) -> Result<Ingest> {
         let inner = &*self.inner;
@@ -137,7 +152,8 @@ impl Store {
             layer: layer.to_owned(),
             options: inner.options.clone(),
             parents,
-            hash: compression != Compression::Plain,
+            // What a plain tar is named by is its diff ID, where we would name it so.
+            hash: compression != Compression::Plain || hasher.algorithm() != Algorithm::default(),
         };
         let started = (|| -> Result<_> {
             let files = folder.join(FILES);
@@ -165,12 +181,11 @@ impl Store {
         let feed = Feed { sender, recycled };
         let blob_path = inner.reaper.new_name();
         let fed = if compression == Compression::Plain {
-            let mut hasher = Hasher::new();
             let fed = feed.run(&mut input, |piece| hasher.update(piece)).map_err(StoreError::Read);
             fed.map(|()| (hasher.finish(), None))
         } else {
             let kept = keep.then_some(blob_path.as_path());
-            feed.inflate(&mut input, kept, failed).map(|(digest, size)| {
+            feed.inflate(&mut input, hasher, kept, failed).map(|(digest, size)| {
                 (digest, keep.then(|| StagedBlob { digest, size, path: blob_path.clone() }))
             })
         };
@@ -266,11 +281,12 @@ impl Feed {
     fn inflate(
         self,
         input: &mut (dyn Read + Send),
+        hasher: Hasher,
         path: Option<&Path>,
         failed: impl Fn(corten_layer::LayerError) -> StoreError,
     ) -> Result<(Digest, u64)> {
         let out = path.map(file::create).transpose()?.map(|out| BufWriter::with_capacity(CHUNK, out));
-        let mut tee = Tee { input, hasher: Hasher::new(), out };
+        let mut tee = Tee { input, hasher, out };
         let mut plain = corten_layer::decompress(&mut tee).map_err(&failed)?;
         self.run(&mut plain, |_| ()).map_err(|source| failed(corten_layer::LayerError::Read(source)))?;
         drop(plain);

@@ -4,7 +4,7 @@
 //! DATA_ROOT
 //! ├── lock                       held while a store is open: one owner
 //! ├── state.redb                 rows of images, tags, blobs, snapshots, leases, and the engine's records
-//! ├── blobs/sha256/HEX           content: documents, and layers as they came where only the bytes can give them back
+//! ├── blobs/ALGORITHM/HEX        content: documents, and layers as they came where only the bytes can give them back
 //! ├── snapshots/
 //! │   ├── committed/NUMBER/      a layer: `fs` its files, `record` what makes its tar again byte for byte
 //! │   └── active/KEY/            a container's or step's: `fs` what it writes, `work`, `about.json`

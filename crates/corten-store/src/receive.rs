@@ -103,8 +103,8 @@ impl Drop for ReceivedBlob {
 pub struct Received {
     /// Its manifest or index.
     pub target: Descriptor,
-    /// Documents that have come, with their media types.
-    pub documents: Vec<(String, Vec<u8>)>,
+    /// Documents that have come, by the digests that they were asked for by.
+    pub documents: Vec<(Digest, Vec<u8>)>,
     /// Blobs that have come.
     pub blobs: Vec<ReceivedBlob>,
     /// Manifests among the documents that refer to it.
@@ -148,20 +148,20 @@ impl Store {
         let mut whole = Cursor::new(head).chain(input);
         let received = |item| ReceivedBlob { store: self.clone(), digest, item: Some(item) };
         if !is_layer {
-            let (found, size) = read_hashed(&mut whole)?;
+            let (found, size) = read_hashed(digest.hasher(), &mut whole)?;
             check(descriptor, &found, size)?;
             return Ok(received(Item::Blob(self.adopt(descriptor, file)?)));
         }
-        let ingest = self.ingest_kept(&mut whole, &digest.to_string(), Vec::new(), false)?;
+        let ingest = self.ingest_kept(&mut whole, &digest.to_string(), Vec::new(), digest.hasher(), false)?;
         let (found, compression) = (ingest.digest, ingest.compression);
         let (_, unpacked) = ingest.finish(self);
         if found != digest {
             discard_layer(self, unpacked, None)?;
-            return Err(StoreError::Mismatch { wanted: digest, found });
+            return Err(StoreError::Mismatch { wanted: digest, found: Box::new(found) });
         }
-        // A plain tar is given back by its snapshot; where there will be none its bytes are kept.
+        // A plain tar is given back by its snapshot, by our own kind of name; else its bytes are kept.
         let kept = match (&unpacked, compression) {
-            (Ok(_), Compression::Plain) => None,
+            (Ok(_), Compression::Plain) if digest.is_own() => None,
             _ => match self.adopt(descriptor, file) {
                 Ok(blob) => Some(blob),
                 Err(error) => {
@@ -202,8 +202,9 @@ impl Images<'_> {
         let Received { target, documents, blobs, referrers, name } = received;
         let mut assembler = Assembler::new(store);
         assembler.referrers.insert(target.digest, referrers);
-        for (media_type, bytes) in documents {
-            assembler.add_document(&media_type, bytes);
+        for (digest, bytes) in documents {
+            // Checked when it is staged.
+            assembler.items.entry(digest).or_insert(Item::Document(bytes));
         }
         for mut blob in blobs {
             if let Some(item) = blob.item.take() {
@@ -237,8 +238,7 @@ impl Images<'_> {
     }
 }
 
-fn read_hashed(input: &mut dyn Read) -> Result<(Digest, u64)> {
-    let mut hasher = Hasher::new();
+fn read_hashed(mut hasher: Hasher, input: &mut dyn Read) -> Result<(Digest, u64)> {
     let mut buffer = vec![0; CHUNK];
     loop {
         let length = input.read(&mut buffer).map_err(StoreError::Read)?;
@@ -256,7 +256,7 @@ fn check(descriptor: &Descriptor, found: &Digest, size: u64) -> Result<()> {
         return Err(StoreError::Length { digest, wanted: descriptor.size, found: size });
     }
     if *found != digest {
-        return Err(StoreError::Mismatch { wanted: digest, found: *found });
+        return Err(StoreError::Mismatch { wanted: digest, found: Box::new(*found) });
     }
     Ok(())
 }

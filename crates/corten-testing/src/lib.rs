@@ -1,6 +1,7 @@
 //! Sealed home, scratch daemon, fixture images, output masks for the tests.
 
 pub mod daemon;
+mod digest;
 pub mod fixture;
 pub mod plugin;
 pub mod registry;

@@ -3,9 +3,7 @@
 //! It speaks as much of the distribution protocol as a pull and a push need, counts its requests, and does at a chosen one
 //! what it is told. With [`Registry::ask_for_tokens`] it wants tokens, which it gives itself.
 
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,14 +103,7 @@ pub struct Registry {
     state: Arc<Mutex<State>>,
 }
 
-/// `sha256:HEX`
-pub fn digest(bytes: &[u8]) -> String {
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
+pub use crate::digest::{digest, digest_like};
 
 impl Registry {
     /// Starts one on this machine.
@@ -177,6 +168,11 @@ impl Registry {
     /// Takes in a manifest or index as it is.
     pub fn add_manifest(&self, reference: &str, kind: &str, bytes: &[u8]) {
         self.state().manifests.insert(reference.to_owned(), (kind.to_owned(), bytes.to_vec()));
+    }
+
+    /// Takes in a blob under a name, whether or not that is its digest.
+    pub fn add_blob(&self, name: &str, bytes: &[u8]) {
+        self.state().blobs.insert(name.to_owned(), bytes.to_vec());
     }
 
     /// Does this at the request of that number from now on, counted from 0; `on` at all that follow too.
@@ -331,7 +327,7 @@ impl Registry {
             }
             _ => {}
         }
-        let is_blob = seen.method == "GET" && seen.target.contains("/blobs/sha256:");
+        let is_blob = seen.method == "GET" && seen.target.contains("/blobs/sha");
         if is_blob {
             let mut state = self.state();
             if let Some((after, times)) = &mut state.cut
@@ -346,7 +342,7 @@ impl Registry {
         let pace = self.state().pace;
         let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {told_length}\r\n", answer.status);
         for (name, value) in &answer.headers {
-            let _ = write!(head, "{name}: {value}\r\n");
+            let _ = std::fmt::Write::write_fmt(&mut head, format_args!("{name}: {value}\r\n"));
         }
         head.push_str("\r\n");
         stream.write_all(head.as_bytes()).ok()?;
@@ -407,7 +403,7 @@ impl Registry {
             let key = format!("{repository}{separator}{reference}");
             if seen.method == "PUT" {
                 let kind = seen.headers.get("content-type").cloned().unwrap_or_default();
-                let name = digest(&body);
+                let name = digest_like(reference, &body);
                 let mut answer = Answer::new(201, "");
                 if state.referrers != Referrers::Unknown
                     && let Some(subject) = subject_of(&body)
@@ -434,7 +430,7 @@ impl Registry {
             };
             let mut answer = Answer::new(200, "");
             answer.headers.push(("Content-Type", kind.clone()));
-            answer.headers.push(("Docker-Content-Digest", digest(bytes)));
+            answer.headers.push(("Docker-Content-Digest", digest_like(reference, bytes)));
             answer.body.clone_from(bytes);
             return answer;
         }
@@ -562,7 +558,8 @@ fn upload_answer(
             let Some(bytes) = state.uploads.get_mut(upload) else { return Answer::new(404, "") };
             bytes.extend_from_slice(&body);
             if method == "PUT" {
-                let (name, bytes) = (digest(bytes), bytes.clone());
+                let name = digest_like(wanted.as_deref().unwrap_or_default(), bytes);
+                let bytes = bytes.clone();
                 state.uploads.remove(upload);
                 if wanted.as_deref() != Some(&name) {
                     return Answer::new(

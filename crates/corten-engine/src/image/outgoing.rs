@@ -31,8 +31,12 @@ pub(super) struct Outgoing {
     pub(super) told: bool,
 }
 
-/// The media type that a layer goes out with instead of its own, which is a plain tar's; none: it goes as it is.
+/// The media type that a layer goes out with instead of its own, which is a plain tar's; none: it goes as it is, as one does
+/// that somebody named by another digest than we would.
 pub(super) fn compressed_type(layer: &Descriptor) -> Option<&'static str> {
+    if !layer.digest.is_own() {
+        return None;
+    }
     match layer.media_type.as_str() {
         media_type::OCI_LAYER => Some(media_type::OCI_LAYER_GZIP),
         media_type::DOCKER_LAYER => Some(media_type::DOCKER_LAYER_GZIP),

@@ -56,7 +56,7 @@ struct Plan {
     /// What the name means: a manifest or an index.
     target: Descriptor,
     /// Manifest and indexes that were read.
-    documents: Vec<(String, Vec<u8>)>,
+    documents: Vec<(Digest, Vec<u8>)>,
     manifest_digest: Digest,
     manifest: Manifest,
     holding: Arc<Mutex<Holding>>,
@@ -165,7 +165,7 @@ impl Engine {
         for _ in 0..=DEPTH {
             let document = self.document(repository, name, &at, &holding).await?;
             let kind = document.descriptor.media_type.clone();
-            documents.push((kind.clone(), document.bytes.clone()));
+            documents.push((document.descriptor.digest, document.bytes.clone()));
             let wrong = |what: &str, error: serde_json::Error| {
                 EngineError::system(format!(
                     "the {what} {} of {} is not one: {error}",
@@ -223,7 +223,7 @@ impl Engine {
         repository: &Repository,
         attestations: &[Descriptor],
         holding: &Arc<Mutex<Holding>>,
-        documents: &mut Vec<(String, Vec<u8>)>,
+        documents: &mut Vec<(Digest, Vec<u8>)>,
     ) -> Result<bool> {
         let mut came = false;
         let mut left = ATTESTED;
@@ -249,7 +249,7 @@ impl Engine {
         attestation: &Descriptor,
         holding: &Arc<Mutex<Holding>>,
         left: &mut u64,
-    ) -> Result<(Vec<(String, Vec<u8>)>, bool)> {
+    ) -> Result<(Vec<(Digest, Vec<u8>)>, bool)> {
         let here = |digest: &Digest| holding.lock().unwrap_or_else(PoisonError::into_inner).has(digest);
         let failed = |error| EngineError::because("", error);
         let mut new = !here(&attestation.digest);
@@ -268,10 +268,10 @@ impl Engine {
         *left = left.checked_sub(size).ok_or_else(|| {
             EngineError::system(format!("the attestations of an image have more than {ATTESTED} bytes"))
         })?;
-        let mut all = vec![(attestation.media_type.clone(), bytes)];
+        let mut all = vec![(attestation.digest, bytes)];
         for blob in blobs() {
             if !here(&blob.digest) {
-                all.push((blob.media_type.clone(), repository.small_blob(blob).await.map_err(failed)?));
+                all.push((blob.digest, repository.small_blob(blob).await.map_err(failed)?));
                 new = true;
             }
         }
@@ -343,7 +343,7 @@ impl Engine {
                 let bytes = bytes.map_err(|error| {
                     EngineError::because("", error).with_class(corten_std::ErrorClass::System)
                 })?;
-                config = Some((descriptor.media_type.clone(), bytes));
+                config = Some((descriptor.digest, bytes));
             }
         } else if !here(&descriptor.digest) && seen.insert(descriptor.digest) {
             let (engine, repository, tell) = (self.clone(), repository.clone(), Arc::clone(tell));
@@ -497,7 +497,7 @@ impl Engine {
 
 /// What came.
 struct Fetched {
-    config: Option<(String, Vec<u8>)>,
+    config: Option<(Digest, Vec<u8>)>,
     blobs: Vec<ReceivedBlob>,
     /// Layers that were told to be pulled, in order.
     shown: Vec<String>,

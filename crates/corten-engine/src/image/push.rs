@@ -240,7 +240,11 @@ impl Engine {
             }
             if changed == manifest { bytes } else { serde_json::to_vec(&changed).map_err(wrong)? }
         };
-        let sent = Descriptor { digest: Digest::of(&bytes), size: bytes.len() as u64, ..descriptor.clone() };
+        let sent = Descriptor {
+            digest: descriptor.digest.again(&bytes),
+            size: bytes.len() as u64,
+            ..descriptor.clone()
+        };
         documents.push((sent.media_type.clone(), sent.digest, bytes));
         Ok(sent)
     }

@@ -22,7 +22,7 @@ const ALL: u64 = 64 << 20;
 pub(super) struct Referring {
     pub(super) manifests: Vec<Descriptor>,
     /// The manifests and their parts, as far as they were not here.
-    pub(super) documents: Vec<(String, Vec<u8>)>,
+    pub(super) documents: Vec<(Digest, Vec<u8>)>,
     pub(super) is_new: bool,
 }
 
@@ -62,9 +62,9 @@ impl Engine {
                 length += more;
                 found.is_new |= !here(&entry.digest) || !missing.is_empty();
                 for part in missing {
-                    found.documents.push((part.media_type.clone(), repository.small_blob(part).await?));
+                    found.documents.push((part.digest, repository.small_blob(part).await?));
                 }
-                found.documents.push((entry.media_type.clone(), document.bytes));
+                found.documents.push((entry.digest, document.bytes));
                 found.manifests.push(Descriptor::new(
                     &entry.media_type,
                     entry.digest,

@@ -208,7 +208,7 @@ fn fill_in(template: &str, subject: &Subject) -> Result<String> {
     while let Some((before, after)) = rest.split_once("{{") {
         text.push_str(before);
         let (field, behind) = after.split_once("}}").ok_or_else(|| wrong("unclosed action"))?;
-        let image_id = subject.image_id.strip_prefix("sha256:").unwrap_or(&subject.image_id);
+        let image_id = corten_oci::Digest::without_algorithm(&subject.image_id);
         text.push_str(match field.trim() {
             ".ID" => subject.short_id(),
             ".FullID" | ".ContainerID" => &subject.id,

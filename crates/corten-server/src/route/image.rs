@@ -245,6 +245,5 @@ pub(super) fn progress_line(line: &Value) -> Vec<u8> {
 
 /// The first twelve digits of a digest.
 fn short_digest(digest: &str) -> &str {
-    let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
-    digits.get(..12).unwrap_or(digits)
+    corten_std::id::short(digest)
 }

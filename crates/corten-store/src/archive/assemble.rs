@@ -11,7 +11,7 @@ use crate::store::{SnapshotForm, Store};
 use crate::{Result, StoreError};
 use corten_layer::Compression;
 use corten_oci::image::{Descriptor, chain_ids, media_type};
-use corten_oci::{Digest, ImageConfig, Index, Manifest, Platform};
+use corten_oci::{Digest, Hasher, ImageConfig, Index, Manifest, Platform};
 use corten_std::{PathError, Timestamp};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -318,9 +318,10 @@ impl<'a> Assembler<'a> {
             return Ok(staged.row.usage.size);
         }
         let mut unpacked = self.take_unpacked(layer, parent.as_ref())?;
-        if unpacked.row.diff_id != *diff_id {
+        let found = unpacked.named_like(diff_id)?;
+        if found != *diff_id {
             discard(self.store, unpacked.folder.as_deref(), None)?;
-            return Err(StoreError::Mismatch { wanted: *diff_id, found: unpacked.row.diff_id });
+            return Err(StoreError::Mismatch { wanted: *diff_id, found: Box::new(found) });
         }
         if let Some(parent) = &parent {
             unpacked = self.complete_folders(unpacked, layer, parent)?;
@@ -454,7 +455,7 @@ impl<'a> Assembler<'a> {
                 staged.unwrap_or_else(|| self.store.inner.index.row(&key).and_then(|row| row.parent.clone()));
         }
         let (blob, unpacked) =
-            self.store.ingest(reader, &layer.digest.to_string(), parents)?.finish(self.store);
+            self.store.ingest(reader, &layer.digest.to_string(), parents, Hasher::new())?.finish(self.store);
         discard(self.store, None, blob.as_ref())?;
         let mut unpacked = unpacked?;
         // Its bytes are here already.
@@ -470,31 +471,34 @@ impl<'a> Assembler<'a> {
             return Ok(());
         }
         let path = store.inner.reaper.new_name();
-        let is_staged = |diff_id: &Digest| {
-            self.batch
-                .layers
-                .iter()
-                .any(|staged| staged.row.layer.as_ref().is_some_and(|row| row.diff_id == *diff_id))
+        let staged = |diff_id: &Digest| {
+            let has = |staged: &&Staged| staged.row.layer.as_ref().is_some_and(|row| row.diff_id == *diff_id);
+            self.batch.layers.iter().find(has).map(|staged| staged.folder.clone())
         };
         let blob = match self.items.get_mut(digest) {
-            Some(Item::Document(bytes)) => stage_bytes(path, bytes)?,
+            Some(Item::Document(bytes)) => stage_bytes(path, digest, bytes)?,
             Some(Item::Blob(_)) => {
                 let Some(Item::Blob(blob)) = self.items.remove(digest) else { return Ok(()) };
                 blob
             }
-            Some(Item::Layer(layer)) => match (layer.blob.take(), &layer.folder) {
-                (Some(blob), _) => blob,
-                // A plain tar: its snapshot gives it back.
-                (None, _) if is_staged(&layer.row.diff_id) => return Ok(()),
-                (None, Some(folder)) => stage_reader(path, &mut crate::blob::reproduced(folder.clone())?)?,
-                (None, None) => return Err(StoreError::NoSuchBlob(*digest)),
-            },
+            Some(Item::Layer(layer)) => {
+                let staged = staged(&layer.row.diff_id);
+                match (layer.blob.take(), staged.as_ref().or(layer.folder.as_ref())) {
+                    (Some(blob), _) => blob,
+                    // A plain tar: its snapshot gives it back, by the name that it has there.
+                    (None, _) if staged.is_some() && layer.row.diff_id == *digest => return Ok(()),
+                    (None, Some(folder)) => {
+                        stage_reader(path, digest, &mut crate::blob::reproduced(folder.clone())?)?
+                    }
+                    (None, None) => return Err(StoreError::NoSuchBlob(*digest)),
+                }
+            }
             Some(Item::Broken(_, blob)) => blob.take().ok_or(StoreError::NoSuchBlob(*digest))?,
             None => return Err(StoreError::NoSuchBlob(*digest)),
         };
         if blob.digest != *digest {
             discard(store, None, Some(&blob))?;
-            return Err(StoreError::Mismatch { wanted: *digest, found: blob.digest });
+            return Err(StoreError::Mismatch { wanted: *digest, found: Box::new(blob.digest) });
         }
         self.batch.blobs.push(blob);
         Ok(())

@@ -14,7 +14,7 @@ use crate::{Result, StoreError};
 use corten_layer::tar::{EntryKind, Reader};
 use corten_layer::{Compression, sniff};
 use corten_oci::image::{Descriptor, annotation, media_type};
-use corten_oci::{Digest, Index, Manifest, Platform, Reference};
+use corten_oci::{Digest, Hasher, Index, Manifest, Platform, Reference};
 use corten_std::Timestamp;
 use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
@@ -190,16 +190,16 @@ impl Loader<'_, '_> {
         let is_layer = looks_like_tar(&head) || !matches!(sniff(&head), Ok(Compression::Plain));
         let mut whole = Cursor::new(head).chain(content);
         let digest = if is_layer {
-            self.layer(path, size, &mut whole)?
+            self.layer(path, size, named.map_or_else(Hasher::new, |named| named.hasher()), &mut whole)?
         } else if size <= DOCUMENT_LIMIT && self.document_bytes + size <= DOCUMENTS_LIMIT {
             let mut bytes = Vec::with_capacity(size as usize);
             whole.read_to_end(&mut bytes).map_err(StoreError::Read)?;
             self.document_bytes += size;
-            let digest = Digest::of(&bytes);
+            let digest = named.map_or_else(|| Digest::of(&bytes), |named| named.again(&bytes));
             self.assembler.items.entry(digest).or_insert(Item::Document(bytes));
             digest
-        } else if named.is_some() {
-            let blob = stage_reader(self.store.inner.reaper.new_name(), &mut whole)?;
+        } else if let Some(named) = &named {
+            let blob = stage_reader(self.store.inner.reaper.new_name(), named, &mut whole)?;
             let digest = blob.digest;
             self.assembler.items.insert(digest, Item::Blob(blob));
             digest
@@ -215,13 +215,20 @@ impl Loader<'_, '_> {
             });
         };
         match named {
-            Some(wanted) if wanted != digest => Err(StoreError::Mismatch { wanted, found: digest }),
+            Some(wanted) if wanted != digest => Err(StoreError::Mismatch { wanted, found: Box::new(digest) }),
             _ => Ok(digest),
         }
     }
 
-    fn layer(&mut self, path: &str, size: u64, content: &mut (dyn Read + Send)) -> Result<Digest> {
-        let layer = path.strip_prefix("blobs/sha256/").unwrap_or(path).to_owned();
+    fn layer(
+        &mut self,
+        path: &str,
+        size: u64,
+        hasher: Hasher,
+        content: &mut (dyn Read + Send),
+    ) -> Result<Digest> {
+        let blob = path.strip_prefix("blobs/").and_then(|path| path.split_once('/'));
+        let layer = blob.map_or(path, |(_, hex)| hex).to_owned();
         let mut counted = Counted {
             input: content,
             current: 0,
@@ -230,7 +237,7 @@ impl Loader<'_, '_> {
             layer: &layer,
             progress: self.progress,
         };
-        let ingest = self.store.ingest(&mut counted, &layer, Vec::new())?;
+        let ingest = self.store.ingest(&mut counted, &layer, Vec::new(), hasher)?;
         counted.tell();
         let digest = ingest.digest;
         self.running.push_back(ingest);

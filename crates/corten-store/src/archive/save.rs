@@ -194,8 +194,10 @@ fn write_archive(
     if let Some(extra) = extra {
         append(&mut writer, bundle::PATH, extra)?;
     }
-    for folder in ["blobs", "blobs/sha256"] {
-        writer.append(&entry(folder, EntryKind::Directory, 0), &[]).map_err(write_error)?;
+    let algorithms: BTreeSet<&str> = content.iter().map(Digest::algorithm).collect();
+    let folders = algorithms.into_iter().map(|algorithm| format!("blobs/{algorithm}"));
+    for folder in std::iter::once("blobs".to_owned()).chain(folders) {
+        writer.append(&entry(&folder, EntryKind::Directory, 0), &[]).map_err(write_error)?;
     }
     for digest in content {
         let mut reader = store.open_content(digest)?;

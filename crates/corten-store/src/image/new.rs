@@ -4,7 +4,7 @@ use super::{Image, Images, NewImage, TagRow};
 use crate::archive::{Assembler, Item, give_up};
 use crate::{Result, StoreError};
 use corten_oci::image::{Descriptor, media_type};
-use corten_oci::{Manifest, Platform};
+use corten_oci::{Hasher, Manifest, Platform};
 use corten_std::Timestamp;
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ impl Images<'_> {
         }
         let outcome = (|| {
             for mut layer in layers {
-                let (blob, unpacked) = store.ingest(&mut layer, "new layer", Vec::new())?.finish(store);
+                let (blob, unpacked) =
+                    store.ingest(&mut layer, "new layer", Vec::new(), Hasher::new())?.finish(store);
                 crate::ingest::discard(store, None, blob.as_ref())?;
                 let mut unpacked = unpacked?;
                 // The plain tar is the layer, however it came.

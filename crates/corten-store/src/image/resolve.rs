@@ -54,7 +54,7 @@ impl<'a> Images<'a> {
     pub(crate) fn find(self, text: &str) -> Result<(Digest, Option<Reference>)> {
         let index = self.index();
         let missing = || StoreError::NoSuchImage(text.to_owned());
-        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        let hex = Digest::without_algorithm(text);
         if let Some(digest) = Digest::from_hex(hex) {
             return index.by_digest(&digest).map(|id| (id, None)).ok_or_else(missing);
         }
@@ -72,7 +72,7 @@ impl<'a> Images<'a> {
             return Ok((id, Some(reference)));
         }
         let is_prefix = !hex.is_empty()
-            && hex.len() < Digest::HEX_LENGTH
+            && hex.len() < Digest::LONGEST_HEX
             && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match if is_prefix { index.by_prefix(hex) } else { Vec::new() }[..] {
             [] => Err(StoreError::NoSuchImage(reference.familiar())),

@@ -9,6 +9,7 @@ mod cdi;
 mod cve;
 mod deaths;
 mod description;
+mod digests;
 mod disk;
 mod endpoints;
 mod errors;

@@ -6,7 +6,7 @@ use crate::error::{CliError, Result};
 use crate::registry::{Access, failed};
 use corten_distribution::{Document, Open, Repository};
 use corten_oci::image::{Descriptor, media_type};
-use corten_oci::{Digest, Hasher, Index, Manifest, Reference};
+use corten_oci::{Digest, Index, Manifest, Reference};
 use corten_std::file::SharedReader;
 use std::collections::HashSet;
 use std::io::Write;
@@ -141,7 +141,7 @@ impl Copy<'_> {
         }
         let mut file = corten_std::file::unnamed(std::env::temp_dir())
             .map_err(|error| CliError::said(format!("cannot keep a blob on its way: {error}")))?;
-        let mut hasher = Hasher::new();
+        let mut hasher = blob.digest.hasher();
         let came = self.access.wait(self.source.download(blob, 0, &mut |piece| {
             hasher.update(piece);
             file.write_all(piece)

@@ -7,7 +7,6 @@ use crate::entry::{Count, Entry};
 use crate::error::{CliError, Result};
 use crate::registry::{Access, failed};
 use corten_distribution::Repository;
-use corten_oci::Hasher;
 use corten_oci::image::{Descriptor, media_type};
 use corten_std::file;
 use std::io::Write;
@@ -138,7 +137,7 @@ fn receive(access: &Access, repository: &Repository, layer: &Descriptor, beside:
         .create_new(true)
         .open(beside)
         .map_err(|error| CliError::said(format!("cannot write {}: {error}", beside.display())))?;
-    let mut hasher = Hasher::new();
+    let mut hasher = layer.digest.hasher();
     let downloaded = access.wait(repository.download(layer, 0, &mut |piece| {
         hasher.update(piece);
         file.write_all(piece)

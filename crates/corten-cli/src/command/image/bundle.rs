@@ -74,7 +74,7 @@ fn known(path: &str) -> Result<Vec<Digest>> {
     };
     let mut file = BufReader::new(super::load::open(path)?);
     let head = file.fill_buf().map_err(|error| wrong(error.to_string()))?;
-    if head.starts_with(b"sha256:") {
+    if head.starts_with(b"sha256:") || head.starts_with(b"sha512:") {
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
         let lines = text.lines().map(|line| Digest::parse(line.trim()));
@@ -85,7 +85,8 @@ fn known(path: &str) -> Result<Vec<Digest>> {
     let mut all = Vec::new();
     while let Some(entry) = archive.next_entry().map_err(|error| wrong(corten_std::chain(&error)))? {
         let path = String::from_utf8_lossy(&entry.path);
-        all.extend(path.strip_prefix("blobs/sha256/").and_then(Digest::from_hex));
+        let blob = path.strip_prefix("blobs/").and_then(|path| path.split_once('/'));
+        all.extend(blob.and_then(|(algorithm, hex)| Digest::parse(&format!("{algorithm}:{hex}")).ok()));
     }
     if all.is_empty() { Err(wrong("it has no blobs".to_owned())) } else { Ok(all) }
 }

@@ -100,7 +100,7 @@ fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
 fn payload(one: &Stored) -> Result<Vec<u8>> {
     let kept = one.docker.as_ref().or(one.oci.as_ref()).map(|text| text.get().as_bytes().to_vec());
     let bytes = STANDARD.decode(&one.raw).ok().filter(|bytes| !bytes.is_empty()).or(kept).unwrap_or_default();
-    if Digest::of(&bytes) == one.descriptor.digest {
+    if one.descriptor.digest.again(&bytes) == one.descriptor.digest {
         return Ok(bytes);
     }
     Err(CliError::said(format!(
