@@ -3,7 +3,7 @@
 use crate::start::start_daemon;
 use crate::target::Target;
 use crate::{ClientError, Filters};
-use corten_http::client::{Answer, Body, Connection, HttpError, Request, Stream};
+use corten_http::client::{Answer, Body, Connection, Endpoint, HttpError, Request, Stream};
 use corten_std::Paths;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -169,11 +169,19 @@ impl Client {
         let mut all: Vec<(&str, &str)> = vec![("User-Agent", concat!("corten/", env!("CARGO_PKG_VERSION")))];
         all.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         all.extend_from_slice(headers);
-        // What changes nothing may be asked again: a daemon that is started anew answers the second time.
-        let mut again = if matches!((method, &body), ("GET" | "HEAD", Body::Empty)) { 3 } else { 0 };
+        // What changes nothing may be asked again: a daemon that is started anew answers the second time. A program that
+        // carries the connection is started once; why it failed would be told as often as it is.
+        let carried = matches!(self.target.endpoint, Endpoint::Program(_));
+        let repeats = matches!((method, &body), ("GET" | "HEAD", Body::Empty)) && !carried;
+        let mut again = if repeats { 3 } else { 0 };
         if again == 0 {
             let request = Request { method, target, headers: &all, body };
-            return self.connection()?.send(request).map_err(ClientError::Transport);
+            return self.connection()?.send(request).map_err(|error| match error {
+                source if carried && source.is_broken() => {
+                    ClientError::Carrier { command: self.target.endpoint.to_string(), source }
+                }
+                error => ClientError::Transport(error),
+            });
         }
         loop {
             let request = Request { method, target, headers: &all, body: Body::Empty };

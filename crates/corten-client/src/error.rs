@@ -35,6 +35,16 @@ pub enum ClientError {
     /// The daemon could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The program that was to carry the connection ended first; what it says of that stands on stderr.
+    #[error(
+        "error during connect: the command {command} ended without an answer, make sure that the host can be reached and that Docker or Corten is installed there"
+    )]
+    Carrier {
+        /// The program and its words, as in `` `ssh … host docker system dial-stdio` ``.
+        command: String,
+        /// How that showed.
+        source: HttpError,
+    },
     /// The connection failed.
     #[error("error during connect")]
     Transport(#[from] HttpError),
@@ -96,7 +106,7 @@ impl Classified for ClientError {
                 503 => ErrorClass::Unavailable,
                 _ => ErrorClass::System,
             },
-            Self::NoDaemon { .. } => ErrorClass::Unavailable,
+            Self::NoDaemon { .. } | Self::Carrier { .. } => ErrorClass::Unavailable,
             Self::Denied { .. } => ErrorClass::Forbidden,
             Self::Start(error) => error.class(),
             Self::Transport(error) => error.class(),
