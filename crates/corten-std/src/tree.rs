@@ -2,12 +2,13 @@
 //! the number of descriptors may depend on that.
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// Folders that are open at a time. What lies deeper is first moved up, below the top.
@@ -38,18 +39,44 @@ pub(crate) fn occupied(path: &Path) -> u64 {
     const BLOCK: u64 = 512;
     let Ok(top) = std::fs::symlink_metadata(path) else { return 0 };
     let mut blocks = top.blocks();
+    if !top.is_dir() {
+        return blocks * BLOCK;
+    }
+    let Ok(top) = rustix::fs::openat(CWD, path, FOLDER, Mode::empty()) else { return blocks * BLOCK };
     let mut seen = HashSet::new();
-    let mut folders = if top.is_dir() { vec![path.to_owned()] } else { Vec::new() };
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            } else if metadata.nlink() > 1 && !seen.insert((metadata.dev(), metadata.ino())) {
-                continue;
+    // The folders that are still to be looked into: of each level from the top down their names alone, as whoever filled the
+    // tree may have made very many, with long paths.
+    let mut levels = vec![vec![PathBuf::from(".")]];
+    let mut place = PathBuf::new();
+    while let Some(level) = levels.last_mut() {
+        let Some(name) = level.pop() else {
+            levels.pop();
+            place.pop();
+            continue;
+        };
+        place.push(name);
+        let mut below = Vec::new();
+        // Whoever runs in the tree may put a link where the folder was.
+        let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let folder = rustix::fs::openat2(&top, &place, FOLDER, Mode::empty(), flags);
+        if let Ok(mut folder) = folder.and_then(Dir::new) {
+            while let Some(Ok(entry)) = folder.read() {
+                let name = entry.file_name();
+                if name == c"." || name == c".." {
+                    continue;
+                }
+                let found =
+                    folder.fd().and_then(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW));
+                let Ok(about) = found else { continue };
+                if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
+                    below.push(PathBuf::from(OsStr::from_bytes(name.to_bytes())));
+                } else if about.st_nlink > 1 && !seen.insert((about.st_dev, about.st_ino)) {
+                    continue;
+                }
+                blocks += u64::try_from(about.st_blocks).unwrap_or(0);
             }
-            blocks += metadata.blocks();
         }
+        levels.push(below);
     }
     blocks * BLOCK
 }
@@ -140,6 +167,13 @@ mod tests {
         symlink("/", top.join("folder/root")).unwrap();
         std::fs::File::create(top.join("sparse")).unwrap().set_len(1 << 30).unwrap();
         assert!(occupied(&top) < with + 16_384);
+        // Folders beside and below one another are all found.
+        for name in ["a/b/c", "a/d", "e/f", "e/g/h"] {
+            std::fs::create_dir_all(top.join("more").join(name)).unwrap();
+            std::fs::write(top.join("more").join(name).join("file"), vec![1; 100_000]).unwrap();
+        }
+        let more = occupied(&top);
+        assert!((with + 400_000..with + 500_000).contains(&more), "{with} {more}");
         remove(&top).unwrap();
     }
 

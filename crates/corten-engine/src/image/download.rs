@@ -17,6 +17,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::SystemTime;
 use tokio::sync::{Semaphore, watch};
 
 /// All of them.
@@ -150,6 +151,20 @@ impl Downloads {
     }
 }
 
+/// The file for a blob of that size, and how much of it an earlier pull left.
+fn open(path: &Path, size: u64) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    // Somebody goes on with it: what nobody goes on with is removed by its age.
+    file.set_modified(SystemTime::now())?;
+    let here = file.metadata()?.len();
+    if here > size {
+        // Not a part of this blob.
+        file.set_len(0)?;
+        return Ok((file, 0));
+    }
+    Ok((file, here))
+}
+
 async fn run(
     repository: &Repository,
     blob: &Descriptor,
@@ -157,13 +172,7 @@ async fn run(
     shared: &Shared,
 ) -> Result<(), DistributionError> {
     let failed = |source| DistributionError::Local { operation: "keep what is downloaded", source };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
-    let mut here = file.metadata().map_err(failed)?.len();
-    if here > blob.size {
-        // Not a part of this blob.
-        file.set_len(0).map_err(failed)?;
-        here = 0;
-    }
+    let (file, mut here) = open(path, blob.size).map_err(failed)?;
     shared.grow(here);
     repository
         .download(blob, here, &mut |piece| {
@@ -279,5 +288,26 @@ impl Read for Follower {
         }
         self.position += read as u64;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_gone_on_with_is_young_again() {
+        let scratch = corten_testing::Scratch::new("download-open");
+        let path = scratch.path().join("part");
+        std::fs::write(&path, "part").unwrap();
+        let old = SystemTime::now() - Duration::from_hours(1);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let (file, here) = open(&path, 10).unwrap();
+        assert_eq!(here, 4);
+        let age = file.metadata().unwrap().modified().unwrap().elapsed().unwrap_or_default();
+        assert!(age < Duration::from_mins(5), "{age:?}");
+        assert_eq!(open(&path, 3).unwrap().1, 0, "it is longer than the blob");
+        assert_eq!(file.metadata().unwrap().len(), 0);
     }
 }

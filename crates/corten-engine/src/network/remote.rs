@@ -410,7 +410,8 @@ impl RemoteDrivers for PluggedNetworks {
                 "Options": place.ports,
             });
             let answer = self.call(PluginCall::Network, &place.driver, "Join", &request)?;
-            interface(&answer)
+            // It has joined, whatever its answer is worth: who does not use that has it leave.
+            interface(&answer).inspect_err(|_| self.leave(network, endpoint))
         };
         join().map_err(remote)
     }
@@ -571,4 +572,36 @@ pub(crate) fn endpoint_options(record: &Record, settings: &EndpointSettings) -> 
     all.insert(EXPOSED.to_owned(), exposed.into());
     all.insert(PORT_MAP.to_owned(), map.into());
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corten_store::StoreOptions;
+
+    /// Answers to `Join` with a next hop that is none.
+    #[derive(Debug, Default)]
+    struct Odd(Mutex<Vec<String>>);
+
+    impl PluginCaller for Odd {
+        fn call(&self, _: &str, method: &str, _: &Value) -> std::result::Result<Value, PluginError> {
+            self.0.lock().unwrap().push(method.to_owned());
+            Ok(if method == "NetworkDriver.Join" { json!({"Gateway": "odd"}) } else { json!({}) })
+        }
+    }
+
+    #[test]
+    fn a_plugin_whose_answer_to_a_join_cannot_be_used_is_told_to_leave() {
+        let scratch = corten_testing::Scratch::new("odd-join");
+        let paths = corten_std::Paths::new(scratch.path().join("root"), scratch.path().join("run"));
+        let odd = Arc::new(Odd::default());
+        let store = Store::open(&paths, StoreOptions::default()).unwrap();
+        let plugged = PluggedNetworks::new(Arc::clone(&odd) as Arc<dyn PluginCaller>, store);
+        let place = Place { driver: "odd".to_owned(), made: true, ..Place::default() };
+        plugged.note("endpoint", &place).unwrap();
+        let error = plugged.join("network", "endpoint", Path::new("/sandbox")).unwrap_err();
+        assert!(error.text.contains("\"odd\""), "{}", error.text);
+        assert_eq!(*odd.0.lock().unwrap(), ["NetworkDriver.Join", "NetworkDriver.Leave"]);
+        assert!(!plugged.place("endpoint").unwrap().joined);
+    }
 }

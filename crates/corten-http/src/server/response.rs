@@ -164,26 +164,29 @@ const PIECE: usize = 64 << 10;
 /// error.
 #[derive(Debug)]
 pub struct BlockingWriter {
-    pieces: Option<mpsc::Sender<io::Result<Vec<u8>>>>,
+    pieces: mpsc::Sender<io::Result<Vec<u8>>>,
+    /// Room for the error, kept free from the start: with a slow reader all other room is taken when it comes.
+    last: Option<mpsc::OwnedPermit<io::Result<Vec<u8>>>>,
     piece: Vec<u8>,
 }
 
 impl BlockingWriter {
     /// The writer, and the stream to answer with.
     pub fn channel() -> (Self, mpsc::Receiver<io::Result<Vec<u8>>>) {
-        let (pieces, receiver) = mpsc::channel(4);
-        (Self { pieces: Some(pieces), piece: Vec::with_capacity(PIECE) }, receiver)
+        let (pieces, receiver) = mpsc::channel(4 + 1);
+        let last = pieces.clone().try_reserve_owned().ok();
+        (Self { pieces, last, piece: Vec::with_capacity(PIECE) }, receiver)
     }
 
     /// Whether nobody reads any more: the client has gone away.
     pub fn is_abandoned(&self) -> bool {
-        self.pieces.as_ref().is_none_or(mpsc::Sender::is_closed)
+        self.pieces.is_closed()
     }
 
     /// Ends the body rightly.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
-        self.pieces = None;
+        self.last = None;
         Ok(())
     }
 }
@@ -209,15 +212,14 @@ impl Write for BlockingWriter {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        let pieces = self.pieces.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        pieces.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.pieces.blocking_send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 impl Drop for BlockingWriter {
     fn drop(&mut self) {
-        if let Some(pieces) = self.pieces.take() {
-            let _ = pieces.try_send(Err(io::ErrorKind::UnexpectedEof.into()));
+        if let Some(last) = self.last.take() {
+            last.send(Err(io::ErrorKind::UnexpectedEof.into()));
         }
     }
 }
@@ -250,5 +252,30 @@ fn reason(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_broken_off_ends_in_an_error_also_where_its_reader_is_slow() {
+        let (mut writer, mut body) = BlockingWriter::channel();
+        // As many pieces as there is room for, and nobody reads.
+        writer.write_all(&vec![1; 4 * PIECE]).unwrap();
+        drop(writer);
+        let mut came = Vec::new();
+        while let Some(piece) = body.blocking_recv() {
+            came.push(piece.map(|bytes| bytes.len()).map_err(|error| error.kind()));
+        }
+        assert_eq!(came.pop(), Some(Err(io::ErrorKind::UnexpectedEof)));
+        assert_eq!(came, [Ok(PIECE); 4]);
+
+        let (mut writer, mut body) = BlockingWriter::channel();
+        writer.write_all(b"all").unwrap();
+        writer.finish().unwrap();
+        assert_eq!(body.blocking_recv().unwrap().unwrap(), b"all");
+        assert!(body.blocking_recv().is_none(), "it ends rightly");
     }
 }
