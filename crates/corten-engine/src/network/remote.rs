@@ -146,11 +146,12 @@ impl PluggedNetworks {
         }
     }
 
-    pub(super) fn release_address(&self, ipam: &str, pool: &str, address: IpAddr) {
+    /// Gives an address back; false where the plugin could not be reached.
+    pub(super) fn release_address(&self, ipam: &str, pool: &str, address: IpAddr) -> bool {
         let request = json!({"PoolID": pool, "Address": address.to_string()});
-        if let Err(error) = self.call(PluginCall::Ipam, ipam, "ReleaseAddress", &request) {
-            tracing::warn!(%address, %error, "a plugin did not take an address back");
-        }
+        let Err(error) = self.call(PluginCall::Ipam, ipam, "ReleaseAddress", &request) else { return true };
+        tracing::warn!(%address, %error, "a plugin did not take an address back");
+        is_answer(&error)
     }
 
     pub(super) fn release_pool(&self, ipam: &str, pool: &str) {
@@ -190,7 +191,7 @@ impl PluggedNetworks {
             Err(error) if error.class() == ErrorClass::NotImplemented => true,
             Err(error) => {
                 tracing::warn!(endpoint = id::short(endpoint), %error, "a plugin did not do its part");
-                !matches!(error.class(), ErrorClass::Unavailable | ErrorClass::NotFound)
+                is_answer(&error)
             }
         }
     }
@@ -325,17 +326,29 @@ impl PluggedNetworks {
     pub(crate) fn recover(&self, kept: &[Sandbox]) {
         let live: HashSet<&str> =
             kept.iter().flat_map(|sandbox| &sandbox.endpoints).map(|endpoint| endpoint.id.as_str()).collect();
+        let (running, gone): (Vec<_>, Vec<_>) = self
+            .store
+            .records::<Place>(PLACES)
+            .list()
+            .unwrap_or_default()
+            .into_iter()
+            .partition(|(endpoint, _)| live.contains(endpoint.as_str()));
+        // One that the plugin took back without telling us may be somebody else's by now.
+        let in_use = |ipam: &str, address: &(String, IpAddr)| {
+            running.iter().any(|(_, other)| other.ipam == ipam && other.addresses.contains(address))
+        };
         // One that does not answer is asked once.
         let mut silent = HashSet::new();
-        for (endpoint, place) in self.store.records::<Place>(PLACES).list().unwrap_or_default() {
-            if !live.contains(endpoint.as_str()) && !silent.contains(&place.driver) {
-                let reached = !place.joined || self.tell(&place.driver, "Leave", &place.network, &endpoint);
-                if !reached {
-                    silent.insert(place.driver.clone());
-                    continue;
-                }
-                self.delete(&place.network, &endpoint);
+        for (endpoint, mut place) in gone {
+            if silent.contains(&place.driver) {
+                continue;
             }
+            if place.joined && !self.tell(&place.driver, "Leave", &place.network, &endpoint) {
+                silent.insert(place.driver);
+                continue;
+            }
+            place.addresses.retain(|address| !in_use(&place.ipam, address));
+            self.undo(&endpoint, &place);
         }
         for (id, record) in self.store.records::<NetworkRecord>(TABLE).list().unwrap_or_default() {
             if record.is_unfinished() {
@@ -467,17 +480,20 @@ impl PluggedNetworks {
     /// Gives back what plugins have of a place. The row of one that cannot be reached stays for the next daemon.
     fn undo(&self, endpoint: &str, place: &Place) {
         let reached = !place.made || self.tell(&place.driver, "DeleteEndpoint", &place.network, endpoint);
-        for (pool, address) in &place.addresses {
-            self.release_address(&place.ipam, pool, *address);
-        }
-        if reached {
+        let mut left = Place { made: !reached, joined: place.joined && !reached, ..place.clone() };
+        left.addresses.retain(|(pool, address)| !self.release_address(&place.ipam, pool, *address));
+        if reached && left.addresses.is_empty() {
             return self.forget(endpoint);
         }
-        let left = Place { addresses: Vec::new(), ..place.clone() };
         if let Err(error) = self.note(endpoint, &left) {
             tracing::warn!(%error, "a plugin keeps an endpoint that is gone");
         }
     }
+}
+
+/// Whether a plugin said this itself; else it could not be reached.
+fn is_answer(error: &EngineError) -> bool {
+    !matches!(error.class(), ErrorClass::Unavailable | ErrorClass::NotFound)
 }
 
 fn remote(error: EngineError) -> RemoteError {
@@ -578,30 +594,55 @@ pub(crate) fn endpoint_options(record: &Record, settings: &EndpointSettings) -> 
 mod tests {
     use super::*;
     use corten_store::StoreOptions;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Answers to `Join` with a next hop that is none.
+    /// Answers to `Join` with a next hop that is none, and not at all when it is `away`.
     #[derive(Debug, Default)]
-    struct Odd(Mutex<Vec<String>>);
+    struct Odd(Mutex<Vec<String>>, AtomicBool);
 
     impl PluginCaller for Odd {
-        fn call(&self, _: &str, method: &str, _: &Value) -> std::result::Result<Value, PluginError> {
+        fn call(&self, plugin: &str, method: &str, _: &Value) -> std::result::Result<Value, PluginError> {
+            if self.1.load(Ordering::Relaxed) {
+                return Err(PluginError::NotFound(plugin.to_owned()));
+            }
             self.0.lock().unwrap().push(method.to_owned());
             Ok(if method == "NetworkDriver.Join" { json!({"Gateway": "odd"}) } else { json!({}) })
         }
     }
 
-    #[test]
-    fn a_plugin_whose_answer_to_a_join_cannot_be_used_is_told_to_leave() {
-        let scratch = corten_testing::Scratch::new("odd-join");
+    fn odd(scratch: &corten_testing::Scratch) -> (Arc<Odd>, PluggedNetworks) {
         let paths = corten_std::Paths::new(scratch.path().join("root"), scratch.path().join("run"));
         let odd = Arc::new(Odd::default());
         let store = Store::open(&paths, StoreOptions::default()).unwrap();
-        let plugged = PluggedNetworks::new(Arc::clone(&odd) as Arc<dyn PluginCaller>, store);
+        (Arc::clone(&odd), PluggedNetworks::new(odd, store))
+    }
+
+    #[test]
+    fn a_plugin_whose_answer_to_a_join_cannot_be_used_is_told_to_leave() {
+        let scratch = corten_testing::Scratch::new("odd-join");
+        let (odd, plugged) = odd(&scratch);
         let place = Place { driver: "odd".to_owned(), made: true, ..Place::default() };
         plugged.note("endpoint", &place).unwrap();
         let error = plugged.join("network", "endpoint", Path::new("/sandbox")).unwrap_err();
         assert!(error.text.contains("\"odd\""), "{}", error.text);
         assert_eq!(*odd.0.lock().unwrap(), ["NetworkDriver.Join", "NetworkDriver.Leave"]);
         assert!(!plugged.place("endpoint").unwrap().joined);
+    }
+
+    #[test]
+    fn addresses_of_a_plugin_that_is_away_are_given_back_later() {
+        let scratch = corten_testing::Scratch::new("odd-away");
+        let (odd, plugged) = odd(&scratch);
+        let addresses = vec![("pool".to_owned(), IpAddr::from([10, 0, 0, 2]))];
+        let place = Place { ipam: "odd".to_owned(), addresses, ..Place::default() };
+        plugged.note("endpoint", &place).unwrap();
+        odd.1.store(true, Ordering::Relaxed);
+        plugged.delete("network", "endpoint");
+        assert_eq!(plugged.place("endpoint").unwrap(), place);
+        odd.1.store(false, Ordering::Relaxed);
+        // As a daemon's start does.
+        plugged.recover(&[]);
+        assert_eq!(*odd.0.lock().unwrap(), ["IpamDriver.ReleaseAddress"]);
+        assert!(plugged.store.records::<Place>(PLACES).list().unwrap().is_empty());
     }
 }
