@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const BAR: Duration = Duration::from_millis(100);
 
 /// The table of what layers are when they are compressed; the words after the name tell by what.
-const COMPRESSED: &str = "compressed-gzip-6-blocks";
+const COMPRESSED: &str = "compressed-gzip-own-1";
 
 /// One layer or configuration.
 #[derive(Clone, Debug)]

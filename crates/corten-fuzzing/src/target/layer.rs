@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use corten_layer::tar::{Entry, EntryKind, Reader, Writer};
 use corten_layer::{
-    ApplyOptions, NoRecord, OwnerMapping, UnpackOptions, apply, decompress, reproduce, unpack,
+    ApplyOptions, NoRecord, OwnerMapping, UnpackOptions, apply, compress, decompress, reproduce, unpack,
 };
 
 use crate::Target;
@@ -40,6 +40,13 @@ pub(super) const DECOMPRESS: Target = Target {
         ]
     },
     words: &["\x1f", "(", "/"],
+};
+
+pub(super) const COMPRESS: Target = Target {
+    name: "layer_compress",
+    run: compress_and_back,
+    seeds: || vec![Vec::new(), b"\x02ab\xff\x40".to_vec(), archives().swap_remove(0)],
+    words: &["\0\0", "aaaaaaaa", "abcabcabc"],
 };
 
 /// Archives with every kind of entry.
@@ -215,4 +222,29 @@ fn decompress_stream(bytes: &[u8]) {
     let Ok(stream) = decompress(Cursor::new(bytes.to_vec())) else { return };
     let mut out = Vec::new();
     let _ = stream.take(4 << 20).read_to_end(&mut out);
+}
+
+/// Whatever is compressed comes back. Each byte is also said again as often as the one after it tells, so that short inputs
+/// make repeats and runs that reach over pieces and blocks.
+fn compress_and_back(bytes: &[u8]) {
+    let mut layer = bytes.to_vec();
+    for pair in bytes.chunks_exact(2) {
+        if layer.len() > 3 << 20 {
+            break;
+        }
+        let again = usize::from(pair[1]).pow(2);
+        match pair[0] % 3 {
+            0 => layer.extend(std::iter::repeat_n(pair[0], again)),
+            1 => layer.extend((0..again).map(|at| ((at * usize::from(pair[0])) >> 3) as u8)),
+            _ => {
+                let from = layer.len().saturating_sub(again + 1);
+                layer.extend_from_within(from..);
+            }
+        }
+    }
+    let mut packed = Vec::new();
+    compress(&mut &layer[..], &mut packed).expect("memory takes all");
+    let mut back = Vec::with_capacity(layer.len());
+    decompress(Cursor::new(packed)).expect("gzip").read_to_end(&mut back).expect("a whole stream");
+    assert!(back == layer, "{} bytes came back as {}", layer.len(), back.len());
 }

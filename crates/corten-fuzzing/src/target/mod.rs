@@ -21,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     layer::UNPACK,
     layer::REPRODUCE,
     layer::DECOMPRESS,
+    layer::COMPRESS,
     documents::IMAGE,
     documents::REFERENCE,
     documents::BODIES,
