@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The database's table of places.
 const PLACES: &str = "plugged-endpoints";
@@ -72,11 +72,13 @@ pub(crate) struct PluggedNetworks {
     store: Store,
     /// What plugins said that they can do.
     capabilities: Mutex<HashMap<(PluginCall, String), Value>>,
+    /// While a daemon starts, the plugins that did not answer: each is waited for once, not for each of its containers.
+    silent: Mutex<Option<HashSet<String>>>,
 }
 
 impl PluggedNetworks {
     pub(crate) fn new(caller: Arc<dyn PluginCaller>, store: Store) -> Self {
-        Self { caller, store, capabilities: Mutex::default() }
+        Self { caller, store, capabilities: Mutex::default(), silent: Mutex::default() }
     }
 
     /// Calls, and takes the plugin's own error for one.
@@ -88,7 +90,19 @@ impl PluggedNetworks {
         request: &Value,
     ) -> Result<Value> {
         let full = format!("{}.{method}", kind.word());
-        let answer = self.caller.call(plugin, &full, request).map_err(|error| match error {
+        let is_silent =
+            |silent: &Option<HashSet<String>>| silent.as_ref().is_some_and(|all| all.contains(plugin));
+        if is_silent(&self.silent()) {
+            let why = format!("{full}: the plugin \"{plugin}\" did not answer before");
+            return Err(EngineError::new(ErrorClass::Unavailable, why));
+        }
+        let answer = self.caller.call(plugin, &full, request);
+        if matches!(answer, Err(PluginError::Broken { .. } | PluginError::NotFound(_)))
+            && let Some(silent) = &mut *self.silent()
+        {
+            silent.insert(plugin.to_owned());
+        }
+        let answer = answer.map_err(|error| match error {
             PluginError::NotFound(name) => super::plugged::not_found(&name),
             // By its class it is told apart from what a plugin says itself.
             PluginError::Broken { .. } => {
@@ -104,6 +118,10 @@ impl PluggedNetworks {
             None | Some("") => Ok(answer),
             Some(text) => Err(EngineError::system(format!("remote: {text}"))),
         }
+    }
+
+    fn silent(&self) -> MutexGuard<'_, Option<HashSet<String>>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a plugin says that it can do, asked once.
@@ -324,6 +342,12 @@ impl PluggedNetworks {
 
     /// Works through what an earlier daemon did not finish. `kept` are the sandboxes of containers that run.
     pub(crate) fn recover(&self, kept: &[Sandbox]) {
+        *self.silent() = Some(HashSet::new());
+        self.recover_each(kept);
+        *self.silent() = None;
+    }
+
+    fn recover_each(&self, kept: &[Sandbox]) {
         let live: HashSet<&str> =
             kept.iter().flat_map(|sandbox| &sandbox.endpoints).map(|endpoint| endpoint.id.as_str()).collect();
         let (running, gone): (Vec<_>, Vec<_>) = self
@@ -337,14 +361,8 @@ impl PluggedNetworks {
         let in_use = |ipam: &str, address: &(String, IpAddr)| {
             running.iter().any(|(_, other)| other.ipam == ipam && other.addresses.contains(address))
         };
-        // One that does not answer is asked once.
-        let mut silent = HashSet::new();
         for (endpoint, mut place) in gone {
-            if silent.contains(&place.driver) {
-                continue;
-            }
             if place.joined && !self.tell(&place.driver, "Leave", &place.network, &endpoint) {
-                silent.insert(place.driver);
                 continue;
             }
             place.addresses.retain(|address| !in_use(&place.ipam, address));
@@ -594,14 +612,15 @@ pub(crate) fn endpoint_options(record: &Record, settings: &EndpointSettings) -> 
 mod tests {
     use super::*;
     use corten_store::StoreOptions;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     /// Answers to `Join` with a next hop that is none, and not at all when it is `away`.
     #[derive(Debug, Default)]
-    struct Odd(Mutex<Vec<String>>, AtomicBool);
+    struct Odd(Mutex<Vec<String>>, AtomicBool, AtomicUsize);
 
     impl PluginCaller for Odd {
         fn call(&self, plugin: &str, method: &str, _: &Value) -> std::result::Result<Value, PluginError> {
+            self.2.fetch_add(1, Ordering::Relaxed);
             if self.1.load(Ordering::Relaxed) {
                 return Err(PluginError::NotFound(plugin.to_owned()));
             }
@@ -643,6 +662,23 @@ mod tests {
         // As a daemon's start does.
         plugged.recover(&[]);
         assert_eq!(*odd.0.lock().unwrap(), ["IpamDriver.ReleaseAddress"]);
+        assert!(plugged.store.records::<Place>(PLACES).list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_start_waits_for_a_plugin_that_is_away_once() {
+        let scratch = corten_testing::Scratch::new("odd-once");
+        let (odd, plugged) = odd(&scratch);
+        for endpoint in ["one", "two", "three"] {
+            let place = Place { driver: "odd".to_owned(), made: true, joined: true, ..Place::default() };
+            plugged.note(endpoint, &place).unwrap();
+        }
+        odd.1.store(true, Ordering::Relaxed);
+        plugged.recover(&[]);
+        assert_eq!(odd.2.load(Ordering::Relaxed), 1);
+        assert_eq!(plugged.store.records::<Place>(PLACES).list().unwrap().len(), 3, "for a later start");
+        odd.1.store(false, Ordering::Relaxed);
+        plugged.recover(&[]);
         assert!(plugged.store.records::<Place>(PLACES).list().unwrap().is_empty());
     }
 }
