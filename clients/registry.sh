@@ -4,7 +4,7 @@
 #   CLIENTS_REGISTRY  the registry's program (default: docker-registry)
 #   CLIENTS_CERTS     folders for a registry's authorities, below which the engine looks (default: /etc/docker/certs.d)
 #   CLIENTS_PYTHON    a Python that has docker-py; without it those steps are left out
-#   CLIENTS_CORTEN    Corten's program, as a client of the engine; as above
+#   CORTEN    Corten's program, as a client of the engine; as above
 #   CLIENTS_PODMAN    Podman's command, which sees CLIENTS_FOLDER; as above
 #   CLIENTS_OTHER     a second engine's DOCKER_HOST; as above
 # The registry listens on the address of the engine's default bridge: addresses of loopback need no certificate that is believed.
@@ -19,7 +19,9 @@ other() { docker -H "$CLIENTS_OTHER" "$@"; }
 clean() {
   docker rm -f clientsregistry >/dev/null 2>&1
   for engine in "$DOCKER_HOST" ${CLIENTS_OTHER:+"$CLIENTS_OTHER"}; do
-    docker -H "$engine" image ls -q --filter "reference=$R/*/*" | sort -u | xargs -r docker -H "$engine" rmi -f >/dev/null 2>&1
+    # By its names: what else the image is called stays.
+    docker -H "$engine" image ls --digests --filter "reference=$R/*/*" --format '{{.Repository}}{{if ne .Tag "<none>"}}:{{.Tag}}{{else}}@{{.Digest}}{{end}}' |
+      sort -u | xargs -r docker -H "$engine" rmi >/dev/null 2>&1
   done
   [ -z "${CLIENTS_PODMAN:-}" ] || $CLIENTS_PODMAN rmi -f "$R/clients/app:1" "$R/clients/podman:1" >/dev/null 2>&1
   [ -z "${server:-}" ] || { kill "$server"; wait "$server"; } 2>/dev/null
@@ -158,22 +160,23 @@ fi
 if [ -n "${CLIENTS_PYTHON:-}" ]; then
   output=$(REGISTRY=$R DIGEST=$made_digest "$CLIENTS_PYTHON" registry_docker_py.py)
   read -r of _ all <<<"$(tail -n 1 <<<"$output")"
-  passed=$((passed + of)) made=$((made + all))
+  # One that ended early told no count: that is a step that failed.
+  passed=$((passed + ${of:-0})) made=$((made + ${all:-1}))
 fi
 
 # Corten's command.
-if [ -n "${CLIENTS_CORTEN:-}" ]; then
-  corten() { "$CLIENTS_CORTEN" -H "$DOCKER_HOST" "$@"; }
-  same "corten, login" "Login Succeeded" sh -c "echo secret | $CLIENTS_CORTEN -H $DOCKER_HOST login -u somebody --password-stdin $R 2>/dev/null"
+if [ -n "${CORTEN:-}" ]; then
+  corten() { "$CORTEN" -H "$DOCKER_HOST" "$@"; }
+  same "corten, login" "Login Succeeded" sh -c "echo secret | $CORTEN -H $DOCKER_HOST login -u somebody --password-stdin $R 2>/dev/null"
   docker rmi -f "$R/clients/made:1" >/dev/null
   step "corten pulls" corten pull "$R/clients/made:1"
   step "corten, digest" grep -q "Digest: $made_digest" <<<"$output"
   corten tag "$R/clients/made:1" "$R/clients/corten:1"
   step "corten pushes" corten push "$R/clients/corten:1"
-  same "corten, the same there" "$(there clients/corten 1)" sh -c "$CLIENTS_CORTEN -H $DOCKER_HOST image inspect -f '{{join .RepoDigests \"\n\"}}' $R/clients/corten:1 | sed -n 's|^$R/clients/corten@||p'"
+  same "corten, the same there" "$(there clients/corten 1)" sh -c "$CORTEN -H $DOCKER_HOST image inspect -f '{{join .RepoDigests \"\n\"}}' $R/clients/corten:1 | sed -n 's|^$R/clients/corten@||p'"
   step "corten, manifest" corten manifest inspect "$R/clients/corten:1"
   step "corten, an artifact" corten artifact push "$R/clients/artifact:1" "$folder/compose.yaml"
-  same "corten, tags" "1" sh -c "$CLIENTS_CORTEN artifact ls $R/clients/artifact | awk 'NR == 2 {print \$1}'"
+  same "corten, tags" "1" sh -c "$CORTEN artifact ls $R/clients/artifact | awk 'NR == 2 {print \$1}'"
   step "corten, the artifact back" corten artifact pull -o "$folder/back" "$R/clients/artifact:1"
   step "corten, as it was" cmp "$folder/compose.yaml" "$folder/back/compose.yaml"
 fi
