@@ -104,16 +104,29 @@ fn answer(stream: UnixStream, answers: &mut Answers, told: &Mutex<Vec<String>>) 
 pub struct NetworkDriver {
     /// By network: its bridge and the next hop.
     networks: BTreeMap<String, (String, String)>,
+    /// Its ends of cables.
+    cables: BTreeSet<String>,
     /// By pool: its first three numbers, and the last ones that are given.
     pools: BTreeMap<String, (String, BTreeSet<u8>)>,
     /// Methods that are refused, and with what.
     refused: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
+/// What was not given back goes with the plugin, so that a test that fails leaves nothing.
+impl Drop for NetworkDriver {
+    fn drop(&mut self) {
+        for link in self.cables.iter().chain(self.networks.values().map(|(bridge, _)| bridge)) {
+            let _ = ip(&["link", "delete", link]);
+        }
+    }
+}
+
 impl NetworkDriver {
     /// One that refuses what is put into the map.
     pub fn refusing(refused: Arc<Mutex<BTreeMap<String, String>>>) -> Self {
-        Self { refused, ..Self::default() }
+        let mut driver = Self::default();
+        driver.refused = refused;
+        driver
     }
 
     /// What it answers.
@@ -162,6 +175,7 @@ impl NetworkDriver {
             "NetworkDriver.Join" => {
                 let (bridge, hop) = self.networks.get(&network).ok_or("no such network")?.clone();
                 ip(&["link", "add", &near, "type", "veth", "peer", "name", &far])?;
+                self.cables.insert(near.clone());
                 ip(&["link", "set", &near, "master", &bridge, "up"])?;
                 json!({
                     "InterfaceName": {"SrcName": far, "DstPrefix": "plug"},
