@@ -10,13 +10,16 @@ use crate::settings::MacAddress;
 use corten_std::{PathError, Paths, id};
 use corten_sys::netlink::Socket;
 use corten_sys::netlink::namespace as kernel;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-/// How many containers' addresses a network keeps in mind.
+/// How many containers' addresses a network keeps in mind at least; it may be twice as many.
 const REMEMBERED: usize = 1024;
+
+/// The addresses that a container had last.
+type LastAddresses = (Option<Ipv4Addr>, Option<Ipv6Addr>);
 
 /// A namespace, pinned, and connected where it belongs to a network.
 #[derive(Debug)]
@@ -50,8 +53,9 @@ pub(crate) struct Network {
     pub(crate) ready: VecDeque<Ready>,
     /// Endpoints that are handed out, or being made on the spot.
     pub(crate) attached: usize,
-    /// The addresses that containers had last, the latest at the end: who starts again gets them again where they are free.
-    last: VecDeque<(String, Addressing)>,
+    /// The addresses that containers had last: who starts again gets them again where they are free. Every end of a container adds
+    /// to the first and every start looks into both, so neither is searched: when the first is full it becomes the second.
+    last: [HashMap<String, LastAddresses>; 2],
     /// Whether sandboxes on it have names: on all networks but the default bridge.
     names: bool,
     /// Whether namespaces are kept ready: from the start on the default bridge, elsewhere from the first sandbox on.
@@ -119,7 +123,7 @@ impl Network {
             pools,
             ready: VecDeque::new(),
             attached: 0,
-            last: VecDeque::new(),
+            last: Default::default(),
             names: !warm,
             warm,
         }
@@ -212,21 +216,16 @@ impl Network {
 
     /// Keeps in mind which addresses a container had.
     pub(crate) fn remember(&mut self, container: &str, endpoint: &Endpoint) {
-        let placed = |address: IpAddr, prefix| Placed { address, prefix, gateway: None };
-        let addressing = Addressing {
-            ipv4: endpoint.address.map(|address| placed(address.into(), endpoint.prefix)),
-            ipv6: endpoint.address6.map(|address| placed(address.into(), endpoint.prefix6)),
-        };
-        self.last.retain(|(other, _)| other != container);
-        self.last.push_back((container.to_owned(), addressing));
-        if self.last.len() > REMEMBERED {
-            self.last.pop_front();
+        let [young, old] = &mut self.last;
+        if young.len() >= REMEMBERED {
+            *old = std::mem::take(young);
         }
+        young.insert(container.to_owned(), (endpoint.address, endpoint.address6));
     }
 
     /// Which addresses a container had.
-    pub(crate) fn recall(&self, container: &str) -> Option<Addressing> {
-        self.last.iter().find(|(other, _)| other == container).map(|(_, addressing)| *addressing)
+    pub(crate) fn recall(&self, container: &str) -> Option<LastAddresses> {
+        self.last.iter().find_map(|last| last.get(container)).copied()
     }
 
     /// Takes addresses that an earlier daemon gave.

@@ -76,15 +76,8 @@ impl NetworkManager {
             return None;
         }
         let state = lock(&self.shared.state);
-        let last = state.networks.get(&request.network_id)?.recall(container)?;
-        let mut again = request.clone();
-        for placed in last.all() {
-            match placed.address {
-                IpAddr::V4(address) => again.address = Some(address),
-                IpAddr::V6(address) => again.address6 = Some(address),
-            }
-        }
-        Some(again)
+        let (address, address6) = state.networks.get(&request.network_id)?.recall(container)?;
+        Some(EndpointRequest { address, address6, ..request.clone() })
     }
 
     fn is_pooled(&self, network_id: &str) -> Result<bool, NetworkError> {
