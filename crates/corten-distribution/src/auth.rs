@@ -241,11 +241,8 @@ async fn follow(
     for _ in 0..=crate::registry::REDIRECTS {
         let again = if let Body::Full(bytes) = &body { Body::Full(bytes.clone()) } else { Body::Empty };
         let answer = transport.request(&method, &url, &headers, body, &way).await?;
-        let Some(next) = answer.redirects_to() else { return Ok(answer) };
+        let Some(next) = answer.redirects_to(url.secure || registry.secure) else { return Ok(answer) };
         let next = next?;
-        if (url.secure || registry.secure) && !next.secure {
-            return Err(wrong(&url, format!("it redirects to {}, which does not speak TLS", next.origin())));
-        }
         body = again;
         if method == Method::POST && !matches!(answer.status.as_u16(), 307 | 308) {
             (method, body) = (Method::GET, Body::Empty);

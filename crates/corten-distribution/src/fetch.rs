@@ -97,7 +97,7 @@ impl Registries {
             }
             let mut response =
                 self.shared.transport.request(&Method::GET, &url, &headers, Body::Empty, &way).await?;
-            if let Some(next) = response.redirects_to() {
+            if let Some(next) = response.redirects_to(false) {
                 let next = next?;
                 response.finish().await;
                 url = next;

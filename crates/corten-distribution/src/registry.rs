@@ -360,14 +360,9 @@ impl Repository {
                 self.shared.transport.request(&ask.method, &url, &headers, (ask.body)(), &way).await?;
             let keeps_method = matches!(ask.method, Method::GET | Method::HEAD)
                 || matches!(response.status.as_u16(), 307 | 308);
-            let Some(next) = response.redirects_to().filter(|_| keeps_method) else { return Ok(response) };
+            let next = response.redirects_to(url.secure && !endpoint.plain_allowed);
+            let Some(next) = next.filter(|_| keeps_method) else { return Ok(response) };
             let next = next?;
-            if url.secure && !next.secure && !endpoint.plain_allowed {
-                return Err(DistributionError::Answer {
-                    host: url.authority(),
-                    what: format!("it redirects to {}, which does not speak TLS", next.origin()),
-                });
-            }
             response.finish().await;
             url = next;
         }

@@ -374,16 +374,20 @@ impl Response {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Where it sends whoever asked, if it does.
-    pub(crate) fn redirects_to(&self) -> Option<Result<Url, DistributionError>> {
+    /// Where it sends whoever asked, if it does; an error where that does not speak TLS and has to (`only_secure`).
+    pub(crate) fn redirects_to(&self, only_secure: bool) -> Option<Result<Url, DistributionError>> {
         if !matches!(self.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
             return None;
         }
         let location = self.header("location");
-        Some(self.url.join(location).ok_or_else(|| DistributionError::Answer {
-            host: self.url.authority(),
-            what: format!("it redirects to `{location}`, which is no address"),
-        }))
+        let wrong = |what| Err(DistributionError::Answer { host: self.url.authority(), what });
+        Some(match self.url.join(location) {
+            None => wrong(format!("it redirects to `{location}`, which is no address")),
+            Some(next) if only_secure && !next.secure => {
+                wrong(format!("it redirects to {}, which does not speak TLS", next.origin()))
+            }
+            Some(next) => Ok(next),
+        })
     }
 
     /// How it wants to be asked.

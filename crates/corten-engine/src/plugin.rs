@@ -47,6 +47,12 @@ pub enum PluginError {
     },
 }
 
+/// A plugin that was named and is not there, told in these words.
+pub(crate) fn not_found(text: String) -> EngineError {
+    EngineError::not_found(text)
+        .with_hint("a plugin has a socket in /run/docker/plugins, or a file in /etc/docker/plugins")
+}
+
 /// The volumes of one driver.
 pub(crate) struct VolumeDriver<'a> {
     pub(crate) caller: &'a dyn PluginCaller,
@@ -59,10 +65,7 @@ impl VolumeDriver<'_> {
         let answer = self.caller.call(self.name, &format!("VolumeDriver.{method}"), request);
         let answer = answer.map_err(|error| match error {
             PluginError::NotFound(_) => {
-                EngineError::not_found(format!("error looking up volume plugin {}: {error}", self.name))
-                    .with_hint(
-                        "a plugin has a socket in /run/docker/plugins, or a file in /etc/docker/plugins",
-                    )
+                not_found(format!("error looking up volume plugin {}: {error}", self.name))
             }
             PluginError::Broken { .. } | PluginError::Unknown { .. } => {
                 EngineError::system(error.to_string())

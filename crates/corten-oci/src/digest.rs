@@ -105,6 +105,13 @@ impl Digest {
         Some(Self { algorithm, bytes })
     }
 
+    /// What a path in an image layout says that lies there, as `blobs/sha256/HEX` (image specification, image-layout.md);
+    /// none for a path that is no blob's.
+    pub fn of_blob_path(path: &str) -> Option<Result<Self, DigestError>> {
+        let (algorithm, hex) = path.strip_prefix("blobs/")?.split_once('/')?;
+        (!hex.contains('/')).then(|| Self::parse(&format!("{algorithm}:{hex}")))
+    }
+
     /// The SHA-256 of these bytes.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self::with(Algorithm::Sha256, bytes)
@@ -303,6 +310,16 @@ mod tests {
         assert_eq!(Digest::parse(&short), Err(DigestError::Format(short.clone())));
         assert_eq!(Digest::parse("blake3:00"), Err(DigestError::Algorithm("blake3".into())));
         assert_eq!(Digest::parse("../x:00"), Err(DigestError::Format("../x:00".into())));
+    }
+
+    #[test]
+    fn a_blob_s_path_names_it() {
+        let digest = Digest::of(b"");
+        assert_eq!(Digest::of_blob_path(&format!("blobs/sha256/{}", digest.hex())), Some(Ok(digest)));
+        assert!(Digest::of_blob_path("blobs/sha256/x").is_some_and(|read| read.is_err()));
+        for other in ["blobs", "blobs/sha256", "blobs/sha256/x/y", "index.json", "x/blobs/sha256/y"] {
+            assert_eq!(Digest::of_blob_path(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ use std::sync::{Arc, MutexGuard};
 /// The account of addresses that holds none: a plugin gives its containers addresses itself, or none.
 const NOBODY: &str = "null";
 
+/// What tells, in Docker's protocol, that an address is a gateway's.
+const GATEWAY: &str = "com.docker.network.gateway";
+
 /// Pools that a plugin offers and the host has in use already are passed over so often.
 const OFFERS: usize = 16;
 
@@ -64,16 +67,27 @@ pub(super) struct Pool {
     pub(super) auxiliary: BTreeMap<String, IpAddr>,
 }
 
+impl Pool {
+    /// The gateway, where it was taken out of the plugin's account.
+    pub(super) fn account_gateway(&self) -> Option<IpAddr> {
+        self.gateway.filter(|(_, of_account)| *of_account).map(|(gateway, _)| gateway)
+    }
+}
+
 /// Which plugins a request names.
 pub(super) struct Wanted {
     driver: Option<String>,
     ipam: Option<String>,
 }
 
+/// What an address is asked for with that is a gateway's.
+pub(super) fn gateway_options() -> Value {
+    json!({"RequestAddressType": GATEWAY})
+}
+
 /// No plugin of that name.
 pub(super) fn not_found(name: &str) -> EngineError {
-    EngineError::not_found(format!("plugin \"{name}\" not found"))
-        .with_hint("a plugin has a socket in /run/docker/plugins, or a file in /etc/docker/plugins")
+    crate::plugin::not_found(format!("plugin \"{name}\" not found"))
 }
 
 /// The plugins that a request names; none where it names none.
@@ -273,23 +287,21 @@ impl Engine {
         range: &IpamConfig,
         ipv4: bool,
     ) -> Result<()> {
-        let offered = self.offer(record, space, range, ipv4)?;
-        let (pool, told) = offered;
+        let (pool, told) = self.offer(record, space, range, ipv4)?;
         let index = record.plugged.as_ref().map_or(0, |plugged| plugged.pools.len());
         let Some(plugged) = &mut record.plugged else { return Ok(()) };
         plugged.pools.push(pool);
         self.note(record)?;
-        let gateway = match told["com.docker.network.gateway"].as_str() {
-            Some(text) if range.gateway.is_empty() => Some((cidr(text)?.0, false)),
+        let gateway = match told[GATEWAY].as_str() {
+            Some(text) if range.gateway.is_empty() => (cidr(text)?.0, false),
             _ => {
-                let options = json!({"RequestAddressType": "com.docker.network.gateway"});
-                let given = self.account_address(record, index, &range.gateway, &options);
+                let given = self.account_address(record, index, &range.gateway, &gateway_options());
                 let text = format!("failed to allocate gateway ({})", range.gateway);
-                Some((given.map_err(|error| EngineError::because(&text, error))?, true))
+                (given.map_err(|error| EngineError::because(&text, error))?, true)
             }
         };
         if let Some(pool) = pool_of(record, index) {
-            pool.gateway = gateway;
+            pool.gateway = Some(gateway);
         }
         self.note(record)?;
         for (name, address) in &range.auxiliary_addresses {
@@ -416,8 +428,7 @@ impl PluggedNetworks {
     pub(super) fn take_back(&self, record: &NetworkRecord) {
         let Some(plugged) = &record.plugged else { return };
         for pool in &plugged.pools {
-            let gateway = pool.gateway.filter(|(_, of_account)| *of_account).map(|(gateway, _)| gateway);
-            for address in gateway.into_iter().chain(pool.auxiliary.values().copied()) {
+            for address in pool.account_gateway().into_iter().chain(pool.auxiliary.values().copied()) {
                 self.release_address(&plugged.ipam, &pool.id, address);
             }
             self.release_pool(&plugged.ipam, &pool.id);

@@ -3,7 +3,7 @@
 //! Each place has a row while plugins have something of it, written before they are asked. At a daemon's start the rows
 //! whose containers run no more are worked through.
 
-use super::plugged::{Plugged, cidr};
+use super::plugged::{Plugged, cidr, gateway_options};
 use super::{NetworkRecord, TABLE};
 use crate::container::record::Record;
 use crate::container::spec::ports;
@@ -90,9 +90,7 @@ impl PluggedNetworks {
         request: &Value,
     ) -> Result<Value> {
         let full = format!("{}.{method}", kind.word());
-        let is_silent =
-            |silent: &Option<HashSet<String>>| silent.as_ref().is_some_and(|all| all.contains(plugin));
-        if is_silent(&self.silent()) {
+        if self.silent().as_ref().is_some_and(|all| all.contains(plugin)) {
             let why = format!("{full}: the plugin \"{plugin}\" did not answer before");
             return Err(EngineError::new(ErrorClass::Unavailable, why));
         }
@@ -393,14 +391,10 @@ impl PluggedNetworks {
                 "Options": plugged.ipam_options, "V6": !pool.subnet.is_ipv4(),
             });
             told(self.call(PluginCall::Ipam, &plugged.ipam, "RequestPool", &request).map(drop));
-            let gateway = pool.gateway.filter(|(_, of_account)| *of_account).map(|(gateway, _)| gateway);
-            let options = json!({"RequestAddressType": "com.docker.network.gateway"});
-            if let Some(address) = gateway {
+            let gateway = pool.account_gateway().map(|address| (address, gateway_options()));
+            let auxiliary = pool.auxiliary.values().map(|address| (*address, Value::Null));
+            for (address, options) in gateway.into_iter().chain(auxiliary) {
                 let asked = self.request_address(&plugged.ipam, &pool.id, &address.to_string(), &options);
-                told(asked.map(drop));
-            }
-            for address in pool.auxiliary.values() {
-                let asked = self.request_address(&plugged.ipam, &pool.id, &address.to_string(), &Value::Null);
                 told(asked.map(drop));
             }
         }

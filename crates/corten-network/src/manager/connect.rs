@@ -3,7 +3,7 @@
 //! The order, so that a daemon that is killed in between leaves nothing that the next one does not find: the interface
 //! first, which is swept where no record names it; then the record; ports last.
 
-use super::remote::{Given, is_remote};
+use super::remote::Given;
 use super::sandbox::open_namespace;
 use super::{Held, NetworkManager, Shared, State, lock};
 use crate::background::Sweep;
@@ -38,7 +38,7 @@ impl NetworkManager {
     /// Connects a sandbox to one more network. Nothing is left behind where this fails.
     pub fn connect(&self, sandbox: &str, request: &EndpointRequest) -> Result<Sandbox, NetworkError> {
         let config = self.shared.config(&request.network_id)?;
-        if is_remote(&config) {
+        if config.is_remote() {
             return self.connect_remote(sandbox, &config, request);
         }
         let given = self.request_given(request)?;

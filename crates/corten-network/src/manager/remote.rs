@@ -4,7 +4,7 @@
 
 use super::connect::{in_namespace, record_endpoint, routes, set_routes};
 use super::{NetworkManager, Shared, lock};
-use crate::config::{Driver, NetworkConfig};
+use crate::config::NetworkConfig;
 use crate::endpoint::{Endpoint, EndpointRequest, Sandbox, SandboxKind};
 use crate::error::NetworkError;
 use crate::gateway;
@@ -360,9 +360,4 @@ fn move_out(inside: &mut Socket, home: BorrowedFd<'_>, name: &str, source: &str)
     route::set_up(&mut batch, link.index, false);
     route::move_link(&mut batch, link.index, source, home);
     inside.send(batch)
-}
-
-/// Whether others connect the containers of a network.
-pub(super) fn is_remote(config: &NetworkConfig) -> bool {
-    config.driver == Driver::Remote
 }

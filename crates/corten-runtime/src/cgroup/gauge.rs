@@ -112,7 +112,7 @@ impl Gauge {
             self.text(3).unwrap_or_default().split_ascii_whitespace().map(stats::number).collect();
         let (cpu_user, cpu_system) = stats::legacy_cpu(self.text(4).unwrap_or_default());
         let cpu = self.text(5).unwrap_or_default();
-        let of_cpu = |name: &str| stats::entry(cpu, name);
+        let of_cpu = |name: &str| stats::entry(cpu, name).unwrap_or(0);
         let (throttle_periods, throttled_periods, throttled_time) =
             (of_cpu("nr_periods"), of_cpu("nr_throttled"), of_cpu("throttled_time"));
         let bytes = self.text(10).unwrap_or_default().to_owned();
@@ -157,7 +157,7 @@ impl Gauge {
             memory_usage: number(self, 4),
             memory_most: number(self, 5),
             memory_limit: number(self, 6),
-            memory_failures: stats::entry(self.text(7).unwrap_or_default(), "max"),
+            memory_failures: stats::entry(self.text(7).unwrap_or_default(), "max").unwrap_or(0),
             block_io: stats::unified_block_io(self.text(8).unwrap_or_default()),
             unified: true,
         }

@@ -73,7 +73,7 @@ impl Details {
 
     /// The number of that name.
     pub fn get(&self, name: &str) -> Option<u64> {
-        self.iter().find_map(|(found, value)| (found == name).then_some(value))
+        entry(&self.0, name)
     }
 }
 
@@ -85,9 +85,9 @@ pub(super) fn table(text: &str) -> impl Iterator<Item = (&str, u64)> {
     })
 }
 
-/// The number of that name in such lines; 0 where there is none.
-pub(super) fn entry(text: &str, wanted: &str) -> u64 {
-    table(text).find_map(|(name, value)| (name == wanted).then_some(value)).unwrap_or(0)
+/// The number of that name in such lines.
+pub(super) fn entry(text: &str, wanted: &str) -> Option<u64> {
+    table(text).find_map(|(name, value)| (name == wanted).then_some(value))
 }
 
 /// Version 1: nanoseconds in programs and in the kernel, from a line `cpu user system` and one with three numbers for each

@@ -205,7 +205,7 @@ pub(crate) async fn load(engine: &Engine, mut call: Call) -> Result {
             LoadEvent::Layer { layer, current, total } if !quiet => tell(&json!({
                 "status": "Loading layer",
                 "progressDetail": {"current": current, "total": total},
-                "id": short_digest(&layer),
+                "id": corten_std::id::short(&layer),
             })),
             LoadEvent::Renamed { reference, previous } => tell(&json!({
                 "stream": format!("The image {reference} already exists, renaming the old one with ID {previous} to empty string\n"),
@@ -241,9 +241,4 @@ pub(super) fn progress_line(line: &Value) -> Vec<u8> {
     let mut bytes = line.to_string().into_bytes();
     bytes.extend_from_slice(b"\r\n");
     bytes
-}
-
-/// The first twelve digits of a digest.
-fn short_digest(digest: &str) -> &str {
-    corten_std::id::short(digest)
 }

@@ -178,7 +178,8 @@ impl Loader<'_, '_> {
 
     /// Takes in one file.
     fn entry<R: Read + Send>(&mut self, path: &str, size: u64, content: &mut Reader<R>) -> Result<Digest> {
-        let named = named_digest(path)?;
+        // Content under an algorithm that cannot be checked is refused.
+        let named = Digest::of_blob_path(path).transpose()?;
         if let Some(digest) = named
             && (self.assembler.items.contains_key(&digest) || self.assembler.is_stored(digest))
         {
@@ -190,7 +191,7 @@ impl Loader<'_, '_> {
         let is_layer = looks_like_tar(&head) || !matches!(sniff(&head), Ok(Compression::Plain));
         let mut whole = Cursor::new(head).chain(content);
         let digest = if is_layer {
-            self.layer(path, size, named.map_or_else(Hasher::new, |named| named.hasher()), &mut whole)?
+            self.layer(path, size, named, &mut whole)?
         } else if size <= DOCUMENT_LIMIT && self.document_bytes + size <= DOCUMENTS_LIMIT {
             let mut bytes = Vec::with_capacity(size as usize);
             whole.read_to_end(&mut bytes).map_err(StoreError::Read)?;
@@ -224,11 +225,11 @@ impl Loader<'_, '_> {
         &mut self,
         path: &str,
         size: u64,
-        hasher: Hasher,
+        named: Option<Digest>,
         content: &mut (dyn Read + Send),
     ) -> Result<Digest> {
-        let blob = path.strip_prefix("blobs/").and_then(|path| path.split_once('/'));
-        let layer = blob.map_or(path, |(_, hex)| hex).to_owned();
+        let layer = named.map_or_else(|| path.to_owned(), |named| named.hex());
+        let hasher = named.map_or_else(Hasher::new, |named| named.hasher());
         let mut counted = Counted {
             input: content,
             current: 0,
@@ -426,17 +427,6 @@ fn add_loaded(loaded: &mut Vec<Loaded>, names: Vec<Reference>, id: Digest) {
         loaded.push(Loaded { reference: None, id });
     }
     loaded.extend(names.into_iter().map(|name| Loaded { reference: Some(name), id }));
-}
-
-/// The digest that a path of an OCI layout promises. Content under another algorithm cannot be checked, and is refused.
-fn named_digest(path: &str) -> Result<Option<Digest>> {
-    let mut parts = path.split('/');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some("blobs"), Some(algorithm), Some(hex), None) => {
-            Ok(Some(Digest::parse(&format!("{algorithm}:{hex}"))?))
-        }
-        _ => Ok(None),
-    }
 }
 
 /// A path of the archive in one form: relative, without `.` and empty parts. `folder` is where a relative link lies.

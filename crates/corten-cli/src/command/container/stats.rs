@@ -123,10 +123,11 @@ fn names(client: &Client, arguments: &Arguments) -> Result<Vec<String>> {
 struct Live {
     client: Arc<Client>,
     /// The last sample of each that is followed; none where none has come yet.
-    latest: Arc<Mutex<HashMap<String, Option<Latest>>>>,
+    latest: Arc<Mutex<Followed>>,
 }
 
 type Latest = std::result::Result<Stats, ClientError>;
+type Followed = HashMap<String, Option<Latest>>;
 
 impl Live {
     fn new(client: Arc<Client>) -> Self {
@@ -168,18 +169,21 @@ impl Live {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<Latest>>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Followed> {
+        lock(&self.latest)
     }
 }
 
+fn lock(latest: &Mutex<Followed>) -> MutexGuard<'_, Followed> {
+    latest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Reads one container's samples until it is gone or nobody wants them.
-fn follow(client: &Client, name: &str, latest: &Mutex<HashMap<String, Option<Latest>>>) {
-    let lock = || latest.lock().unwrap_or_else(PoisonError::into_inner);
+fn follow(client: &Client, name: &str, latest: &Mutex<Followed>) {
     let reply = match client.container_stats(name, true) {
         Ok(reply) => reply,
         Err(error) => {
-            if let Some(place) = lock().get_mut(name) {
+            if let Some(place) = lock(latest).get_mut(name) {
                 *place = Some(Err(error));
             }
             return;
@@ -187,13 +191,13 @@ fn follow(client: &Client, name: &str, latest: &Mutex<HashMap<String, Option<Lat
     };
     let documents = serde_json::Deserializer::from_reader(BufReader::new(reply)).into_iter::<Stats>();
     for sample in documents.map_while(std::result::Result::ok) {
-        match lock().get_mut(name) {
+        match lock(latest).get_mut(name) {
             Some(place) => *place = Some(Ok(sample)),
             None => return,
         }
     }
     // The stream ended: asked again, the daemon says why, or the container runs again.
-    lock().remove(name);
+    lock(latest).remove(name);
 }
 
 /// One sample of each, taken side by side, because the daemon needs a second for each.

@@ -85,8 +85,7 @@ fn known(path: &str) -> Result<Vec<Digest>> {
     let mut all = Vec::new();
     while let Some(entry) = archive.next_entry().map_err(|error| wrong(corten_std::chain(&error)))? {
         let path = String::from_utf8_lossy(&entry.path);
-        let blob = path.strip_prefix("blobs/").and_then(|path| path.split_once('/'));
-        all.extend(blob.and_then(|(algorithm, hex)| Digest::parse(&format!("{algorithm}:{hex}")).ok()));
+        all.extend(Digest::of_blob_path(&path).and_then(Result::ok));
     }
     if all.is_empty() { Err(wrong("it has no blobs".to_owned())) } else { Ok(all) }
 }
