@@ -13,7 +13,7 @@ use crate::container::start::bridge_address;
 use crate::container::{links, names, save};
 use crate::engine::EngineInner;
 use crate::error::{EngineError, Result};
-use crate::network::NetworkDriver;
+use crate::network::{NetworkDriver, NetworkFound};
 use crate::users;
 use corten_api::network::EndpointSettings;
 use corten_network::{Attachment, Endpoint, EndpointRequest, NamespaceOwner, Sandbox, SandboxRequest};
@@ -93,7 +93,7 @@ pub(super) fn connect(
             | NetworkDriver::Macvlan
             | NetworkDriver::Ipvlan
             | NetworkDriver::Remote => {
-                wanted.push(request(&network.id, record, settings)?);
+                wanted.push(request(&network, record, settings)?);
             }
         }
     }
@@ -133,7 +133,7 @@ fn in_order(record: &Record) -> impl Iterator<Item = (&String, &EndpointSettings
 }
 
 /// What is asked of the network for one endpoint.
-fn request(network_id: &str, record: &Record, settings: &EndpointSettings) -> Result<EndpointRequest> {
+fn request(network: &NetworkFound, record: &Record, settings: &EndpointSettings) -> Result<EndpointRequest> {
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     let option = |key: &str| settings.driver_opts.as_ref().and_then(|options| options.get(key));
     let mac = match settings.mac_address.as_str() {
@@ -141,7 +141,7 @@ fn request(network_id: &str, record: &Record, settings: &EndpointSettings) -> Re
         text => Some(text.parse().map_err(|text: String| EngineError::invalid(text))?),
     };
     Ok(EndpointRequest {
-        network_id: network_id.to_owned(),
+        network_id: network.id.clone(),
         address: address(&ipam.ipv4_address, "IPv4")?,
         address6: address(&ipam.ipv6_address, "IPv6")?,
         link_local: ipam
@@ -158,7 +158,10 @@ fn request(network_id: &str, record: &Record, settings: &EndpointSettings) -> Re
         sysctls: option(INTERFACE_SETTINGS)
             .map(|text| text.split(',').map(str::to_owned).collect())
             .unwrap_or_default(),
-        options: crate::network::endpoint_options(record, settings)?,
+        options: match network.driver {
+            NetworkDriver::Remote => crate::network::endpoint_options(record, settings)?,
+            _ => serde_json::Map::new(),
+        },
     })
 }
 
@@ -275,7 +278,7 @@ pub(super) fn add(
 ) -> Result<NetworkView> {
     let found = engine.networks.resolve(network)?;
     let settings = record.networks.get(network).cloned().unwrap_or_default();
-    let request = request(&found.id, record, &settings)?;
+    let request = request(&found, record, &settings)?;
     change(engine, record, old, || {
         engine.network.connect(&old.sandbox_id, &request).map_err(|error| EngineError::because("", error))
     })

@@ -41,7 +41,7 @@ impl NetworkManager {
         if config.is_remote() {
             return self.connect_remote(sandbox, &config, request);
         }
-        let given = self.request_given(request)?;
+        let given = self.request_given(&config, request)?;
         if given.is_none()
             && let Some(again) = self.with_last_addresses(&self.container_of(sandbox), request)
             && let Ok(connected) = self.connect_here(sandbox, &again, None)

@@ -33,13 +33,16 @@ impl NetworkManager {
     }
 
     /// Has others give the addresses of a place that we make ourselves.
-    pub(super) fn request_given(&self, request: &EndpointRequest) -> Result<Option<Given>, NetworkError> {
-        let config = self.shared.config(&request.network_id)?;
+    pub(super) fn request_given(
+        &self,
+        config: &NetworkConfig,
+        request: &EndpointRequest,
+    ) -> Result<Option<Given>, NetworkError> {
         if !config.remote_addresses {
             return Ok(None);
         }
         let endpoint = id::random_id();
-        let made = self.shared.remote()?.create(&config, &endpoint, "", request, &[])?;
+        let made = self.shared.remote()?.create(config, &endpoint, "", request, &[])?;
         Ok(Some(Given { endpoint, addresses: made.addresses, mac: made.mac }))
     }
 
@@ -296,7 +299,8 @@ impl Shared {
     }
 
     pub(super) fn has_remote_addresses(&self, network_id: &str) -> bool {
-        self.config(network_id).is_ok_and(|config| config.remote_addresses)
+        let state = lock(&self.state);
+        state.networks.get(network_id).is_some_and(|network| network.config.remote_addresses)
     }
 }
 
