@@ -243,7 +243,8 @@ fn has_gone(shared: &Shared, host: &mut Socket, cable: &Cable) -> bool {
     true
 }
 
-fn remove_path(path: &Path) {
+/// Removes a pin or a file; one that is not there is fine.
+pub(crate) fn remove_path(path: &Path) {
     if let Err(error) = namespace::unpin(path) {
         tracing::warn!(path = %path.display(), %error, "could not be removed");
     }

@@ -21,6 +21,15 @@ const REMEMBERED: usize = 1024;
 /// The addresses that a container had last.
 type LastAddresses = (Option<Ipv4Addr>, Option<Ipv6Addr>);
 
+/// Whose an address was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    /// The sandbox.
+    pub(crate) sandbox: String,
+    /// The number of its cable's near end, 0 without one.
+    pub(crate) cable: u32,
+}
+
 /// A namespace, pinned, and connected where it belongs to a network.
 #[derive(Debug)]
 pub(crate) struct Ready {
@@ -56,6 +65,9 @@ pub(crate) struct Network {
     /// The addresses that containers had last: who starts again gets them again where they are free. Every end of a container adds
     /// to the first and every start looks into both, so neither is searched: when the first is full it becomes the second.
     last: [HashMap<String, LastAddresses>; 2],
+    /// Addresses of sandboxes that are gone and whose cables the kernel still has to take apart. The account still has them as
+    /// taken.
+    leaving: HashMap<IpAddr, Leaving>,
     /// Whether sandboxes on it have names: on all networks but the default bridge.
     names: bool,
     /// Whether namespaces are kept ready: from the start on the default bridge, elsewhere from the first sandbox on.
@@ -124,6 +136,7 @@ impl Network {
             ready: VecDeque::new(),
             attached: 0,
             last: Default::default(),
+            leaving: HashMap::new(),
             names: !warm,
             warm,
         }
@@ -226,6 +239,24 @@ impl Network {
     /// Which addresses a container had.
     pub(crate) fn recall(&self, container: &str) -> Option<LastAddresses> {
         self.last.iter().find_map(|last| last.get(container)).copied()
+    }
+
+    /// The sandbox that has this address is gone; it comes back by [`Network::release_left`].
+    pub(crate) fn leave(&mut self, address: IpAddr, sandbox: &str, cable: u32) {
+        self.leaving.insert(address, Leaving { sandbox: sandbox.to_owned(), cable });
+    }
+
+    /// Whose an address was that waits only for a cable to go.
+    pub(crate) fn leaving(&self, address: IpAddr) -> Option<Leaving> {
+        self.leaving.get(&address).filter(|leaving| leaving.cable != 0).cloned()
+    }
+
+    /// Gives an address back that this sandbox had; one that has been given back already, and may be another's by now, is left.
+    pub(crate) fn release_left(&mut self, address: IpAddr, sandbox: &str) {
+        if self.leaving.get(&address).is_some_and(|leaving| leaving.sandbox == sandbox) {
+            self.leaving.remove(&address);
+            self.release_address(address);
+        }
     }
 
     /// Takes addresses that an earlier daemon gave.
@@ -355,6 +386,28 @@ mod tests {
         assert!(matches!(outside, Err(NetworkError::AddressOutside(_))));
         let placed = network.take(Some([10, 0, 0, 6].into()), None).unwrap().ipv4.unwrap();
         assert_eq!((placed.prefix, placed.gateway), (29, Some([10, 0, 0, 1].into())));
+    }
+
+    #[test]
+    fn an_address_that_was_given_back_early_is_not_given_back_again() {
+        let config = NetworkConfig::bridge("aa", "net", "br-aa", "10.0.0.0/29".parse().unwrap());
+        let mut network = Network::new(config, 1, false);
+        let asked = Ipv4Addr::new(10, 0, 0, 2);
+        let address = IpAddr::V4(asked);
+        network.take(Some(asked), None).unwrap();
+        network.leave(address, "first", 7);
+        assert!(matches!(network.take(Some(asked), None), Err(NetworkError::AddressTaken(_))));
+        assert_eq!(network.leaving(address).map(|leaving| leaving.cable), Some(7));
+        network.release_left(address, "first");
+        network.take(Some(asked), None).unwrap();
+        // The sweep of the first sandbox, while the second has it, is there no more, and when it is free.
+        network.release_left(address, "first");
+        assert!(matches!(network.take(Some(asked), None), Err(NetworkError::AddressTaken(_))));
+        network.leave(address, "second", 8);
+        network.release_left(address, "first");
+        assert!(matches!(network.take(Some(asked), None), Err(NetworkError::AddressTaken(_))));
+        network.release_left(address, "second");
+        network.take(Some(asked), None).unwrap();
     }
 
     #[test]

@@ -91,6 +91,13 @@ impl NetworkManager {
         };
         let (interfaces, strays): (Vec<_>, Vec<_>) =
             interfaces.into_iter().map(|(name, _)| name).partition(|name| ready(name));
+        for (id, record) in &pending {
+            for endpoint in &record.endpoints {
+                if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
+                    endpoint.addresses().for_each(|address| network.leave(address, id, endpoint.host_index));
+                }
+            }
+        }
         drop(state);
         for name in strays {
             if let Err(error) = bridge::remove(&mut lock(&shared.route), &name) {

@@ -2,7 +2,7 @@
 
 use super::standing::discarded;
 use super::{Held, NetworkManager, Shared, lock};
-use crate::background::Sweep;
+use crate::background::{self, Sweep};
 use crate::bridge;
 use crate::config::GatewayMode;
 use crate::endpoint::{
@@ -12,12 +12,12 @@ use crate::error::NetworkError;
 use crate::firewall;
 use crate::gateway::Targets;
 use crate::namespace::{self, Addressing};
-use crate::pool::{self, Network, Plan, Ready};
+use crate::pool::{self, Leaving, Network, Plan, Ready};
 use crate::port::Reservation;
 use crate::record::{self, Record};
 use crate::settings::MacAddress;
 use corten_std::{PathError, file, id};
-use corten_sys::netlink::{Protocol as Family, Socket};
+use corten_sys::netlink::{Batch, Protocol as Family, Socket, route};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -76,8 +76,34 @@ impl NetworkManager {
             return None;
         }
         let state = lock(&self.shared.state);
-        let (address, address6) = state.networks.get(&request.network_id)?.recall(container)?;
-        Some(EndpointRequest { address, address6, ..request.clone() })
+        let network = state.networks.get(&request.network_id)?;
+        let (address, address6) = network.recall(container)?;
+        let again = EndpointRequest { address, address6, ..request.clone() };
+        let left = |address: IpAddr| Some((address, network.leaving(address)?));
+        let left: Vec<_> = again.asked().into_iter().filter_map(left).collect();
+        drop(state);
+        self.take_back(&request.network_id, &left);
+        Some(again)
+    }
+
+    /// Has the bridge pass over cables that the kernel has not taken apart yet, which takes it some ten milliseconds, and gives
+    /// back the addresses at their far ends. Their records go first: a daemon that came later would have two with one address.
+    fn take_back(&self, network_id: &str, left: &[(IpAddr, Leaving)]) {
+        for (address, leaving) in left {
+            background::remove_path(&record::record_path(&self.shared.settings.paths, &leaving.sandbox));
+            let mut batch = Batch::new();
+            route::silence_port(&mut batch, leaving.cable);
+            match lock(&self.shared.route).send(batch) {
+                Err(error) if !error.is_missing() => {
+                    tracing::debug!(error = %corten_std::chain(&error), "an old cable is waited for");
+                }
+                _ => {
+                    if let Some(network) = lock(&self.shared.state).networks.get_mut(network_id) {
+                        network.release_left(*address, &leaving.sandbox);
+                    }
+                }
+            }
+        }
     }
 
     fn is_pooled(&self, network_id: &str) -> Result<bool, NetworkError> {
@@ -300,6 +326,7 @@ impl NetworkManager {
             if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
                 network.attached -= 1;
                 network.remember(&held.record.container_id, endpoint);
+                endpoint.addresses().for_each(|address| network.leave(address, id, endpoint.host_index));
             }
         }
         let targets = Targets::of(&held.record.endpoints);

@@ -102,12 +102,12 @@ impl Shared {
         network.map(|network| network.release(&plan.addressing)).is_some()
     }
 
-    /// The addresses of a sandbox that has gone are free again.
+    /// The addresses of a sandbox that has gone are free again, where they were not given back before.
     pub(crate) fn release_addresses(&self, record: &Record) {
         let mut state = lock(&self.state);
         for endpoint in &record.endpoints {
             if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
-                endpoint.addresses().for_each(|address| network.release_address(address));
+                endpoint.addresses().for_each(|address| network.release_left(address, &record.id));
             }
         }
     }

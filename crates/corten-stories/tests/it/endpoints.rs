@@ -244,3 +244,30 @@ fn a_container_that_starts_again_has_its_addresses_again() {
     daemon.ok(&["start", "one"]);
     assert_eq!(addresses(), before);
 }
+
+/// The cable of before is still there when a container starts again, and the bridge must pass it over; so must a daemon that finds the
+/// records of both.
+#[test]
+fn an_address_that_is_handed_over_leads_to_the_new_sandbox() {
+    let Some(daemon) = super::daemon("handed-over") else { return };
+    daemon.ok(&["network", "create", "front"]);
+    daemon.ok(&["run", "-d", "--name", "peer", "--network", "front", "busybox", "sleep", "1000"]);
+    daemon.ok(&["run", "-d", "--name", "web", "--network", "front", "busybox", "sleep", "1000"]);
+    let address = || told(&daemon, "web", "front", "IPAddress").trim().to_owned();
+    let before = address();
+    let reach = || daemon.ok(&["exec", "peer", "ping", "-c", "1", "-W", "2", before.as_str()]);
+    for _ in 0..5 {
+        daemon.ok(&["restart", "-t", "0", "web"]);
+        assert_eq!(address(), before);
+        reach();
+    }
+    for _ in 0..3 {
+        daemon.ok(&["restart", "-t", "0", "web"]);
+        daemon.kill(daemon.daemon().expect("a daemon"));
+        assert_eq!(address(), before);
+        reach();
+        // The address is the container's, and nobody else's.
+        let run = ["run", "--rm", "--network", "front", "busybox", "hostname", "-i"];
+        assert_ne!(daemon.ok(&run).trim(), before);
+    }
+}

@@ -36,7 +36,9 @@ const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_BR_NF_CALL_IPV4: u16 = 36;
 const IFLA_BR_NF_CALL_IPV6: u16 = 37;
+const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_FLUSH: u16 = 24;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_INET_CONF: u16 = 1;
 const ROUTE_LOCALNET: u16 = 26;
@@ -291,6 +293,19 @@ pub fn set_port(batch: &mut Batch, index: u32, hairpin: Option<bool>, isolated: 
             if let Some(isolated) = isolated {
                 batch.attribute_u8(IFLA_BRPORT_ISOLATED, u8::from(isolated));
             }
+        });
+    });
+}
+
+/// Has a bridge carry nothing from or to a port any more, and forget who was behind it: what goes there goes to another port
+/// that says it has it. Unlike removing the interface it waits for nothing. A bridge that runs the spanning tree protocol
+/// refuses it.
+pub fn silence_port(batch: &mut Batch, index: u32) {
+    const BR_STATE_DISABLED: u8 = 0;
+    batch.message(SET_LINK, 0, "silence a bridge port", &link_header(BRIDGE, index, 0, 0), |batch| {
+        batch.nested(IFLA_PROTINFO, |batch| {
+            batch.attribute_u8(IFLA_BRPORT_STATE, BR_STATE_DISABLED);
+            batch.attribute(IFLA_BRPORT_FLUSH, &[]);
         });
     });
 }
