@@ -4,6 +4,7 @@
 //! DATA_ROOT (/var/lib/corten)               survives a power cut
 //! ├── lock                                  held by the daemon that owns this folder
 //! ├── state.redb                            images, containers, volumes, networks
+//! ├── state.journal                         what was changed of them since it was written last
 //! ├── blobs/ALGORITHM/DIGEST                content
 //! ├── snapshots/…                           layer folders and writable layers
 //! ├── ingest/DIGEST                         blobs on their way here; what was broken off goes on from there

@@ -1,35 +1,25 @@
 //! The database: tables of JSON documents keyed by text, a schema version, and the steps that raise it.
 //!
-//! Every commit is on disk when it returns (`Immediate`) and leaves the file so that opening it after a kill
-//! needs no repair (`set_quick_repair`). Changes that wait while another commit runs go into one commit
-//! together: fifty removals at once cost a few syncs, not fifty.
+//! Every change is on disk when it returns: as a record of the journal, and in memory until the journal is full; then all of it goes
+//! into the database's file by one commit (`Immediate`), which leaves the file so that opening it after a kill needs no
+//! repair (`set_quick_repair`). Changes that wait while another is written go together: fifty removals at once cost a few syncs,
+//! not fifty.
 
+use crate::journal::Journal;
+pub(crate) use crate::tables::JsonTable;
+use crate::tables::{self, Tables, decode};
 use crate::{Result, StoreError};
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
-use serde::Serialize;
+use corten_std::id::random_bytes;
+use redb::WriteTransaction;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// Bytes of pages that the database keeps in memory; its own default is 1 GiB.
-const CACHE_BYTES: usize = 2 << 20;
-
-/// A table of JSON documents by text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct JsonTable {
-    name: &'static str,
-}
-
-impl JsonTable {
-    /// The table of this name; made when first written to.
-    pub(crate) const fn new(name: &'static str) -> Self {
-        Self { name }
-    }
-
-    fn definition(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
-        TableDefinition::new(self.name)
-    }
-}
+/// Rows that were changed since the database was written last, by table and key; no bytes where the row is gone.
+type Recent = HashMap<Cow<'static, str>, BTreeMap<String, Option<Vec<u8>>>>;
 
 /// Images by digest.
 pub(crate) const IMAGES: JsonTable = JsonTable::new("store.image");
@@ -45,6 +35,16 @@ pub(crate) const LEASES: JsonTable = JsonTable::new("store.lease");
 pub(crate) const META: JsonTable = JsonTable::new("store.meta");
 
 const SCHEMA: &str = "schema";
+const JOURNAL: &str = "journal";
+
+/// The row of [`META`] about the journal.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Journaled {
+    /// Whose journal it is.
+    identity: u64,
+    /// The number of the last record that the tables hold.
+    applied: u64,
+}
 
 /// A step from one schema version to the next.
 #[derive(Clone, Copy)]
@@ -55,22 +55,27 @@ pub(crate) struct Migration {
     pub(crate) run: fn(&mut Migrator<'_>) -> Result<()>,
 }
 
-/// All steps, oldest first. Version 1 is the first layout: it makes the tables, so that a read never misses one.
+/// All steps, oldest first. Version 1 is the first layout: it makes the tables, so that a read never misses one. With version 2 there is a
+/// journal beside the file, which a program that does not know it would pass over.
 /// A change of a row's form adds a step here and a test below; steps are never changed once released.
-const MIGRATIONS: &[Migration] = &[Migration {
-    to: 1,
-    run: |migrator| {
-        [IMAGES, TAGS, BLOBS, SNAPSHOTS, LEASES].into_iter().try_for_each(|table| migrator.make(table))
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        to: 1,
+        run: |migrator| {
+            [IMAGES, TAGS, BLOBS, SNAPSHOTS, LEASES].into_iter().try_for_each(|table| migrator.make(table))
+        },
     },
-}];
+    Migration { to: 2, run: |_| Ok(()) },
+];
 
 /// One change of one row.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    table: JsonTable,
-    key: String,
+    /// The table's name.
+    pub(crate) table: Cow<'static, str>,
+    pub(crate) key: String,
     /// None removes the row.
-    value: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
 }
 
 impl Change {
@@ -78,14 +83,14 @@ impl Change {
     pub(crate) fn put<T: Serialize>(table: JsonTable, key: impl Into<String>, row: &T) -> Result<Self> {
         let key = key.into();
         match serde_json::to_vec(row) {
-            Ok(value) => Ok(Self { table, key, value: Some(value) }),
+            Ok(value) => Ok(Self { table: table.name.into(), key, value: Some(value) }),
             Err(source) => Err(StoreError::Row { table: table.name.to_owned(), key, source }),
         }
     }
 
     /// Removes a row.
     pub(crate) fn delete(table: JsonTable, key: impl Into<String>) -> Self {
-        Self { table, key: key.into(), value: None }
+        Self { table: table.name.into(), key: key.into(), value: None }
     }
 }
 
@@ -97,11 +102,14 @@ struct Waiting {
 
 /// The open database.
 pub(crate) struct Database {
-    redb: redb::Database,
-    /// Changes that wait for the next commit.
+    tables: Tables,
+    /// What the journal holds.
+    recent: RwLock<Recent>,
+    /// Changes that wait for the next record.
     waiting: Mutex<Vec<Waiting>>,
-    /// Held by whoever commits.
-    turn: Mutex<()>,
+    /// Held by whoever writes.
+    journal: Mutex<Journal>,
+    identity: u64,
 }
 
 impl std::fmt::Debug for Database {
@@ -117,61 +125,81 @@ impl Database {
     }
 
     fn open_with(path: &Path, migrations: &[Migration]) -> Result<Self> {
-        let redb = redb::Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(StoreError::database("open"))?;
-        let database = Self { redb, waiting: Mutex::default(), turn: Mutex::default() };
-        let found: u32 = database.get(META, SCHEMA)?.unwrap_or(0);
+        let tables = Tables::open(path)?;
+        let found: u32 = tables.get(META, SCHEMA)?.unwrap_or(0);
         let known = migrations.last().map_or(0, |migration| migration.to);
         if found > known {
             return Err(StoreError::Newer { found, known });
         }
+        let journaled = tables.get(META, JOURNAL)?;
+        let Journaled { identity, applied } = journaled
+            .unwrap_or_else(|| Journaled { identity: u64::from_ne_bytes(random_bytes()), applied: 0 });
+        let (journal, changes) = Journal::open(&path.with_extension("journal"), identity, applied)?;
+        let mut recent = Recent::new();
+        remember(&mut recent, changes);
+        let database = Self {
+            tables,
+            recent: RwLock::new(recent),
+            waiting: Mutex::default(),
+            journal: Mutex::new(journal),
+            identity,
+        };
         if found < known {
-            let transaction = database.begin()?;
-            let mut migrator = Migrator { transaction: &transaction };
-            for migration in migrations.iter().filter(|migration| migration.to > found) {
-                (migration.run)(&mut migrator)?;
-            }
-            apply(&transaction, &[Change::put(META, SCHEMA, &known)?])?;
-            transaction.commit().map_err(StoreError::database("write to"))?;
+            let mut journal = lock(&database.journal);
+            database.write_out(&mut journal, |transaction| {
+                let mut migrator = Migrator { transaction };
+                for migration in migrations.iter().filter(|migration| migration.to > found) {
+                    (migration.run)(&mut migrator)?;
+                }
+                apply(transaction, &[Change::put(META, SCHEMA, &known)?])
+            })?;
         }
         Ok(database)
     }
 
-    fn begin(&self) -> Result<WriteTransaction> {
-        let mut transaction = self.redb.begin_write().map_err(StoreError::database("write to"))?;
-        transaction.set_quick_repair(true);
-        Ok(transaction)
+    /// Writes what the journal holds, and then what `further` does, into the database, by one commit; the journal begins anew.
+    fn write_out(
+        &self,
+        journal: &mut Journal,
+        further: impl FnOnce(&WriteTransaction) -> Result<()>,
+    ) -> Result<()> {
+        self.tables.write(|transaction| {
+            for (table, rows) in &*self.recent.read().unwrap_or_else(PoisonError::into_inner) {
+                let rows = rows.iter().map(|(key, value)| (key.as_str(), value.as_deref()));
+                tables::apply(transaction, table, rows)?;
+            }
+            further(transaction)?;
+            let journaled = Journaled { identity: self.identity, applied: journal.sequence() };
+            apply(transaction, &[Change::put(META, JOURNAL, &journaled)?])
+        })?;
+        self.recent.write().unwrap_or_else(PoisonError::into_inner).clear();
+        journal.restart();
+        Ok(())
     }
 
     /// The row, if there is one.
     pub(crate) fn get<T: DeserializeOwned>(&self, table: JsonTable, key: &str) -> Result<Option<T>> {
-        let transaction = self.redb.begin_read().map_err(StoreError::database("read"))?;
-        let rows = match transaction.open_table(table.definition()) {
-            Ok(rows) => rows,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(StoreError::database("read")(error)),
-        };
-        match rows.get(key).map_err(StoreError::database("read"))? {
-            Some(value) => decode(table, key, value.value()).map(Some),
-            None => Ok(None),
+        // Held until the file has been read: what leaves the one is in the other.
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        match recent.get(table.name).and_then(|rows| rows.get(key)) {
+            Some(value) => value.as_deref().map(|value| decode(table, key, value)).transpose(),
+            None => self.tables.get(table, key),
         }
     }
 
     /// All rows, in the order of their keys.
     pub(crate) fn list<T: DeserializeOwned>(&self, table: JsonTable) -> Result<Vec<(String, T)>> {
-        let transaction = self.redb.begin_read().map_err(StoreError::database("read"))?;
-        let rows = match transaction.open_table(table.definition()) {
-            Ok(rows) => rows,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(StoreError::database("read")(error)),
-        };
-        let mut list = Vec::new();
-        for row in rows.iter().map_err(StoreError::database("read"))? {
-            let (key, value) = row.map_err(StoreError::database("read"))?;
-            let key = key.value();
-            list.push((key.to_owned(), decode(table, key, value.value())?));
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let changed = recent.get(table.name).filter(|rows| !rows.is_empty());
+        let is_wanted = |key: &str| changed.is_none_or(|changed| !changed.contains_key(key));
+        let mut list = self.tables.list(table, is_wanted)?;
+        if let Some(changed) = changed {
+            for (key, value) in changed {
+                if let Some(value) = value {
+                    list.push((key.clone(), decode(table, key, value)?));
+                }
+            }
+            list.sort_by(|(one, _), (other, _)| one.cmp(other));
         }
         Ok(list)
     }
@@ -193,7 +221,7 @@ impl Database {
         }
         let done = Arc::new(Mutex::new(false));
         lock(&self.waiting).push(Waiting { changes: changes.clone(), done: Arc::clone(&done) });
-        let turn = lock(&self.turn);
+        let mut journal = lock(&self.journal);
         if *lock(&done) {
             return Ok(());
         }
@@ -202,22 +230,47 @@ impl Database {
         let mine = batch.iter().any(|waiting| Arc::ptr_eq(&waiting.done, &done));
         let together: Vec<Change> =
             batch.iter().flat_map(|waiting| waiting.changes.iter().cloned()).collect();
-        if mine && self.commit(&together).is_ok() {
+        if mine && self.commit(&mut journal, together).is_ok() {
             for waiting in batch {
                 *lock(&waiting.done) = true;
             }
             return Ok(());
         }
-        // The common commit failed: each caller tries its own, and gets its own error.
-        let outcome = self.commit(&changes);
-        drop(turn);
-        outcome
+        // Together it failed: each caller tries its own, and gets its own error.
+        self.commit(&mut journal, changes)
     }
 
-    fn commit(&self, changes: &[Change]) -> Result<()> {
-        let transaction = self.begin()?;
-        apply(&transaction, changes)?;
-        transaction.commit().map_err(StoreError::database("write to"))
+    fn commit(&self, journal: &mut Journal, changes: Vec<Change>) -> Result<()> {
+        let appended = journal.append(&changes);
+        if matches!(appended, Ok(true)) {
+            remember(&mut self.recent.write().unwrap_or_else(PoisonError::into_inner), changes);
+            return Ok(());
+        }
+        // No room, or a record of which nobody knows whether it counts: it does not once the database has gone past it.
+        let written = self.write_out(journal, |transaction| apply(transaction, &changes));
+        match appended {
+            Err(error) if written.is_err() => Err(error),
+            _ => written,
+        }
+    }
+}
+
+impl Drop for Database {
+    /// An orderly end leaves one file that holds everything.
+    fn drop(&mut self) {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if !recent {
+            let written = self.write_out(&mut lock(&self.journal), |_| Ok(()));
+            if let Err(error) = written {
+                tracing::warn!(error = %corten_std::chain(&error), "the journal is read when the store opens again");
+            }
+        }
+    }
+}
+
+fn remember(recent: &mut Recent, changes: Vec<Change>) {
+    for Change { table, key, value } in changes {
+        recent.entry(table).or_default().insert(key, value);
     }
 }
 
@@ -229,7 +282,7 @@ pub(crate) struct Migrator<'a> {
 impl Migrator<'_> {
     /// Makes an empty table.
     pub(crate) fn make(&mut self, table: JsonTable) -> Result<()> {
-        self.transaction.open_table(table.definition()).map(drop).map_err(StoreError::database("write to"))
+        tables::apply(self.transaction, table.name, [])
     }
 
     /// Rewrites every row of a table; a row for which `rewrite` gives nothing is removed.
@@ -242,41 +295,19 @@ impl Migrator<'_> {
         table: JsonTable,
         mut rewrite: impl FnMut(&str, serde_json::Value) -> Option<serde_json::Value>,
     ) -> Result<()> {
-        let mut changes = Vec::new();
-        {
-            let rows =
-                self.transaction.open_table(table.definition()).map_err(StoreError::database("read"))?;
-            for row in rows.iter().map_err(StoreError::database("read"))? {
-                let (key, value) = row.map_err(StoreError::database("read"))?;
-                let key = key.value();
-                changes.push(match rewrite(key, decode(table, key, value.value())?) {
-                    Some(value) => Change::put(table, key, &value)?,
-                    None => Change::delete(table, key),
-                });
-            }
-        }
+        let rewrite = |(key, value): (String, serde_json::Value)| match rewrite(&key, value) {
+            Some(value) => Change::put(table, key, &value),
+            None => Ok(Change::delete(table, key)),
+        };
+        let changes =
+            tables::seen(self.transaction, table)?.into_iter().map(rewrite).collect::<Result<Vec<_>>>()?;
         apply(self.transaction, &changes)
     }
 }
 
 fn apply(transaction: &WriteTransaction, changes: &[Change]) -> Result<()> {
-    for change in changes {
-        let mut rows =
-            transaction.open_table(change.table.definition()).map_err(StoreError::database("write to"))?;
-        match &change.value {
-            Some(value) => rows.insert(change.key.as_str(), value.as_slice()).map(drop),
-            None => rows.remove(change.key.as_str()).map(drop),
-        }
-        .map_err(StoreError::database("write to"))?;
-    }
-    Ok(())
-}
-
-fn decode<T: DeserializeOwned>(table: JsonTable, key: &str, value: &[u8]) -> Result<T> {
-    serde_json::from_slice(value).map_err(|source| StoreError::Row {
-        table: table.name.to_owned(),
-        key: key.to_owned(),
-        source,
+    changes.iter().try_for_each(|change| {
+        tables::apply(transaction, &change.table, [(change.key.as_str(), change.value.as_deref())])
     })
 }
 
@@ -314,6 +345,80 @@ mod tests {
         assert_eq!(rows.len(), 8 * 9);
         assert_eq!(database.get::<(u32, u32)>(THINGS, "3-7").unwrap(), Some((3, 7)));
         assert_eq!(database.get::<(u32, u32)>(THINGS, "3-0").unwrap(), None);
+    }
+
+    /// The two files as they are at this moment, as after a kill.
+    fn copy(path: &Path, to: &Path) -> std::path::PathBuf {
+        for extension in ["redb", "journal"] {
+            let from = path.with_extension(extension);
+            std::fs::copy(&from, to.join(from.file_name().unwrap())).unwrap();
+        }
+        to.join("state.redb")
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_there_whenever_the_daemon_dies() {
+        let (scratch, killed) = (Scratch::new("database"), Scratch::new("database-killed"));
+        let path = scratch.path().join("state.redb");
+        let database = Database::open(&path).unwrap();
+        let mut expected = BTreeMap::new();
+        // Often enough for several rounds of the journal: each value has tens of pages.
+        for number in 0..60_u32 {
+            let key = format!("{}", number * 7 % 20);
+            if number % 5 == 4 {
+                database.delete(THINGS, &key).unwrap();
+                expected.remove(&key);
+            } else {
+                let value = format!("{number}{}", "x".repeat(100_000));
+                database.put(THINGS, &key, &value).unwrap();
+                expected.insert(key, value);
+            }
+            let rows: Vec<(String, String)> = database.list(THINGS).unwrap();
+            assert!(rows.iter().map(|(key, value)| (key, value)).eq(&expected), "{number}");
+            if number % 3 == 0 {
+                let again = Database::open(&copy(&path, killed.path())).unwrap();
+                let rows: Vec<(String, String)> = again.list(THINGS).unwrap();
+                assert!(rows.iter().map(|(key, value)| (key, value)).eq(&expected), "{number}");
+                for key in (0..20).map(|key| key.to_string()) {
+                    assert_eq!(again.get::<String>(THINGS, &key).unwrap().as_ref(), expected.get(&key));
+                }
+            }
+        }
+        drop(database);
+        // After an orderly end the file alone has everything.
+        std::fs::remove_file(path.with_extension("journal")).unwrap();
+        let rows: Vec<(String, String)> = Database::open(&path).unwrap().list(THINGS).unwrap();
+        assert!(rows.iter().map(|(key, value)| (key, value)).eq(&expected));
+    }
+
+    #[test]
+    fn a_change_that_the_journal_cannot_take_goes_into_the_database() {
+        let (scratch, killed) = (Scratch::new("database"), Scratch::new("database-killed"));
+        let path = scratch.path().join("state.redb");
+        let database = Database::open(&path).unwrap();
+        database.put(THINGS, "before", &1).unwrap();
+        lock(&database.journal).forbid_writing();
+        database.put(THINGS, "failed", &2).unwrap();
+        let again = Database::open(&copy(&path, killed.path())).unwrap();
+        let rows: Vec<(String, u32)> = again.list(THINGS).unwrap();
+        assert_eq!(rows, [("before".to_owned(), 1), ("failed".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn rows_of_a_journal_are_raised_with_the_others() {
+        let one = Migration { to: 1, run: |migrator| migrator.make(THINGS) };
+        let two = Migration {
+            to: 2,
+            run: |migrator| migrator.rewrite(THINGS, |_, value| Some(serde_json::json!({ "name": value }))),
+        };
+        let (scratch, killed) = (Scratch::new("migration"), Scratch::new("migration-killed"));
+        let path = scratch.path().join("state.redb");
+        let database = Database::open_with(&path, &[one]).unwrap();
+        database.put(THINGS, "recent", &"value").unwrap();
+        let path = copy(&path, killed.path());
+        let database = Database::open_with(&path, &[one, two]).unwrap();
+        let rows: Vec<(String, serde_json::Value)> = database.list(THINGS).unwrap();
+        assert_eq!(rows, [("recent".to_owned(), serde_json::json!({ "name": "value" }))]);
     }
 
     #[test]

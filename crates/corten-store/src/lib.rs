@@ -4,6 +4,7 @@
 //! DATA_ROOT
 //! ├── lock                       held while a store is open: one owner
 //! ├── state.redb                 rows of images, tags, blobs, snapshots, leases, and the engine's records
+//! ├── state.journal              their changes since it was written last
 //! ├── blobs/ALGORITHM/HEX        content: documents, and layers as they came where only the bytes can give them back
 //! ├── snapshots/
 //! │   ├── committed/NUMBER/      a layer: `fs` its files, `record` what makes its tar again byte for byte
@@ -33,6 +34,7 @@ mod error;
 mod garbage;
 mod image;
 mod ingest;
+mod journal;
 mod lease;
 mod nursery;
 mod reaper;
@@ -41,6 +43,7 @@ mod record;
 pub mod snapshots;
 mod store;
 mod sync;
+mod tables;
 
 pub use archive::{BundleOptions, Evidence};
 pub use blob::BlobReader;

@@ -63,7 +63,7 @@ fn compare(daemon: &ScratchDaemon, when: &str) {
     );
     near(&format!("volumes {when}"), volumes, du(&root.join("volumes")));
     // The database is ours alone, and no image's or container's.
-    let database = du(&root.join("state.redb"));
+    let database = du(&root.join("state.redb")) + du(&root.join("state.journal"));
     near(&format!("all {when}"), images + containers + volumes + database, du(&root));
 }
 
