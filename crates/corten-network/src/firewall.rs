@@ -379,20 +379,18 @@ impl Firewall {
     pub(crate) fn reconcile(&mut self, wanted: &[SetElement]) -> Result<(), NetlinkError> {
         let mut add = Vec::new();
         let mut remove = Vec::new();
-        let wanted: BTreeMap<_, BTreeSet<_>> = grouped(wanted)
-            .into_iter()
-            .map(|(set, elements)| (set, elements.into_iter().collect()))
-            .collect();
+        let wanted: BTreeMap<_, _> =
+            grouped(wanted).into_iter().map(|(set, elements)| (set, members(elements))).collect();
         let none = BTreeSet::new();
         for set in &SETS {
-            let present: BTreeSet<_> = nft::elements(&mut self.socket, &self.table, set.name)?
-                .into_iter()
-                // The kernel shows the open beginning of a set of ranges as an element of its own.
-                .filter(|element| !(element.end && element.key.iter().all(|byte| *byte == 0)))
-                .collect();
+            let mut present = nft::elements(&mut self.socket, &self.table, set.name)?;
+            // The kernel shows the open beginning of a set of ranges as an element of its own.
+            present.retain(|element| !(element.end && element.key.iter().all(|byte| *byte == 0)));
+            let present = members(present);
             let wanted = wanted.get(set.name).unwrap_or(&none);
-            remove.extend(present.difference(wanted).map(|element| (set.name, element.clone())));
-            add.extend(wanted.difference(&present).map(|element| (set.name, element.clone())));
+            let named = |element: &Element| (set.name, element.clone());
+            remove.extend(present.difference(wanted).flatten().map(named));
+            add.extend(wanted.difference(&present).flatten().map(named));
         }
         self.change(&add, &remove)
     }
@@ -422,6 +420,20 @@ impl Firewall {
         });
         Ok(chains)
     }
+}
+
+/// The members of a set: single elements, and ranges with both their ends. The ends of ranges that touch have the same key, and the
+/// kernel takes and gives up a range only by its beginning followed by its end.
+fn members(mut elements: Vec<Element>) -> BTreeSet<Vec<Element>> {
+    elements.sort_by(|one, other| one.key.cmp(&other.key).then(other.end.cmp(&one.end)));
+    let mut members: Vec<Vec<Element>> = Vec::new();
+    for element in elements {
+        match members.last_mut() {
+            Some(range) if element.end && range.len() == 1 => range.push(element),
+            _ => members.push(vec![element]),
+        }
+    }
+    members.into_iter().collect()
 }
 
 fn grouped(elements: &[SetElement]) -> BTreeMap<&'static str, Vec<Element>> {

@@ -389,6 +389,41 @@ fn a_bridge_that_was_there_before_stays() {
     });
 }
 
+/// The kernel takes ranges that touch only each for itself, its beginning followed by its end.
+#[test]
+fn rules_of_networks_that_touch_are_mended_and_removed() {
+    with_world(|world| {
+        let subnets = ["10.8.0.0/24", "10.8.1.0/24", "10.8.2.0/24", "10.9.0.0/24"];
+        let networks = || subnets.iter().zip(["b", "c", "d", "e"]);
+        let manager = world.manager();
+        for (subnet, letter) in networks() {
+            manager.ensure_network(&network(letter, &format!("br-{letter}"), subnet)).unwrap();
+        }
+        let rules = || run("nft", "list ruleset");
+        let before = rules();
+        assert!(subnets.iter().all(|subnet| before.contains(subnet)), "{before}");
+        // A foreign flush, and a new daemon.
+        kill(manager);
+        run("nft", "flush set inet corten masquerade4");
+        assert!(!rules().contains("10.8.1.0/24"));
+        let manager = world.manager();
+        for (subnet, letter) in networks() {
+            manager.ensure_network(&network(letter, &format!("br-{letter}"), subnet)).unwrap();
+        }
+        manager.restore(&[], Vec::new()).unwrap();
+        assert!(subnets.iter().all(|subnet| rules().contains(subnet)), "{}", rules());
+        kill(manager);
+        // The networks are gone for this one.
+        let manager = world.manager();
+        manager.restore(&[], Vec::new()).unwrap();
+        assert!(!subnets.iter().any(|subnet| rules().contains(subnet)), "{}", rules());
+        manager.erase().unwrap();
+        for (_, letter) in networks() {
+            ip(&format!("link del br-{letter}"));
+        }
+    });
+}
+
 #[test]
 fn a_refused_hardware_address_costs_no_address() {
     with_world(|world| {
