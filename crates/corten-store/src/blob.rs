@@ -1,6 +1,7 @@
 //! Content by digest: which blobs there are, and reading them with their digests checked.
 
 use crate::database::{BLOBS, Change, Database, lock};
+use crate::forms::Again;
 use crate::reaper::Reaper;
 use crate::snapshots::{FILES, RECORD};
 use crate::store::Store;
@@ -134,14 +135,20 @@ impl Blobs {
     /// Removes blobs that nothing needs: rows first, then files. A kill between the two leaves files without
     /// rows, which the next opening sweeps.
     pub(crate) fn forget(&self, digests: &[Digest]) -> Result<()> {
-        {
+        self.forget_with(digests, Vec::new())
+    }
+
+    /// As [`Self::forget`], with further changes in the same commit.
+    pub(crate) fn forget_with(&self, digests: &[Digest], further: Vec<Change>) -> Result<()> {
+        let rows: Vec<(Digest, BlobRow)> = {
             let mut rows = lock(&self.rows);
-            for digest in digests {
-                rows.remove(digest);
-            }
+            digests.iter().filter_map(|digest| rows.remove_entry(digest)).collect()
+        };
+        let gone = digests.iter().map(|digest| Change::delete(BLOBS, digest.to_string()));
+        if let Err(error) = self.database.write(gone.chain(further).collect()) {
+            lock(&self.rows).extend(rows);
+            return Err(error);
         }
-        self.database
-            .write(digests.iter().map(|digest| Change::delete(BLOBS, digest.to_string())).collect())?;
         for digest in digests {
             file::remove_file(self.path(digest))?;
         }
@@ -156,12 +163,19 @@ enum Source {
     File { path: PathBuf, size: u64 },
     /// A committed layer that gives its tar again.
     Layer { folder: PathBuf, size: u64 },
+    /// The same, compressed.
+    Compressed { folder: PathBuf, size: u64 },
+    /// Nothing here: a repository of that name has it.
+    Registry { repository: String, size: u64 },
 }
 
 impl Source {
     fn size(&self) -> u64 {
         match self {
-            Self::File { size, .. } | Self::Layer { size, .. } => *size,
+            Self::File { size, .. }
+            | Self::Layer { size, .. }
+            | Self::Compressed { size, .. }
+            | Self::Registry { size, .. } => *size,
         }
     }
 }
@@ -217,7 +231,8 @@ impl Read for BlobReader {
 }
 
 impl Store {
-    /// The length of content that is here, as a blob or as a layer that can be made again.
+    /// The length of content that is here, as a blob or as a layer that can be made again, or that was dropped and can be had
+    /// again.
     pub fn content_size(&self, digest: &Digest) -> Option<u64> {
         self.source(digest).map(|source| source.size())
     }
@@ -229,6 +244,10 @@ impl Store {
         let inner: Box<dyn Read + Send> = match source {
             Source::File { path, .. } => Box::new(file::open(&path)?),
             Source::Layer { folder, .. } => reproduced(folder)?,
+            Source::Compressed { folder, .. } => compressed(reproduced(folder)?)?,
+            Source::Registry { repository, .. } => {
+                return Err(StoreError::Elsewhere { digest: *digest, repository });
+            }
         };
         Ok(BlobReader { size, wanted: *digest, hasher: Some(digest.hasher()), inner })
     }
@@ -248,6 +267,7 @@ impl Store {
     /// Takes as long as the disk needs.
     pub fn check(&self) -> Result<Vec<(Digest, StoreError)>> {
         let blobs = self.inner.blobs.all().into_iter().map(|(digest, _)| digest);
+        let blobs = blobs.chain(self.inner.dropped.made_again());
         let layers = self
             .inner
             .index
@@ -271,6 +291,16 @@ impl Store {
     fn source(&self, digest: &Digest) -> Option<Source> {
         if let Some(size) = self.inner.blobs.size(digest) {
             return Some(Source::File { path: self.inner.blobs.path(digest), size });
+        }
+        if let Some(dropped) = self.inner.dropped.blob(digest) {
+            let size = dropped.size;
+            return Some(match dropped.again {
+                Again::Registry(repository) => Source::Registry { repository, size },
+                Again::Compressing(diff_id) => {
+                    let (_, row) = self.inner.index.of_layer(&diff_id)?;
+                    Source::Compressed { folder: self.inner.index.folder_of(&row), size }
+                }
+            });
         }
         let (_, row) = self.inner.index.of_layer(digest)?;
         let size = row.layer.as_ref()?.tar_size;
@@ -302,6 +332,24 @@ pub(crate) fn reproduced(folder: PathBuf) -> Result<Box<dyn Read + Send>> {
                     Err(io::Error::other(StoreError::Layer { layer: folder.display().to_string(), source }))
                 }
             };
+            let _ = out.sender.send(last);
+        })
+        .map_err(|source| StoreError::System {
+            operation: "start a thread (no memory for it, or too many)",
+            source,
+        })?;
+    Ok(Box::new(ChunkReader { receiver, chunk: Vec::new(), at: 0 }))
+}
+
+/// A layer's tar, compressed by a thread of its own while it is read.
+fn compressed(mut tar: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>> {
+    let (sender, receiver) = sync_channel(16);
+    std::thread::Builder::new()
+        .name("store-gzip".to_owned())
+        .spawn(move || {
+            let mut out = ChunkWriter { sender, chunk: Vec::with_capacity(CHUNK) };
+            let made = corten_layer::compress(&mut *tar, &mut out);
+            let last = made.map(|()| std::mem::take(&mut out.chunk));
             let _ = out.sender.send(last);
         })
         .map_err(|source| StoreError::System {

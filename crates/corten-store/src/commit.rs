@@ -100,7 +100,17 @@ impl Store {
             file::sync_dir(inner.index.committed_folder())?;
         }
         changes.extend(ImageIndex::changes(&batch.images, &batch.tags)?);
+        // What was dropped once is here again.
+        let blobs = || batch.blobs.iter().map(|blob| &blob.digest);
+        let layers = || batch.layers.iter().map(|staged| &staged.name);
+        let back = inner.dropped.removals(blobs(), layers());
+        let is_back = !back.is_empty();
+        changes.extend(back);
         inner.database.write(changes)?;
+        inner.dropped.settle(blobs(), layers());
+        if is_back {
+            inner.images.show_anew();
+        }
         for blob in &batch.blobs {
             inner.blobs.settle(blob);
         }

@@ -31,6 +31,10 @@ pub(crate) const BLOBS: JsonTable = JsonTable::new("store.blob");
 pub(crate) const SNAPSHOTS: JsonTable = JsonTable::new("store.snapshot");
 /// Leases by id.
 pub(crate) const LEASES: JsonTable = JsonTable::new("store.lease");
+/// Blobs that were dropped, by digest, with how they can be had again.
+pub(crate) const DROPPED_BLOBS: JsonTable = JsonTable::new("store.dropped-blob");
+/// Snapshots of images whose folders were dropped, by key.
+pub(crate) const DROPPED_LAYERS: JsonTable = JsonTable::new("store.dropped-layer");
 /// The store's own facts: schema version, last boot.
 pub(crate) const META: JsonTable = JsonTable::new("store.meta");
 
@@ -56,7 +60,8 @@ pub(crate) struct Migration {
 }
 
 /// All steps, oldest first. Version 1 is the first layout: it makes the tables, so that a read never misses one. With version 2 there is a
-/// journal beside the file, which a program that does not know it would pass over.
+/// journal beside the file, which a program that does not know it would pass over; with version 3 there are forms of layers that were
+/// dropped, whose images such a program would take for damaged.
 /// A change of a row's form adds a step here and a test below; steps are never changed once released.
 const MIGRATIONS: &[Migration] = &[
     Migration {
@@ -66,6 +71,12 @@ const MIGRATIONS: &[Migration] = &[
         },
     },
     Migration { to: 2, run: |_| Ok(()) },
+    Migration {
+        to: 3,
+        run: |migrator| {
+            [DROPPED_BLOBS, DROPPED_LAYERS].into_iter().try_for_each(|table| migrator.make(table))
+        },
+    },
 ];
 
 /// One change of one row.

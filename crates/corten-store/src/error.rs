@@ -97,6 +97,14 @@ pub enum StoreError {
     /// No such content.
     #[error("content {0} is not in the store")]
     NoSuchBlob(Digest),
+    /// Content was dropped here because a registry has it.
+    #[error("content {digest} is not kept here: it is at {repository}, and has to be fetched first")]
+    Elsewhere {
+        /// The content.
+        digest: Digest,
+        /// The repository's name.
+        repository: String,
+    },
     /// Content is not what its digest says.
     #[error("content of {wanted} has digest {found}")]
     Mismatch {

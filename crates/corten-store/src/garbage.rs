@@ -6,7 +6,7 @@ use crate::snapshots::{CommittedRow, SnapshotKey};
 use crate::store::Store;
 use corten_oci::Digest;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a collection removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +55,25 @@ impl PinSet {
     pub(crate) fn snapshot(&mut self, key: &SnapshotKey) {
         *lock(&self.pins.state).snapshots.entry(key.clone()).or_default() += 1;
         self.snapshots.push(key.clone());
+    }
+}
+
+/// The pins as they are while this lives: nobody adds one.
+pub(crate) struct HeldPins<'a>(MutexGuard<'a, PinState>);
+
+impl Pins {
+    pub(crate) fn hold(&self) -> HeldPins<'_> {
+        HeldPins(lock(&self.state))
+    }
+}
+
+impl HeldPins<'_> {
+    pub(crate) fn has_content(&self, digest: &Digest) -> bool {
+        self.0.content.contains_key(digest)
+    }
+
+    pub(crate) fn has_snapshot(&self, key: &SnapshotKey) -> bool {
+        self.0.snapshots.contains_key(key)
     }
 }
 
@@ -137,7 +156,7 @@ impl Store {
         // A pinned layer archive is the snapshot that gives it back.
         for digest in &content {
             if inner.blobs.size(digest).is_none()
-                && let Some((key, _)) = inner.index.of_layer(digest)
+                && let Some((key, _)) = inner.index.of_layer(&inner.dropped.source_of(digest))
             {
                 needed.insert(key);
             }
@@ -162,8 +181,10 @@ impl Store {
         }
         // Whoever removes the last active snapshot upon one of these has more to collect.
         inner.index.set_orphans(needed.difference(&of_images).cloned().collect());
+        let (blobs, layers) = inner.dropped.unnamed(&content, &needed);
         inner.index.forget(&collected.snapshots)?;
-        inner.blobs.forget(&collected.blobs)?;
+        inner.blobs.forget_with(&collected.blobs, inner.dropped.removals(&blobs, &layers))?;
+        inner.dropped.settle(&blobs, &layers);
         drop(pins);
         Ok(collected)
     }

@@ -31,6 +31,7 @@ mod blob;
 mod commit;
 mod database;
 mod error;
+mod forms;
 mod garbage;
 mod image;
 mod ingest;
@@ -48,6 +49,7 @@ mod tables;
 pub use archive::{BundleOptions, Evidence};
 pub use blob::BlobReader;
 pub use error::StoreError;
+pub use forms::{Again, Packed, TwoForms};
 pub use garbage::Collected;
 pub use image::{
     Image, ImageUser, Images, LoadEvent, Loaded, ManifestKind, ManifestSummary, NewImage, Removed, Sharing,

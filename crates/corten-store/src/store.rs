@@ -2,6 +2,7 @@
 
 use crate::blob::Blobs;
 use crate::database::{Database, META, lock};
+use crate::forms::Dropped;
 use crate::garbage::Pins;
 use crate::image::{ImageIndex, Images};
 use crate::lease::{Leases, boot_id};
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) index: Arc<SnapshotIndex>,
     pub(crate) snapshots: Arc<dyn Snapshots>,
     pub(crate) images: ImageIndex,
+    /// Forms of layers that were dropped.
+    pub(crate) dropped: Dropped,
     pub(crate) pins: Arc<Pins>,
     /// Where blobs that come from elsewhere are written as they come.
     pub(crate) ingest: std::path::PathBuf,
@@ -99,6 +102,7 @@ impl Store {
             database.put(META, LAST_BOOT, &boot)?;
         }
         let images = ImageIndex::open(&database)?;
+        let dropped = Dropped::open(&database)?;
         let snapshots: Arc<dyn Snapshots> = match options.form {
             SnapshotForm::Overlay => Arc::new(OverlaySnapshots::new(Arc::clone(&index))),
             SnapshotForm::Copy => Arc::new(CopySnapshots::new(Arc::clone(&index))),
@@ -110,6 +114,7 @@ impl Store {
             index,
             snapshots,
             images,
+            dropped,
             pins: Arc::default(),
             ingest: paths.ingest(),
             change: Mutex::new(()),

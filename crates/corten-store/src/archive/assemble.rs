@@ -317,7 +317,7 @@ impl<'a> Assembler<'a> {
         if let Some(staged) = self.batch.layers.iter().find(|staged| staged.name == name) {
             return Ok(staged.row.usage.size);
         }
-        let mut unpacked = self.take_unpacked(layer, parent.as_ref())?;
+        let mut unpacked = self.take_unpacked(layer, diff_id, parent.as_ref())?;
         let found = unpacked.named_like(diff_id)?;
         if found != *diff_id {
             discard(self.store, unpacked.folder.as_deref(), None)?;
@@ -391,7 +391,12 @@ impl<'a> Assembler<'a> {
     }
 
     /// An unpacked folder of this layer for one use: the archive's own the first time, else unpacked again.
-    fn take_unpacked(&mut self, layer: &Descriptor, parent: Option<&SnapshotKey>) -> Result<Unpacked> {
+    fn take_unpacked(
+        &mut self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        parent: Option<&SnapshotKey>,
+    ) -> Result<Unpacked> {
         match self.items.get_mut(&layer.digest) {
             Some(Item::Layer(unpacked)) if unpacked.folder.is_some() => {
                 return Ok(Unpacked {
@@ -424,7 +429,9 @@ impl<'a> Assembler<'a> {
             let mut tar = crate::blob::reproduced(staged.folder.clone())?;
             return self.unpack_again(&mut tar, layer, parent);
         }
-        let mut reader = self.store.open_content(&layer.digest)?;
+        // Where its compressed form was dropped its tar is here, as the folder of another stack.
+        let is_dropped = self.store.inner.dropped.blob(&layer.digest).is_some();
+        let mut reader = self.store.open_content(if is_dropped { diff_id } else { &layer.digest })?;
         self.unpack_again(&mut reader, layer, parent)
     }
 
@@ -507,7 +514,7 @@ impl<'a> Assembler<'a> {
     /// Bytes of content that is kept as a blob.
     fn kept_size(&self, digest: &Digest) -> Option<u64> {
         let staged = self.batch.blobs.iter().find(|blob| blob.digest == *digest).map(|blob| blob.size);
-        staged.or_else(|| self.store.inner.blobs.size(digest))
+        staged.or_else(|| self.store.kept_size(digest))
     }
 }
 

@@ -175,6 +175,11 @@ impl ImageIndex {
         self.read().images.keys().filter(|id| id.hex().starts_with(hex)).take(2).copied().collect()
     }
 
+    /// All images are shown anew, because what they take on the disk is another now.
+    pub(crate) fn show_anew(&self) {
+        self.write().shown.clear();
+    }
+
     /// All IDs.
     pub(crate) fn ids(&self) -> Vec<Digest> {
         self.read().images.keys().copied().collect()
@@ -231,7 +236,8 @@ impl Store {
             runnable: row.runnable,
             content_size: row.content_size,
             unpacked_size: row.unpacked_size,
-            size: row.unpacked_size + row.kept_size,
+            size: (row.unpacked_size + row.kept_size)
+                .saturating_sub(self.dropped_of(&row.content, &row.chain)),
             last_tagged,
         });
         let mut state = self.inner.images.write();
@@ -259,10 +265,9 @@ impl Store {
             .filter(|id| {
                 inner.images.row(id).is_some_and(|row| {
                     let layers = !row.runnable
-                        || row
-                            .chain
-                            .iter()
-                            .all(|chain| inner.index.row(&SnapshotKey::of_chain(chain)).is_some());
+                        || row.chain.iter().map(SnapshotKey::of_chain).all(|key| {
+                            inner.index.row(&key).is_some() || inner.dropped.layer(&key).is_some()
+                        });
                     !layers || !row.content.iter().all(|digest| self.content_size(digest).is_some())
                 })
             })

@@ -109,7 +109,7 @@ impl Plan {
         let stays = |digest: &Digest| *digest != changed.manifest.digest && !self.going.contains(digest);
         changed.platforms.retain(|one| stays(&one.manifest.digest));
         changed.others.retain(stays);
-        changed.kept_size = changed.content.iter().filter_map(|digest| store.inner.blobs.size(digest)).sum();
+        changed.kept_size = changed.content.iter().filter_map(|digest| store.kept_size(digest)).sum();
         Ok(changed)
     }
 }

@@ -456,10 +456,20 @@ impl SnapshotIndex {
     /// Removes committed snapshots that nothing needs: rows first, then folders. A kill between the two leaves
     /// folders without rows, which the next opening sweeps.
     pub(crate) fn forget(&self, keys: &[SnapshotKey]) -> Result<()> {
+        self.forget_with(keys, |_| Vec::new()).map(drop)
+    }
+
+    /// As [`Self::forget`], with further changes in the same commit for those that go, which are given.
+    pub(crate) fn forget_with(
+        &self,
+        keys: &[SnapshotKey],
+        further: impl FnOnce(&HashSet<SnapshotKey>) -> Vec<Change>,
+    ) -> Result<HashSet<SnapshotKey>> {
+        let mut gone = HashSet::new();
         if keys.is_empty() {
-            return Ok(());
+            return Ok(gone);
         }
-        let mut folders = Vec::new();
+        let mut removed = Vec::new();
         let mut changes = Vec::new();
         {
             let mut state = lock(&self.state);
@@ -476,16 +486,24 @@ impl SnapshotIndex {
             }
             for key in keys.iter().filter(|key| !needed.contains(key)) {
                 if let Some(row) = state.remove(key) {
-                    folders.push(self.folder_of(&row));
                     changes.push(Change::delete(SNAPSHOTS, key.as_str()));
+                    gone.insert(key.clone());
+                    removed.push((key.clone(), row));
                 }
             }
         }
-        self.database.write(changes)?;
-        for folder in folders {
-            self.reaper.take_away(&folder)?;
+        changes.extend(further(&gone));
+        if let Err(error) = self.database.write(changes) {
+            let mut state = lock(&self.state);
+            for (key, row) in removed {
+                state.insert(key, row);
+            }
+            return Err(error);
         }
-        Ok(())
+        for (_, row) in removed {
+            self.reaper.take_away(&self.folder_of(&row))?;
+        }
+        Ok(gone)
     }
 
     /// Parents of active snapshots and views.

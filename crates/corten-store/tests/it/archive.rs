@@ -12,6 +12,8 @@ pub(crate) enum Packing {
     Plain,
     Gzip,
     Zstd,
+    /// As this program compresses.
+    Own,
 }
 
 /// A tar of these entries.
@@ -62,6 +64,11 @@ pub(crate) fn pack(tar: &[u8], packing: Packing) -> Vec<u8> {
             encoder.finish().unwrap()
         }
         Packing::Zstd => zstd::encode_all(tar, 1).unwrap(),
+        Packing::Own => {
+            let mut packed = Vec::new();
+            corten_layer::compress(&mut &*tar, &mut packed).unwrap();
+            packed
+        }
     }
 }
 
@@ -103,7 +110,7 @@ impl Layout {
     ) -> Descriptor {
         let kind = match packing {
             Packing::Plain => media_type::OCI_LAYER,
-            Packing::Gzip => media_type::OCI_LAYER_GZIP,
+            Packing::Gzip | Packing::Own => media_type::OCI_LAYER_GZIP,
             Packing::Zstd => media_type::OCI_LAYER_ZSTD,
         };
         let descriptors = layers.iter().map(|layer| self.blob(kind, pack(layer, packing))).collect();

@@ -26,7 +26,7 @@ impl Fixture {
     }
 
     /// The folder of an image's topmost layer.
-    fn top(&self, name: &str) -> PathBuf {
+    pub(crate) fn top(&self, name: &str) -> PathBuf {
         self.store().snapshots().folder(self.image(name).top_snapshot.as_ref().unwrap()).unwrap()
     }
 
@@ -43,7 +43,7 @@ impl Fixture {
 }
 
 /// An image of two layers by this name, in an OCI layout.
-fn named(name: &str, packing: Packing, own: &str) -> Vec<u8> {
+pub(crate) fn named(name: &str, packing: Packing, own: &str) -> Vec<u8> {
     let mut layout = Layout::default();
     let descriptor = layout.image(&architectures().0, &two_layers(), packing, own);
     layout.list(descriptor, Some(name));

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, from outside.
 
 mod archive;
+mod forms;
 mod images;
 mod kill;
 mod opening;
