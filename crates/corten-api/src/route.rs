@@ -132,6 +132,7 @@ routes! {
     Post "/images/{}/push" ImagePush 24 "Send an image to a registry";
     Get "/images/content" ImageInventory 24 "What the store has and need not be sent; of Corten's own";
     Post "/images/bundle" ImageBundle 24 "Save images for another store, without what that has; of Corten's own";
+    Post "/images/compact" ImageCompact 24 "Drop forms of layers that can be had again; of Corten's own";
     Post "/images/{}/verify" ImageVerify 24 "Whether an image has the signatures that are asked for; of Corten's own";
     Post "/images/{}/tag" ImageTag 24 "Give an image a further name";
     Delete "/images/{}" ImageRemove 24 "Remove a name or an image";

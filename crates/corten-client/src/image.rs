@@ -116,6 +116,20 @@ impl Client {
         self.request_with("POST", &path(repository, "push"), &query, Payload::Empty, &auth)
     }
 
+    /// Drops forms of layers that can be had again: compressed ones, and folders that nothing used for so many seconds.
+    pub fn image_compact(
+        &self,
+        compressed: bool,
+        unpacked_for: Option<u64>,
+        dry: bool,
+    ) -> Result<Object, ClientError> {
+        let query = Query::new().with("compressed", if compressed { "1" } else { "0" });
+        let query = query.with("dryRun", if dry { "1" } else { "0" });
+        let seconds = unpacked_for.map(|seconds| seconds.to_string());
+        let query = query.maybe("unpackedFor", seconds.as_deref());
+        self.request("POST", "/images/compact", &query, Payload::Empty)?.json()
+    }
+
     /// Whether an image has the signatures that the policy asks for, or one by a key of the document.
     pub fn image_verify(
         &self,

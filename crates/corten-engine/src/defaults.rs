@@ -119,6 +119,8 @@ pub struct Reloadable {
     pub registries: RegistrySettings,
     /// The file that says which images need a signature; empty: none does.
     pub policy: std::path::PathBuf,
+    /// Which forms of layers go where they can be had again.
+    pub layer_forms: crate::image::LayerForms,
     /// Layers that are downloaded at once.
     pub max_downloads: usize,
     /// Layers that are sent at once.
@@ -139,6 +141,7 @@ impl Default for Reloadable {
             cgroupns_mode: String::new(),
             registries: RegistrySettings::default(),
             policy: std::path::PathBuf::new(),
+            layer_forms: crate::image::LayerForms::default(),
             max_downloads: 3,
             max_uploads: 5,
             max_attempts: 5,

@@ -175,6 +175,7 @@ impl Engine {
                 health_checks: crate::container::health::Counters::default(),
                 registries,
                 downloads,
+                compacting: tokio::sync::Mutex::default(),
             })
         })
         .await?;
@@ -183,6 +184,7 @@ impl Engine {
         if engine.inner.cgroups.hierarchies().is_legacy() {
             tokio::spawn(crate::container::spares::keep(Arc::downgrade(&engine.inner)));
         }
+        engine.follow_layer_forms(None);
         tokio::spawn(look_after(Arc::downgrade(&engine.inner)));
         Ok(engine)
     }
@@ -231,11 +233,13 @@ impl Engine {
     }
 }
 
-/// Once a day, as long as the engine lives: what pulls that were broken off left goes when nobody went on with it.
+/// Once a day, as long as the engine lives: what pulls that were broken off left goes when nobody went on with it, and forms of
+/// layers that the settings do not want.
 async fn look_after(engine: std::sync::Weak<EngineInner>) {
     loop {
         tokio::time::sleep(LOOK_AFTER).await;
         let Some(engine) = engine.upgrade() else { return };
+        Engine { inner: Arc::clone(&engine) }.follow_layer_forms(None);
         let swept = tokio::task::spawn_blocking(move || engine.store.sweep_broken_off()).await;
         if let Ok(Err(error)) = swept {
             tracing::warn!(error = corten_std::chain(&error), "what broken-off pulls left is not removed");
@@ -279,6 +283,8 @@ pub(crate) struct EngineInner {
     pub(crate) selinux: Option<crate::container::selinux::Selinux>,
     /// Blobs that are on their way here.
     pub(crate) downloads: Arc<crate::image::Downloads>,
+    /// Held by whoever drops forms of layers.
+    pub(crate) compacting: tokio::sync::Mutex<()>,
 }
 
 impl EngineInner {

@@ -4,6 +4,7 @@ mod bundle;
 mod change;
 mod commit;
 mod download;
+mod forms;
 mod import;
 mod outgoing;
 mod policy;
@@ -18,6 +19,7 @@ pub use bundle::BundleRequest;
 pub use commit::CommitOptions;
 pub use corten_distribution::{Credentials, Found};
 pub(crate) use download::Downloads;
+pub use forms::{Compacted, DroppedForm, LayerForms};
 pub use import::{Import, ImportOptions};
 pub use policy::{POLICY_FILE, Verified};
 pub use progress::{Progress, Tell};
@@ -39,7 +41,7 @@ use corten_api::null::Empty;
 use corten_oci::image::{ContainerDefaults, Descriptor as StoredDescriptor};
 use corten_oci::{Digest, Platform as OciPlatform, Reference};
 use corten_std::{Classified, ErrorClass, Timestamp};
-use corten_store::{Image, ImageUser, ManifestKind, ManifestSummary, Removed, SnapshotKey, StoreError};
+use corten_store::{Image, ImageUser, ManifestKind, ManifestSummary, Removed, StoreError};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
@@ -239,8 +241,8 @@ impl Engine {
 
     /// Bytes of a layer's files, by the name of the stack that it lies on top of.
     fn layer_size(&self, chain: &Digest) -> i64 {
-        let usage = self.inner.store.snapshots().usage(&SnapshotKey::of_chain(chain));
-        usage.map_or(0, |usage| i64::try_from(usage.size).unwrap_or(i64::MAX))
+        let size = self.inner.store.images().layer_size(chain);
+        i64::try_from(size).unwrap_or(i64::MAX)
     }
 
     /// `POST /images/{name}/tag`: one more name; it is taken from the image that has it.

@@ -227,6 +227,13 @@ impl Images<'_> {
         Ok(all)
     }
 
+    /// Bytes of the files of a layer, by the name of the stack that it is the top of; 0 where there is none.
+    pub fn layer_size(self, chain: &Digest) -> u64 {
+        let key = SnapshotKey::of_chain(chain);
+        let here = self.store.inner.index.row(&key).map(|row| row.usage.size);
+        here.or_else(|| Some(self.store.inner.dropped.layer(&key)?.size)).unwrap_or(0)
+    }
+
     /// Makes sure that an image's layers are unpacked, and notes that they are used. Costs next to nothing where they are.
     ///
     /// # Errors

@@ -84,6 +84,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     context::update::ENTRY,
     context::r#use::ENTRY,
     image::bundle::ENTRY,
+    image::compact::ENTRY,
     image::history::ENTRY,
     image::import::ENTRY,
     image::inspect::ENTRY,

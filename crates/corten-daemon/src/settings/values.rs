@@ -4,6 +4,7 @@ use super::{Host, SettingsError};
 use corten_network::{FirewallMode, Subnet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(crate) fn invalid(flag: &str, value: &str, reason: impl Into<String>) -> SettingsError {
     SettingsError::Invalid { flag: flag.to_owned(), value: value.to_owned(), reason: reason.into() }
@@ -27,6 +28,11 @@ pub(crate) fn parse_bool(flag: &str, value: &str) -> Result<bool, SettingsError>
         "false" | "0" | "f" => Ok(false),
         other => Err(invalid(flag, other, "true or false is wanted")),
     }
+}
+
+pub(crate) fn parse_duration(flag: &str, value: &str) -> Result<Duration, SettingsError> {
+    corten_std::duration::parse_go(value)
+        .ok_or_else(|| invalid(flag, value, "a duration like 72h or 30m is wanted"))
 }
 
 pub(crate) fn parse_firewall(flag: &str, value: &str) -> Result<FirewallMode, SettingsError> {

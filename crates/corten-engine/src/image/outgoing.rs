@@ -80,6 +80,12 @@ impl Outgoing {
             }
         } else {
             let content = self.kept.digest;
+            // What was dropped because a registry has it, this one may have too.
+            for (digest, size, from) in store.elsewhere([&content]) {
+                if !repository.has_blob(&digest).await.map_err(failed)? {
+                    engine.fetch_dropped(digest, size, &from).await?;
+                }
+            }
             let open: Open = Arc::new(move || {
                 let reader = store.open_content(&content).map_err(io::Error::other)?;
                 Ok(Box::new(reader) as Box<dyn Read + Send>)

@@ -128,10 +128,13 @@ impl Engine {
         };
         let digest = plan.target.digest;
         let fetched = self.fetch(repository, &plan, tell).await?;
-        let is_new = self.keep(plan, fetched, kept_name, tell).await?;
+        let is_new = self.keep(plan, fetched, kept_name.clone(), tell).await?;
         if let Some(evidence) = evidence {
             let engine = self.clone();
             blocking(move || engine.keep_evidence(&digest, &evidence)).await?;
+        }
+        if is_new {
+            self.follow_layer_forms(Some(kept_name.with_default_tag()));
         }
         of_all(tell, format!("Digest: {digest}"));
         let notices = repository.notices();

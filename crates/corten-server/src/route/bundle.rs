@@ -46,6 +46,7 @@ pub(crate) async fn bundle(engine: &Engine, mut call: Call) -> Result {
     for platform in &platforms {
         engine.image_check(&names, Some(platform))?;
     }
+    engine.image_bring_back(&names).await?;
     let without: HashSet<Digest> = without.into_iter().collect();
     let request = BundleRequest { names, platforms, without, stacks: without_stacks.into_iter().collect() };
     let engine = engine.clone();

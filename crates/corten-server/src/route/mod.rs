@@ -113,6 +113,7 @@ impl Api for Routes {
             Op::ImagePush => Box::pin(registry::push(engine, call)),
             Op::ImageInventory => Box::pin(bundle::inventory(engine)),
             Op::ImageBundle => Box::pin(bundle::bundle(engine, call)),
+            Op::ImageCompact => Box::pin(registry::compact(engine, call)),
             Op::ImageVerify => Box::pin(registry::verify(engine, call)),
             Op::DistributionInspect => Box::pin(registry::inspect(engine, call)),
             Op::Commit => Box::pin(image::commit(engine, call)),

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use corten_engine::image::{Credentials, Progress, PushOptions, Tell};
+use corten_engine::image::{Credentials, LayerForms, Progress, PushOptions, Tell};
 use corten_engine::{Engine, EngineError};
 use corten_http::server::Response;
 use corten_oci::Reference;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Result;
@@ -109,6 +110,19 @@ pub(crate) async fn verify(engine: &Engine, mut call: Call) -> Result {
     let document: VerifyDocument = call.json().await?;
     let keys: Vec<(String, String)> = document.keys.into_iter().map(|key| (key.name, key.text)).collect();
     Ok(reply::json(200, &engine.image_verify(&call.name, &keys, &credentials(&call)).await?))
+}
+
+/// Drops forms of layers that can be had again.
+pub(crate) async fn compact(engine: &Engine, call: Call) -> Result {
+    let unpacked_for = match call.query.get("unpackedFor") {
+        "" => None,
+        text => Some(Duration::from_secs(text.parse().map_err(|_| {
+            ApiError::invalid(format!("unpackedFor takes a number of seconds, not {text:?}"))
+        })?)),
+    };
+    let forms = LayerForms { drop_compressed: call.query.flag_or("compressed", true), unpacked_for };
+    let dry = call.query.flag_or("dryRun", false);
+    Ok(reply::json(200, &engine.image_compact(forms, dry).await?))
 }
 
 /// What a registry has under a name.

@@ -46,7 +46,7 @@ fn near(what: &str, said: u64, found: u64) {
     assert!(difference <= found / 50 || difference <= EMPTY, "{what}: df says {said}, du says {found}");
 }
 
-fn compare(daemon: &ScratchDaemon, when: &str) {
+pub(crate) fn compare(daemon: &ScratchDaemon, when: &str) {
     let root = daemon.data_root();
     // What was removed goes in the background.
     let begun = Instant::now();
@@ -68,7 +68,7 @@ fn compare(daemon: &ScratchDaemon, when: &str) {
 }
 
 /// Bytes that do not compress.
-fn noise(length: usize, mut seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, mut seed: u64) -> Vec<u8> {
     std::iter::repeat_with(|| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 56) as u8
@@ -125,7 +125,7 @@ fn df_agrees_with_du() {
     compare(&daemon, "at the end");
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).expect("memory");
     encoder.finish().expect("memory")

@@ -14,6 +14,7 @@ mod disk;
 mod endpoints;
 mod errors;
 mod failpoints;
+mod forms;
 mod hostile;
 mod images;
 mod inside;

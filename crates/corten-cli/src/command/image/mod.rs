@@ -1,6 +1,7 @@
 //! `image …` and its short forms.
 
 pub(crate) mod bundle;
+pub(crate) mod compact;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod inspect;

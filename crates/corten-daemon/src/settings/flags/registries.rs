@@ -1,6 +1,6 @@
 //! Registries: which, how many at once, through which proxies.
 
-use super::super::values::{invalid, parse_number};
+use super::super::values::{invalid, parse_duration, parse_number};
 use super::super::{Settings, SettingsError};
 use super::{DEFAULT, Flag, Form};
 
@@ -62,6 +62,36 @@ pub(super) const FLAGS: &[Flag] = &[
         text: "File that says which images need a signature (default /etc/corten/policy.toml)",
         apply: |settings, _, value| {
             settings.reloadable.policy = value.into();
+            Ok(())
+        },
+        ..DEFAULT
+    },
+    Flag {
+        name: "--compressed-layers",
+        key: "compressed-layers",
+        form: Form::Value("string"),
+        text: "What is done with the compressed form of layers: keep (default), or drop it where it\n\
+               can be had again byte for byte, by compressing or from its registry",
+        apply: |settings, flag, value| {
+            settings.reloadable.layer_forms.drop_compressed = match value {
+                "keep" => false,
+                "drop" => true,
+                _ => return Err(invalid(flag, value, "it is keep or drop".to_owned())),
+            };
+            Ok(())
+        },
+        ..DEFAULT
+    },
+    Flag {
+        name: "--unpacked-layers-for",
+        key: "unpacked-layers-for",
+        form: Form::Value("duration"),
+        text: "So long layers stay unpacked that no container uses, where their compressed form is\n\
+               here to unpack them again (default 0: for ever)",
+        apply: |settings, flag, value| {
+            let duration = parse_duration(flag, value)?;
+            settings.reloadable.layer_forms.unpacked_for =
+                Some(duration).filter(|duration| !duration.is_zero());
             Ok(())
         },
         ..DEFAULT
