@@ -5,6 +5,7 @@ use crate::error::{CliError, Result};
 use corten_std::{PathError, file};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// Where a tar goes.
@@ -22,10 +23,8 @@ impl Target {
         match output {
             Some(output) => {
                 let path = PathBuf::from(output);
-                if path.is_dir() {
-                    return Err(CliError::said(format!(
-                        "failed to {purpose}: invalid output path: \"{output}\" is a directory"
-                    )));
+                if let Some(what) = irregular(&path) {
+                    return Err(CliError::said(format!("failed to {purpose}: cannot write to {what}")));
                 }
                 let folder =
                     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -68,6 +67,26 @@ impl Drop for Target {
     }
 }
 
+/// What lies at a path that a file would take the place of, and that is none; in Docker's words.
+fn irregular(path: &Path) -> Option<&'static str> {
+    let kind = path.symlink_metadata().ok()?.file_type();
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_symlink() {
+        Some("a symbolic link directly")
+    } else if kind.is_char_device() {
+        Some("a character device file")
+    } else if kind.is_block_device() {
+        Some("a block device file")
+    } else if kind.is_fifo() {
+        Some("a named pipe (FIFO)")
+    } else {
+        Some("a Unix domain socket")
+    }
+}
+
 /// Copies, telling apart whether reading or writing failed.
 pub(crate) fn copy(source: &mut impl Read, target: &mut impl Write) -> Result<()> {
     let mut buffer = vec![0_u8; 256 << 10];
@@ -81,5 +100,25 @@ pub(crate) fn copy(source: &mut impl Read, target: &mut impl Write) -> Result<()
                 return Err(source.into());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_stays() {
+        let scratch = corten_testing::Scratch::new("target");
+        let at = |name: &str| scratch.path().join(name);
+        std::fs::write(at("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        assert_eq!(irregular(&at("file")), None);
+        assert_eq!(irregular(&at("none")), None);
+        assert_eq!(irregular(&at("link")), Some("a symbolic link directly"));
+        assert_eq!(irregular(&at("socket")), Some("a Unix domain socket"));
+        assert_eq!(irregular(scratch.path()), Some("a directory"));
+        assert_eq!(irregular(Path::new("/dev/null")), Some("a character device file"));
     }
 }

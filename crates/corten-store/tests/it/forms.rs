@@ -104,7 +104,7 @@ fn what_a_registry_has_is_fetched_before_it_is_read() {
     let turned = [tars[2].clone(), tars[0].clone()];
     let descriptor = layout.image(&architectures().0, &turned, Packing::Gzip, "turned");
     layout.list(descriptor, Some("turned:1"));
-    layout.blobs.retain(|(path, _)| !path.ends_with(&digest.hex().to_string()));
+    layout.blobs.retain(|(path, _)| !path.ends_with(&digest.hex()));
     fixture.load(&layout.archive(true)).unwrap();
     assert!(fixture.image("turned:1").runnable);
     // Back it comes whole or not at all.

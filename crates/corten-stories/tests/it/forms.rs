@@ -96,10 +96,11 @@ fn compressed_forms_go_and_come_back() {
 
     // Where the registry has lost it, it cannot be read, and that is said; the image runs all the same.
     daemon.ok(&["image", "compact"]);
-    let host = registry.host();
+    let (host, nowhere) = (registry.host(), daemon.folder().join("saved").display().to_string());
     registry.fault(0, Fault::Status(404), true);
-    let said = daemon.corten(&["save", "-o", "/dev/null", &files]);
+    let said = daemon.corten(&["save", "-o", &nowhere, &files]);
     assert_eq!(said.code, 1);
+    assert!(!daemon.folder().join("saved").exists());
     let words = ["was dropped here because", &host, "cannot be fetched"];
     assert!(words.iter().all(|word| said.err.contains(word)), "{said:?}");
     assert_eq!(read(&daemon, &files), "content");
@@ -172,6 +173,7 @@ fn killed_while_forms_change_nothing_is_lost() {
     let files = format!("{}/files:1", registry.host());
     daemon.ok(&["pull", "-q", &files]);
     let archives = [save(&daemon, &own), save(&daemon, &files)];
+    let nowhere = daemon.folder().join("saved").display().to_string();
     let rounds =
         std::env::var("CORTEN_KILLS").ok().and_then(|count| count.parse::<u64>().ok()).unwrap_or(1) * 12;
     for round in 0..rounds {
@@ -179,7 +181,7 @@ fn killed_while_forms_change_nothing_is_lost() {
         let compact = ["image", "compact", "--unpacked-for", "0s"];
         let words: &[&str] = match round % 3 {
             0 => &compact,
-            1 => &["save", "-o", "/dev/null", &files],
+            1 => &["save", "-o", &nowhere, &files],
             _ => &["create", "--name", "reader", &files],
         };
         let mut command = daemon.command(words).spawn().expect("corten runs");
