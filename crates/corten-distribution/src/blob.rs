@@ -281,6 +281,27 @@ impl Repository {
         Ok(body_begun.elapsed())
     }
 
+    /// Whether the registry itself, no mirror of it, says that it has a blob of that length. Asks for no more than may be pulled.
+    pub async fn answers_for(&self, blob: &Descriptor) -> Result<bool, DistributionError> {
+        let path = format!("/{}/blobs/{}", self.path, blob.digest);
+        let itself = self.without_mirrors();
+        let (response, _) = itself
+            .ask_any(
+                |may| may.pull,
+                || Ask {
+                    method: Method::HEAD,
+                    target: Target::Path(&path),
+                    headers: vec![(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))],
+                    body: &|| Body::Empty,
+                    scopes: vec![scope(&self.path, false)],
+                    also: &[404],
+                },
+            )
+            .await?;
+        let length = response.header("content-length").parse::<u64>();
+        Ok(response.status.is_success() && length == Ok(blob.size))
+    }
+
     /// A small blob as a whole, its digest checked.
     pub async fn small_blob(&self, blob: &Descriptor) -> Result<Vec<u8>, DistributionError> {
         if blob.size > SMALL {

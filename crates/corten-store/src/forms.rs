@@ -5,7 +5,7 @@
 //! | goes | where | is had again |
 //! | --- | --- | --- |
 //! | the compressed form | compressing the folder's tar gives the same bytes, which was tried | when it is read, by compressing |
-//! | | the registry of one of the image's names still answers for it | by the caller, who downloads it ([`Store::bring_back`]) |
+//! | | the registry that the image was pulled from still answers for it | by the caller, who downloads it ([`Store::bring_back`]) |
 //! | the folder | no container lies upon it, nothing used it for so long, and the compressed form is here, which was read | when a container is made ([`Images::unpacked`]) |
 //!
 //! A row says what went, and how it comes back. It is written in the commit that takes the form's own row away, before its file goes;
@@ -17,6 +17,7 @@ use crate::commit::Batch;
 use crate::database::{Change, DROPPED_BLOBS, DROPPED_LAYERS, Database, lock};
 use crate::garbage::PinSet;
 use crate::image::{Image, Images};
+use crate::receive::Holding;
 use crate::snapshots::SnapshotKey;
 use crate::store::Store;
 use crate::{Result, StoreError};
@@ -24,7 +25,7 @@ use corten_oci::image::{Descriptor, chain_ids};
 use corten_oci::{Digest, Hasher, ImageConfig, Manifest, Reference};
 use corten_std::{PathError, file};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -46,6 +47,19 @@ pub enum Again {
 pub(crate) struct DroppedBlob {
     pub(crate) size: u64,
     pub(crate) again: Again,
+    /// The digest of its tar. As long as the blob is named, the layer's folder is kept: it is what images are unpacked from.
+    #[serde(default)]
+    pub(crate) diff_id: Option<Digest>,
+}
+
+impl DroppedBlob {
+    /// The digest of its tar.
+    fn tar(&self) -> Option<Digest> {
+        match self.again {
+            Again::Compressing(diff_id) => Some(diff_id),
+            Again::Registry(_) => self.diff_id,
+        }
+    }
 }
 
 /// The row of a layer whose folder was dropped.
@@ -124,12 +138,9 @@ impl Dropped {
         (blobs, layers)
     }
 
-    /// The content that a layer has to be kept for where this is: the tar that it is compressed from, or itself.
+    /// The content that a layer has to be kept for where this is: the tar that it was compressed from, or itself.
     pub(crate) fn source_of(&self, digest: &Digest) -> Digest {
-        match self.blob(digest) {
-            Some(DroppedBlob { again: Again::Compressing(diff_id), .. }) => diff_id,
-            _ => *digest,
-        }
+        self.blob(digest).and_then(|row| row.tar()).unwrap_or(*digest)
     }
 
     /// Blobs that are made again where they are read.
@@ -139,13 +150,9 @@ impl Dropped {
         made.map(|(digest, _)| *digest).collect()
     }
 
-    /// Layers that dropped blobs are made of.
+    /// Tars of layers whose blobs were dropped.
     pub(crate) fn sources(&self) -> HashSet<Digest> {
-        let of = |row: &DroppedBlob| match row.again {
-            Again::Compressing(diff_id) => Some(diff_id),
-            Again::Registry(_) => None,
-        };
-        lock(&self.blobs).values().filter_map(of).collect()
+        lock(&self.blobs).values().filter_map(DroppedBlob::tar).collect()
     }
 }
 
@@ -160,6 +167,8 @@ pub struct TwoForms {
     pub snapshot: SnapshotKey,
     /// Names of images that have it.
     pub names: Vec<Reference>,
+    /// Canonical names of the repositories that such images were pulled from.
+    pub repositories: BTreeSet<String>,
 }
 
 /// A layer whose folder was dropped.
@@ -215,11 +224,13 @@ impl Images<'_> {
                     let snapshot = SnapshotKey::of_chain(&chain);
                     let same =
                         |one: &&mut TwoForms| one.blob.digest == blob.digest && one.snapshot == snapshot;
-                    match all.iter_mut().find(same) {
-                        Some(known) => known.names.extend(names.iter().cloned()),
-                        None => {
-                            all.push(TwoForms { blob, diff_id: *diff_id, snapshot, names: names.clone() });
-                        }
+                    if let Some(known) = all.iter_mut().find(same) {
+                        known.names.extend(names.iter().cloned());
+                        known.repositories.extend(row.pulled_from.clone());
+                    } else {
+                        let repositories = row.pulled_from.iter().cloned().collect();
+                        let (diff_id, names) = (*diff_id, names.clone());
+                        all.push(TwoForms { blob, diff_id, snapshot, names, repositories });
                     }
                 }
             }
@@ -234,12 +245,18 @@ impl Images<'_> {
         here.or_else(|| Some(self.store.inner.dropped.layer(&key)?.size)).unwrap_or(0)
     }
 
-    /// Makes sure that an image's layers are unpacked, and notes that they are used. Costs next to nothing where they are.
+    /// Makes sure that an image's layers are unpacked, and notes that they are used. They stay so while what this gives lives. Costs next
+    /// to nothing where they are.
     ///
     /// # Errors
     /// A layer cannot be made again: its compressed form is damaged, or the disk is full. Nothing has changed then.
-    pub fn unpacked(self, image: &Image) -> Result<()> {
+    pub fn unpacked(self, image: &Image) -> Result<Holding> {
         let inner = &*self.store.inner;
+        // Those below stay with it.
+        let mut holding = self.store.hold();
+        if let Some(top) = &image.top_snapshot {
+            holding.keep_snapshot(top);
+        }
         let missing = |chain: &Digest| inner.dropped.layer(&SnapshotKey::of_chain(chain)).is_some();
         let is_packed = || image.chain.iter().any(missing);
         if !lock(&inner.dropped.layers).is_empty() && is_packed() {
@@ -257,7 +274,7 @@ impl Images<'_> {
                 rustix::fs::AtFlags::empty(),
             );
         }
-        Ok(())
+        Ok(holding)
     }
 
     fn unpack(self, manifest: &Descriptor) -> Result<()> {
@@ -289,7 +306,7 @@ impl Images<'_> {
             return Ok(candidates.into_iter().map(|layer| self.packed(layer)).collect());
         }
         candidates.retain(|layer| self.is_whole(&layer.blob.digest));
-        self.drop_folders(candidates)
+        self.drop_folders(candidates, unused_for)
     }
 
     fn packed(self, layer: TwoForms) -> Packed {
@@ -355,14 +372,17 @@ impl Images<'_> {
         }
     }
 
-    fn drop_folders(self, mut layers: Vec<TwoForms>) -> Result<Vec<Packed>> {
+    fn drop_folders(self, mut layers: Vec<TwoForms>, unused_for: Duration) -> Result<Vec<Packed>> {
         let inner = &*self.store.inner;
         let _change = self.store.changing();
         // Held until rows are gone from memory: whoever pins now, looks afterwards.
         let pins = inner.pins.hold();
         layers.retain(|layer| {
             let is_pinned = pins.has_content(&layer.blob.digest) || pins.has_snapshot(&layer.snapshot);
-            !is_pinned && inner.blobs.size(&layer.blob.digest).is_some()
+            // Reading the blobs took its time: somebody may have used it meanwhile.
+            !is_pinned
+                && inner.blobs.size(&layer.blob.digest).is_some()
+                && self.is_unused(&layer.snapshot, unused_for)
         });
         let mut droppable = self.topmost(&layers)?;
         // Once, whatever other blobs have the same tar.
@@ -433,7 +453,7 @@ impl Store {
         else {
             return Ok(0);
         };
-        let row = DroppedBlob { size, again };
+        let row = DroppedBlob { size, again, diff_id: Some(layer.diff_id) };
         let put = Change::put(DROPPED_BLOBS, digest.to_string(), &row)?;
         lock(&inner.dropped.blobs).insert(digest, row);
         if let Err(error) = inner.blobs.forget_with(&[digest], vec![put]) {
@@ -451,7 +471,9 @@ impl Store {
                 return None;
             }
             match self.inner.dropped.blob(digest)? {
-                DroppedBlob { size, again: Again::Registry(repository) } => Some((*digest, size, repository)),
+                DroppedBlob { size, again: Again::Registry(repository), .. } => {
+                    Some((*digest, size, repository))
+                }
                 DroppedBlob { .. } => None,
             }
         };

@@ -14,6 +14,7 @@ use crate::blob::{CHUNK, StagedBlob};
 use crate::garbage::PinSet;
 use crate::image::{Image, Images, TagRow};
 use crate::ingest::{discard, discard_layer, looks_like_tar};
+use crate::snapshots::SnapshotKey;
 use crate::store::Store;
 use crate::{Result, StoreError};
 use corten_layer::{Compression, sniff};
@@ -61,6 +62,11 @@ pub struct Holding {
 }
 
 impl Holding {
+    /// Keeps a snapshot in the form that it has.
+    pub(crate) fn keep_snapshot(&mut self, key: &SnapshotKey) {
+        self.pins.snapshot(key);
+    }
+
     /// Whether content is here; if so it stays.
     pub fn has(&mut self, digest: &Digest) -> bool {
         self.pins.content(*digest);
@@ -111,6 +117,8 @@ pub struct Received {
     pub referrers: Vec<Descriptor>,
     /// The name that it gets; none for one that was asked for by digest.
     pub name: Option<Reference>,
+    /// The canonical name of the repository that it comes from.
+    pub repository: String,
 }
 
 impl Store {
@@ -199,7 +207,7 @@ impl Images<'_> {
     /// Makes an image of what has come and what is here, durably and all at once.
     pub fn receive(self, received: Received) -> Result<Arc<Image>> {
         let store = self.store;
-        let Received { target, documents, blobs, referrers, name } = received;
+        let Received { target, documents, blobs, referrers, name, repository } = received;
         let mut assembler = Assembler::new(store);
         assembler.referrers.insert(target.digest, referrers);
         for (digest, bytes) in documents {
@@ -217,6 +225,9 @@ impl Images<'_> {
         if let Err(error) = outcome {
             give_up(store, &batch)?;
             return Err(error);
+        }
+        for (_, row) in batch.images.iter_mut().filter(|(id, _)| *id == target.digest) {
+            row.pulled_from = Some(repository.clone());
         }
         let tag = TagRow { image: target.digest, tagged: Timestamp::now() };
         batch.tags = name.into_iter().map(|name| (name.with_default_tag(), tag.clone())).collect();

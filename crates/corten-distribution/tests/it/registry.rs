@@ -102,6 +102,24 @@ async fn a_mirror_that_has_another_length_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_registry_answers_for_a_blob_of_that_length() {
+    let (registry, layers) = filled();
+    registry.ask_for_tokens();
+    let repository = repository(&registry.host(), Credentials::default());
+    let length = layers[1].len() as u64;
+    let layer = Descriptor::new("application/octet-stream", Digest::of(&layers[1]), length);
+    assert!(repository.answers_for(&layer).await.unwrap());
+    assert!(!repository.answers_for(&Descriptor { size: length + 1, ..layer.clone() }).await.unwrap());
+    let absent = Descriptor { digest: Digest::of(b"absent"), ..layer.clone() };
+    assert!(!repository.answers_for(&absent).await.unwrap());
+    // Nobody was asked for a token that pushes.
+    let tokens: Vec<_> = registry.seen().into_iter().filter(|seen| seen.target.contains("scope=")).collect();
+    assert!(!tokens.is_empty() && tokens.iter().all(|seen| !seen.target.contains("push")), "{tokens:?}");
+    registry.fault(0, Fault::Status(403), true);
+    assert!(repository.answers_for(&layer).await.is_err());
+}
+
+#[tokio::test]
 async fn what_no_one_should_send_is_refused() {
     let registry = Registry::start();
     let repository = repository(&registry.host(), Credentials::default());

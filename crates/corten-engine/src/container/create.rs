@@ -115,7 +115,7 @@ impl Engine {
             None => None,
             Some(image) => {
                 let key = SnapshotKey::new(&id).map_err(|error| EngineError::because("", error))?;
-                self.unpacked(image)?;
+                let _stays = self.unpacked(image)?;
                 engine
                     .store
                     .snapshots()
@@ -261,7 +261,7 @@ impl Engine {
                     let image = self.image_for_container(&name)?;
                     let key = SnapshotKey::new(&format!("{id}.image-{number}"))
                         .map_err(|error| EngineError::because("", error))?;
-                    self.unpacked(&image)?;
+                    let _stays = self.unpacked(&image)?;
                     engine
                         .store
                         .snapshots()

@@ -8,7 +8,7 @@ use crate::volume::blocking;
 use corten_oci::image::Descriptor;
 use corten_oci::{Digest, Reference};
 use corten_std::ErrorClass;
-use corten_store::{Again, Image, TwoForms};
+use corten_store::{Again, Holding, Image, TwoForms};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -97,7 +97,19 @@ impl Engine {
     async fn drop_compressed(&self, layer: TwoForms, dry: bool) -> Result<Option<DroppedForm>> {
         let of = |error| EngineError::because("", error);
         let (store, asked) = (self.inner.store.clone(), layer.clone());
-        let alike = blocking(move || store.is_compressed_alike(&asked).map_err(of)).await?;
+        let alike = blocking(move || Ok(store.is_compressed_alike(&asked))).await?;
+        let alike = match alike {
+            Ok(alike) => alike,
+            Err(error) => {
+                // Its image was removed meanwhile, or its folder is damaged: then the compressed form is all that there is.
+                tracing::warn!(
+                    layer = layer.blob.digest.to_string(),
+                    error = corten_std::chain(&error),
+                    "a layer stays compressed as well: its folder cannot be read"
+                );
+                return Ok(None);
+            }
+        };
         let again = if alike {
             Again::Compressing(layer.diff_id)
         } else {
@@ -120,12 +132,13 @@ impl Engine {
         Ok((size > 0).then_some(DroppedForm { digest, size, again: told }))
     }
 
-    /// The repository of one of the layer's names whose registry has it, for anybody; no mirror is asked, which may forget it.
+    /// The repository that an image with the layer was pulled from, where its registry has the layer, for anybody. No mirror is asked,
+    /// which may forget it; and nobody is asked of what came another way, since a name alone says nothing.
     async fn registry_with(&self, layer: &TwoForms) -> Option<String> {
-        let repositories: BTreeSet<Reference> = layer.names.iter().map(Reference::repository).collect();
-        for name in repositories.into_iter().take(REPOSITORIES) {
+        let repositories = layer.repositories.iter().filter_map(|name| Reference::parse(name).ok());
+        for name in repositories.take(REPOSITORIES) {
             let Ok(repository) = self.repository(&name, &Credentials::default()).await else { continue };
-            match repository.without_mirrors().has_blob(&layer.blob.digest).await {
+            match repository.answers_for(&layer.blob).await {
                 Ok(true) => return Some(name.canonical_name()),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(
@@ -159,14 +172,14 @@ impl Engine {
         });
     }
 
-    /// Has an image's layers unpacked where they are to lie below something. Blocking.
-    pub(crate) fn unpacked(&self, image: &Image) -> Result<()> {
+    /// Has an image's layers unpacked where they are to lie below something, and stay so until something does. Blocking.
+    pub(crate) fn unpacked(&self, image: &Image) -> Result<Holding> {
         let unpacked = self.inner.store.images().unpacked(image);
         unpacked.map_err(|error| EngineError::because("unpacking the layers of the image again", error))
     }
 
-    /// Fetches what was dropped of images because a registry has it; what reads them comes afterwards.
-    pub async fn image_bring_back(&self, names: &[String]) -> Result<()> {
+    /// Fetches what was dropped of images because a registry has it; it stays while what this gives lives.
+    pub async fn image_bring_back(&self, names: &[String]) -> Result<Holding> {
         let (engine, names) = (self.clone(), names.to_vec());
         let missing = blocking(move || {
             let store = &engine.inner.store;
@@ -175,12 +188,18 @@ impl Engine {
                 let of_image = store.content_of_image(&engine.image(name)?.id);
                 content.extend(of_image.map_err(|error| EngineError::because("", error))?);
             }
-            Ok(store.elsewhere(&content))
+            // Held before it is looked for: nobody drops it any more.
+            let mut holding = store.hold();
+            for digest in &content {
+                holding.has(digest);
+            }
+            Ok((store.elsewhere(&content), holding))
         });
-        for (digest, size, repository) in missing.await? {
+        let (missing, holding) = missing.await?;
+        for (digest, size, repository) in missing {
             self.fetch_dropped(digest, size, &repository).await?;
         }
-        Ok(())
+        Ok(holding)
     }
 
     /// Fetches one layer that was dropped; nothing where it is here.
@@ -188,9 +207,9 @@ impl Engine {
         let failed = |error: EngineError| {
             let text =
                 format!("layer {digest} was dropped here because {repository} had it, and cannot be fetched");
-            EngineError::because(&text, error).with_class(ErrorClass::System).with_hint(format!(
-                "pull the image again once {repository} answers, or load an archive of it"
-            ))
+            EngineError::because(&text, error)
+                .with_class(ErrorClass::System)
+                .with_hint(format!("do it again once {repository} answers, or load an archive of the image"))
         };
         let name = Reference::parse(repository).map_err(|error| EngineError::because("", error))?;
         let place = self.repository(&name, &Credentials::default()).await.map_err(failed)?;

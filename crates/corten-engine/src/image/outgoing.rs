@@ -80,6 +80,9 @@ impl Outgoing {
             }
         } else {
             let content = self.kept.digest;
+            // Nobody drops it while it goes out.
+            let mut holding = store.hold();
+            holding.has(&content);
             // What was dropped because a registry has it, this one may have too.
             for (digest, size, from) in store.elsewhere([&content]) {
                 if !repository.has_blob(&digest).await.map_err(failed)? {

@@ -482,7 +482,8 @@ impl Engine {
             if complete && name.digest().is_none() {
                 images.tag_id(&digest, &name).map_err(|error| EngineError::because("", error))?;
             } else {
-                let received = Received { target, documents, blobs, referrers, name: Some(name) };
+                let repository = name.canonical_name();
+                let received = Received { target, documents, blobs, referrers, name: Some(name), repository };
                 images
                     .receive(received)
                     .map_err(|error| EngineError::because("failed to register layer", error))?;

@@ -46,10 +46,13 @@ pub(crate) async fn bundle(engine: &Engine, mut call: Call) -> Result {
     for platform in &platforms {
         engine.image_check(&names, Some(platform))?;
     }
-    engine.image_bring_back(&names).await?;
+    let holding = engine.image_bring_back(&names).await?;
     let without: HashSet<Digest> = without.into_iter().collect();
     let request = BundleRequest { names, platforms, without, stacks: without_stacks.into_iter().collect() };
     let engine = engine.clone();
-    let archive = written("a bundle of images", move |writer| engine.image_bundle(&request, writer));
+    let archive = written("a bundle of images", move |writer| {
+        let _stays = holding;
+        engine.image_bundle(&request, writer)
+    });
     Ok(Response::stream(200, archive).header("Content-Type", reply::TAR))
 }

@@ -181,10 +181,12 @@ pub(crate) async fn save(engine: &Engine, call: Call) -> Result {
     // Every name is looked up before the answer begins, so that a missing one is an ordinary error.
     let platform = platform(&call, 48)?;
     engine.image_check(&names, platform.as_ref())?;
-    engine.image_bring_back(&names).await?;
+    let holding = engine.image_bring_back(&names).await?;
     let engine = engine.clone();
-    let archive =
-        written("a save of images", move |writer| engine.image_save(&names, platform.as_ref(), writer));
+    let archive = written("a save of images", move |writer| {
+        let _stays = holding;
+        engine.image_save(&names, platform.as_ref(), writer)
+    });
     Ok(Response::stream(200, archive).header("Content-Type", reply::TAR))
 }
 

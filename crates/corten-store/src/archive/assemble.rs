@@ -262,6 +262,7 @@ impl<'a> Assembler<'a> {
             others,
             platforms: Vec::new(),
             referrers: Vec::new(),
+            pulled_from: None,
         })
     }
 
@@ -290,6 +291,7 @@ impl<'a> Assembler<'a> {
             others: found.others.iter().map(|(descriptor, _)| descriptor.digest).collect(),
             platforms: Vec::new(),
             referrers: Vec::new(),
+            pulled_from: None,
         }
     }
 
@@ -473,8 +475,10 @@ impl<'a> Assembler<'a> {
     /// Makes sure that content which an image needs is in the store after the commit.
     fn keep_content(&mut self, digest: &Digest) -> Result<()> {
         let store = self.store;
-        if store.content_size(digest).is_some() || self.batch.blobs.iter().any(|blob| blob.digest == *digest)
-        {
+        // What only a registry has is taken where it comes on its own.
+        let comes_back = self.items.contains_key(digest) && !store.elsewhere([digest]).is_empty();
+        let is_here = store.content_size(digest).is_some() && !comes_back;
+        if is_here || self.batch.blobs.iter().any(|blob| blob.digest == *digest) {
             return Ok(());
         }
         let path = store.inner.reaper.new_name();

@@ -181,9 +181,10 @@ impl Loader<'_, '_> {
         // Content under an algorithm that cannot be checked is refused.
         let named = Digest::of_blob_path(path).transpose()?;
         if let Some(digest) = named
-            && (self.assembler.items.contains_key(&digest) || self.assembler.is_stored(digest))
+            && (self.assembler.items.contains_key(&digest)
+                || (self.assembler.is_stored(digest) && self.store.elsewhere([&digest]).is_empty()))
         {
-            // Skipped: what the store has was checked when it came.
+            // Skipped: what the store has was checked when it came. What only a registry has is taken in.
             return Ok(digest);
         }
         let mut head = Vec::with_capacity(512);

@@ -39,6 +39,9 @@ pub(crate) struct ImageRow {
     /// Manifests that refer to it or to one of its manifests.
     #[serde(default)]
     pub(crate) referrers: Vec<Descriptor>,
+    /// The canonical name of the repository that it was pulled from; none where it came another way.
+    #[serde(default)]
+    pub(crate) pulled_from: Option<String>,
 }
 
 /// The row of a name.

@@ -107,6 +107,11 @@ fn what_a_registry_has_is_fetched_before_it_is_read() {
     layout.blobs.retain(|(path, _)| !path.ends_with(&digest.hex()));
     fixture.load(&layout.archive(true)).unwrap();
     assert!(fixture.image("turned:1").runnable);
+    // An archive that has it brings it back.
+    fixture.load(&named("app:1", Packing::Gzip, "x")).unwrap();
+    assert!(fixture.store().elsewhere(&content).is_empty());
+    assert!(saved(&fixture, "app:1") == before);
+    fixture.store().drop_compressed(&layer, registry()).unwrap();
     // Back it comes whole or not at all.
     let path = fixture.scratch.path().join("come");
     std::fs::write(&path, b"something else").unwrap();
@@ -144,6 +149,11 @@ fn folders_that_nothing_uses_go_and_come_back() {
     fixture.store().snapshots().remove(&key).unwrap();
     assert_eq!(pack(&fixture, true), 2);
     assert_eq!(fixture.count("snapshots/committed"), 2);
+    // Somebody is about to lie upon it, however long ago it seems to have been used.
+    let held = fixture.store().images().unpacked(&image).unwrap();
+    age(&fixture, DAY * 2);
+    assert_eq!(pack(&fixture, false), 0);
+    drop(held);
     // Used just now: a dry look changes nothing, and noting a use does.
     fixture.store().images().unpacked(&image).unwrap();
     assert_eq!(pack(&fixture, false), 0);
@@ -174,6 +184,57 @@ fn folders_that_nothing_uses_go_and_come_back() {
     fixture.load(&named("app:1", Packing::Zstd, "x")).unwrap();
     assert_eq!(size(&fixture, "app:1"), whole);
     fixture.assert_whole();
+}
+
+/// A dropped blob of one image is unpacked from the folder that another image has too: so it stays as long as the blob is named.
+#[test]
+fn folders_stay_where_a_dropped_blob_of_another_image_is_the_same_layer() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let mut fixture = Fixture::new();
+    fixture.load(&named("gzip:1", Packing::Gzip, "x")).unwrap();
+    fixture.load(&named("zstd:1", Packing::Zstd, "y")).unwrap();
+    let layers = fixture.store().images().in_two_forms().unwrap();
+    let of_zstd = |layer: &&TwoForms| layer.names.iter().any(|name| name.familiar() == "zstd:1");
+    for layer in layers.iter().filter(of_zstd) {
+        fixture.store().drop_compressed(layer, registry()).unwrap();
+    }
+    age(&fixture, DAY * 2);
+    assert_eq!(fixture.store().images().pack(DAY, false).unwrap().len(), 0);
+    fixture.store().images().remove("gzip:1", true, &|_| Vec::new()).unwrap();
+    fixture.reopen();
+    fixture.store().images().unpacked(&fixture.image("zstd:1")).unwrap();
+    assert_eq!(std::fs::read_to_string(fixture.top("zstd:1").join("tmp/left")).unwrap(), "here");
+}
+
+#[test]
+fn a_platform_is_unpacked_whose_blobs_were_dropped_for_an_image_that_is_gone() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let (host, other) = architectures();
+    let fixture = Fixture::new();
+    fixture.load(&named("app:1", Packing::Gzip, "x")).unwrap();
+    let mut layout = Layout::default();
+    let own = layout.image(&host, &[files(&[("own", "of it")])], Packing::Plain, "own");
+    let foreign = layout.image(other, &two_layers(), Packing::Gzip, "foreign");
+    let index = serde_json::to_vec(&corten_oci::Index::new(vec![own, foreign])).unwrap();
+    let index = layout.blob(corten_oci::image::media_type::OCI_INDEX, index);
+    layout.list(index, Some("multi:1"));
+    fixture.load(&layout.archive(true)).unwrap();
+    for layer in fixture.store().images().in_two_forms().unwrap() {
+        assert!(fixture.store().drop_compressed(&layer, registry()).unwrap() > 0);
+    }
+    fixture.store().images().remove("app:1", true, &|_| Vec::new()).unwrap();
+    fixture.store().collect_garbage().unwrap();
+    let wanted = corten_oci::Platform::new("linux", other, "");
+    let id = fixture.image("multi:1").id;
+    assert!(fixture.store().images().for_platform(&id, &wanted).unwrap().is_some_and(|image| image.runnable));
+    // With the last image that names them everything goes.
+    fixture.store().images().remove("multi:1", true, &|_| Vec::new()).unwrap();
+    fixture.store().finish_removals();
+    assert_eq!((fixture.count("snapshots/committed"), fixture.count("blobs/sha256")), (0, 0));
 }
 
 #[test]

@@ -110,6 +110,35 @@ fn compressed_forms_go_and_come_back() {
     assert!(blobs(&daemon).is_empty());
 }
 
+/// A name says nothing of where an image came from: what was loaded from an archive keeps its bytes, and nobody is asked.
+#[test]
+fn what_was_not_pulled_keeps_its_compressed_form() {
+    let Some(daemon) = daemon("forms-loaded") else { return };
+    let registry = Registry::start();
+    let layers = add_files(&registry, b"content");
+    let files = format!("{}/files:1", registry.host());
+    daemon.ok(&["pull", "-q", &files]);
+    let archive = daemon.folder().join("files.tar");
+    std::fs::write(&archive, save(&daemon, &files)).expect("a file");
+    daemon.ok(&["rmi", &files]);
+    daemon.ok(&["load", "-q", "-i", archive.to_str().expect("a path")]);
+    let asked = registry.seen().len();
+    assert_eq!(daemon.ok(&["image", "compact"]).trim(), "Total reclaimed space: 0B");
+    assert_eq!(registry.seen().len(), asked);
+    assert!(layers.iter().all(|layer| blobs(&daemon).contains(layer)));
+    // Pulled and dropped, an archive brings it back where the registry does not answer any more.
+    daemon.ok(&["rmi", &files]);
+    daemon.ok(&["pull", "-q", &files]);
+    daemon.ok(&["image", "compact"]);
+    assert!(!layers.iter().any(|layer| blobs(&daemon).contains(layer)));
+    registry.fault(0, Fault::Status(404), true);
+    let said =
+        daemon.corten(&["save", "-o", archive.with_extension("none").to_str().expect("a path"), &files]);
+    assert!(said.code == 1 && said.err.contains("or load an archive of the image"), "{said:?}");
+    daemon.ok(&["load", "-q", "-i", archive.to_str().expect("a path")]);
+    assert!(save(&daemon, &files) == std::fs::read(&archive).expect("the archive"));
+}
+
 #[test]
 fn folders_go_and_come_back() {
     let Some(daemon) = daemon("folders") else { return };
