@@ -9,14 +9,19 @@ use http::{HeaderValue, Method, header};
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// A range on its way; it ends with who waits for it.
-struct Coming(JoinHandle<Result<Vec<u8>, DistributionError>>);
+struct Coming {
+    /// What has come of it, in its order; at most as many bytes as it has.
+    pieces: mpsc::UnboundedReceiver<Vec<u8>>,
+    task: JoinHandle<Result<(), DistributionError>>,
+}
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -24,8 +29,12 @@ impl Drop for Coming {
 const SMALL: u64 = 16 << 20;
 /// A blob of which so much is to come is tried in ranges.
 const LARGE: u64 = 32 << 20;
-/// Bytes of a range. As many as come at once are held in memory.
-const RANGE: u64 = 4 << 20;
+/// Bytes of the first range, which shows how fast one connection is.
+const FIRST: u64 = 4 << 20;
+/// Bytes of each of several ranges. What comes of all but the first of them is held in memory, and is lost where the daemon dies.
+const RANGE: u64 = 1 << 20;
+/// After so many bytes it is decided how the rest comes.
+const TRIED: u64 = 16 << 20;
 /// Ranges that are asked for at once.
 const AT_ONCE: usize = 4;
 /// So much faster several ranges must come than one for the rest to be asked for so.
@@ -120,14 +129,14 @@ impl Repository {
         write: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<(), DistributionError> {
         let before = *position;
-        let took = self.download_part(path, blob, position, write, Some(before + RANGE)).await?;
-        if *position != before + RANGE {
+        let took = self.download_part(path, blob, position, write, Some(before + FIRST)).await?;
+        if *position != before + FIRST {
             // Ranges are not known there: it came as a whole.
             return Ok(());
         }
-        let alone = RANGE as f64 / took.as_secs_f64().max(1e-6);
+        let alone = FIRST as f64 / took.as_secs_f64().max(1e-6);
         let begun = Instant::now();
-        let judged_at = *position + RANGE * AT_ONCE as u64;
+        let judged_at = *position + TRIED;
         let mut asked = *position;
         let mut coming: VecDeque<Coming> = VecDeque::new();
         while *position < blob.size {
@@ -138,11 +147,18 @@ impl Repository {
                 asked = end;
             }
             let Some(mut next) = coming.pop_front() else { break };
-            let bytes = (&mut next.0).await.map_err(|error| DistributionError::Local {
+            while let Some(bytes) = next.pieces.recv().await {
+                write(&bytes).map_err(|source| DistributionError::Local {
+                    operation: "write what was downloaded",
+                    source,
+                })?;
+                *position += bytes.len() as u64;
+            }
+            let ended = (&mut next.task).await.map_err(|error| DistributionError::Local {
                 operation: "go on with a download",
                 source: io::Error::other(error),
             })?;
-            let bytes = bytes.map_err(|error| match error {
+            ended.map_err(|error| match error {
                 // Nothing failed at this end: the place that answered does not know ranges.
                 DistributionError::Local { .. } => DistributionError::Answer {
                     host: self.host(),
@@ -150,13 +166,8 @@ impl Repository {
                 },
                 error => error,
             })?;
-            write(&bytes).map_err(|source| DistributionError::Local {
-                operation: "write what was downloaded",
-                source,
-            })?;
-            *position += bytes.len() as u64;
             if *position == judged_at {
-                let together = (RANGE * AT_ONCE as u64) as f64 / begun.elapsed().as_secs_f64().max(1e-6);
+                let together = TRIED as f64 / begun.elapsed().as_secs_f64().max(1e-6);
                 tracing::debug!(alone, together, "the speed of one range and of several, in bytes a second");
                 if together < alone * WORTH {
                     return Ok(());
@@ -166,7 +177,7 @@ impl Repository {
         self.tell_content(
             &format!("{} ({AT_ONCE} ranges at once)", blob.digest.short()),
             self.host(),
-            *position - before - RANGE,
+            *position - before - FIRST,
             begun.elapsed(),
         );
         Ok(())
@@ -174,25 +185,27 @@ impl Repository {
 
     fn begin_range(&self, path: &str, blob: &Descriptor, from: u64, until: u64) -> Coming {
         let (repository, path, blob) = (self.clone(), path.to_owned(), blob.clone());
-        Coming(tokio::spawn(async move {
-            let mut bytes = Vec::with_capacity((until - from) as usize);
+        let (sender, pieces) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
             let mut position = from;
+            let mut left = until - from;
             let mut write = |piece: &[u8]| {
-                if bytes.len() + piece.len() > (until - from) as usize {
-                    return Err(io::Error::other("more came than the range that was asked for"));
-                }
-                bytes.extend_from_slice(piece);
-                Ok(())
+                left = left
+                    .checked_sub(piece.len() as u64)
+                    .ok_or_else(|| io::Error::other("more came than the range that was asked for"))?;
+                // Nobody waits any more where this fails, and the task ends.
+                sender.send(piece.to_vec()).map_err(io::Error::other)
             };
             repository.download_part(&path, &blob, &mut position, &mut write, Some(until)).await?;
             if position == until {
-                return Ok(bytes);
+                return Ok(());
             }
             Err(DistributionError::Answer {
                 host: repository.host(),
                 what: format!("a range of {} ended after {position} of {until} bytes", blob.digest),
             })
-        }))
+        });
+        Coming { pieces, task }
     }
 
     /// One request's worth, with `until` only up to there where the registry knows ranges. Gives how long the body took.
