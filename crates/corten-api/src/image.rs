@@ -47,6 +47,8 @@ pub struct Inspect {
     descriptor: Option<Descriptor> = omitempty "Descriptor",
     /// One per platform and attestation; only on request.
     manifests: Option<Vec<serde_json::Value>> = omitempty "Manifests",
+    /// Forms of its layers that were dropped, and how they are had again; of Corten's own.
+    dropped_forms: Option<Vec<DroppedForm>> = omitempty "DroppedForms",
     /// Defaults for containers.
     config: Option<Config> = "Config",
 }
@@ -217,6 +219,20 @@ pub struct DeleteResponse {
     deleted: String = omitempty "Deleted",
     /// A name that is gone.
     untagged: String = omitempty "Untagged",
+}
+}
+
+document! {
+/// A form of a layer that is not on the disk.
+pub struct DroppedForm {
+    /// `compressed` or `unpacked`.
+    form: String = "Form",
+    /// The compressed layer as its manifest names it, or the stack of layers (chain ID) that the folder is the top of.
+    digest: String = "Digest",
+    /// Bytes that it had.
+    size: u64 = "Size",
+    /// How it is had again: `unpacking`, `compressing`, or the name of the repository that has it.
+    again: String = "Again",
 }
 }
 

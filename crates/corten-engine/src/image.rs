@@ -146,12 +146,14 @@ impl Engine {
     pub async fn image_inspect(&self, reference: &str, options: &InspectOptions) -> Result<Inspect> {
         if options.platform.is_none() && !options.manifests {
             // All of it is in memory.
-            return self.image(reference).map(|image| inspect(&image));
+            let image = self.image(reference)?;
+            return Ok(Inspect { dropped_forms: self.dropped_forms(&image), ..inspect(&image) });
         }
         let (engine, reference, options) = (self.clone(), reference.to_owned(), options.clone());
         blocking(move || {
             let image = engine.image_of(&reference, options.platform.as_ref())?;
             let mut document = inspect(&image);
+            document.dropped_forms = engine.dropped_forms(&image);
             if options.manifests {
                 document.manifests = Some(engine.manifests(&image)?);
             }

@@ -238,6 +238,20 @@ impl Images<'_> {
         Ok(all)
     }
 
+    /// Compressed layers of an image whose bytes were dropped: digest, length, how they are had again.
+    pub fn dropped_blobs(self, id: &Digest) -> Vec<(Digest, u64, Again)> {
+        let content = self.index().row(id).map(|row| row.content.clone()).unwrap_or_default();
+        let rows =
+            content.into_iter().filter_map(|digest| Some((digest, self.store.inner.dropped.blob(&digest)?)));
+        rows.map(|(digest, row)| (digest, row.size, row.again)).collect()
+    }
+
+    /// Layers of an image whose folders were dropped: the name of the stack that each is the top of, bytes of its files.
+    pub fn dropped_folders(self, image: &Image) -> Vec<(Digest, u64)> {
+        let size = |chain: &Digest| Some(self.store.inner.dropped.layer(&SnapshotKey::of_chain(chain))?.size);
+        image.chain.iter().filter_map(|chain| Some((*chain, size(chain)?))).collect()
+    }
+
     /// Bytes of the files of a layer, by the name of the stack that it is the top of; 0 where there is none.
     pub fn layer_size(self, chain: &Digest) -> u64 {
         let key = SnapshotKey::of_chain(chain);

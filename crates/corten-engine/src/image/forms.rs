@@ -49,6 +49,14 @@ pub struct DroppedForm {
     pub again: String,
 }
 
+/// How a blob is had again, for people and programs.
+fn told(again: &Again) -> String {
+    match again {
+        Again::Compressing(_) => "compressing".to_owned(),
+        Again::Registry(repository) => repository.clone(),
+    }
+}
+
 impl Engine {
     /// `POST /images/compact`: drops forms of layers that can be had again; with `dry` tells what would go.
     pub async fn image_compact(&self, forms: LayerForms, dry: bool) -> Result<Compacted> {
@@ -118,10 +126,7 @@ impl Engine {
                 None => return Ok(None),
             }
         };
-        let told = match &again {
-            Again::Compressing(_) => "compressing".to_owned(),
-            Again::Registry(repository) => repository.clone(),
-        };
+        let told = told(&again);
         let digest = layer.blob.digest.to_string();
         let store = self.inner.store.clone();
         let size = if dry {
@@ -170,6 +175,24 @@ impl Engine {
                 }
             }
         });
+    }
+
+    /// What of an image's layers is not on the disk, as its document tells it; none where all is.
+    pub(super) fn dropped_forms(&self, image: &Image) -> Option<Vec<corten_api::image::DroppedForm>> {
+        let images = self.inner.store.images();
+        let (blobs, folders) = (images.dropped_blobs(&image.id), images.dropped_folders(image));
+        let form = |form: &str, digest: Digest, size, again: String| corten_api::image::DroppedForm {
+            form: form.to_owned(),
+            digest: digest.to_string(),
+            size,
+            again,
+        };
+        let blobs =
+            blobs.into_iter().map(|(digest, size, again)| form("compressed", digest, size, told(&again)));
+        let folders =
+            folders.into_iter().map(|(chain, size)| form("unpacked", chain, size, "unpacking".to_owned()));
+        let all: Vec<_> = blobs.chain(folders).collect();
+        (!all.is_empty()).then_some(all)
     }
 
     /// Has an image's layers unpacked where they are to lie below something, and stay so until something does. Blocking.

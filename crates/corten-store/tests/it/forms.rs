@@ -186,6 +186,56 @@ fn folders_that_nothing_uses_go_and_come_back() {
     fixture.assert_whole();
 }
 
+/// Between the row's commit and the file's removal: the rows of afterwards, the files of before. What comes back and is in its place
+/// before the row goes looks the same.
+#[test]
+fn killed_between_the_row_and_the_file_all_is_there() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let status = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+        assert!(status.success());
+    };
+    for folders in [false, true] {
+        let mut fixture = Fixture::new();
+        fixture.load(&named("app:1", Packing::Own, "x")).unwrap();
+        let (before, whole) = (saved(&fixture, "app:1"), size(&fixture, "app:1"));
+        let (blobs, committed) = (fixture.count("blobs/sha256"), fixture.count("snapshots/committed"));
+        age(&fixture, DAY * 2);
+        let root = fixture.paths().data_root;
+        let kept = fixture.scratch.path().join("kept");
+        std::fs::create_dir(&kept).unwrap();
+        for name in ["blobs", "snapshots"] {
+            copy(&root.join(name), &kept.join(name));
+        }
+        if folders {
+            assert_eq!(fixture.store().images().pack(DAY, false).unwrap().len(), 2);
+        } else {
+            for layer in fixture.store().images().in_two_forms().unwrap() {
+                assert!(fixture.store().drop_compressed(&layer, compressing(&layer)).unwrap() > 0);
+            }
+        }
+        fixture.store().finish_removals();
+        fixture.store = None;
+        for name in ["blobs", "snapshots"] {
+            std::fs::remove_dir_all(root.join(name)).unwrap();
+            copy(&kept.join(name), &root.join(name));
+        }
+        fixture.reopen();
+        fixture.store().finish_removals();
+        fixture.assert_whole();
+        assert!(size(&fixture, "app:1") < whole, "the row holds");
+        let gone = if folders { (0, 2) } else { (2, 0) };
+        let left = (fixture.count("blobs/sha256"), fixture.count("snapshots/committed"));
+        assert_eq!(left, (blobs - gone.0, committed - gone.1), "what has no row is swept");
+        assert!(saved(&fixture, "app:1") == before);
+        let _held = fixture.store().images().unpacked(&fixture.image("app:1")).unwrap();
+        assert_eq!(std::fs::read_to_string(fixture.top("app:1").join("tmp/left")).unwrap(), "here");
+        fixture.assert_whole();
+    }
+}
+
 /// A dropped blob of one image is unpacked from the folder that another image has too: so it stays as long as the blob is named.
 #[test]
 fn folders_stay_where_a_dropped_blob_of_another_image_is_the_same_layer() {

@@ -8,7 +8,7 @@ use corten_testing::registry::{self, Fault, Registry};
 use std::time::{Duration, Instant};
 
 /// An image of two compressed layers under `files:1`, of which one has this file.
-fn add_files(registry: &Registry, file: &[u8]) -> Vec<String> {
+pub(crate) fn add_files(registry: &Registry, file: &[u8]) -> Vec<String> {
     let layers = [
         fixture::tar(&[Entry::Folder("d/", 0o755), Entry::File("d/large", 0o644, &noise(3 << 20, 1))]),
         fixture::tar(&[Entry::File("d/small", 0o644, file)]),
@@ -36,7 +36,8 @@ fn busybox_from(daemon: &ScratchDaemon, registry: &Registry) -> String {
     name
 }
 
-fn save(daemon: &ScratchDaemon, name: &str) -> Vec<u8> {
+/// An image as an archive.
+pub(crate) fn save(daemon: &ScratchDaemon, name: &str) -> Vec<u8> {
     let output = daemon.command(&["save", name]).output().expect("corten runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
@@ -80,6 +81,13 @@ fn compressed_forms_go_and_come_back() {
     assert_eq!(blobs(&daemon).len(), before - 3);
     compare(&daemon, "after a compact");
     assert_eq!(daemon.ok(&["image", "compact"]).trim(), "Total reclaimed space: 0B");
+
+    let forms = |name: &str| daemon.ok(&["image", "inspect", "-f", "{{json .DroppedForms}}", name]);
+    let repository = format!("\"Again\":\"{}/files\"", registry.host());
+    assert_eq!(forms(&files).matches(&repository).count(), 2, "{}", forms(&files));
+    assert!(
+        forms(&own).contains("\"Form\":\"compressed\"") && forms(&own).contains("\"Again\":\"compressing\"")
+    );
 
     // Everything works on.
     daemon.restart();
@@ -156,6 +164,9 @@ fn folders_go_and_come_back() {
     assert!(!daemon.ok(&[&compact[..], &["1h"]].concat()).contains("folder"));
     let said = daemon.ok(&[&compact[..], &["0s"]].concat());
     assert_eq!(said.matches("unpacked again when a container needs it").count(), 2, "{said}");
+    let forms = |name: &str| daemon.ok(&["image", "inspect", name]);
+    assert_eq!(forms(&files).matches("\"Again\": \"unpacking\"").count(), 2);
+    assert!(!forms(&own).contains("DroppedForms"));
     // That of the container stays.
     assert_eq!(folders(), all - 2);
     compare(&daemon, "after folders went");

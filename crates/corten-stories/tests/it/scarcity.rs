@@ -149,6 +149,51 @@ fn no_space() {
     let _ = std::fs::remove_file(&filler);
 }
 
+/// Forms of layers that were dropped come back onto a disk that is full: not at all, or whole.
+#[test]
+fn no_space_for_what_was_dropped() {
+    let Some(daemon) = small("space-forms", "size=48m,mode=700") else { return };
+    let registry = corten_testing::registry::Registry::start();
+    crate::forms::add_files(&registry, b"content");
+    let name = format!("{}/files:1", registry.host());
+    daemon.ok(&["pull", "-q", &name]);
+    let before = crate::forms::save(&daemon, &name);
+    let filler = daemon.data_root().join("filler");
+    let fill = |left: u64| {
+        let _ = std::fs::remove_file(&filler);
+        let status = rustix::fs::statvfs(daemon.data_root()).expect("a file system");
+        let free = status.f_bavail * status.f_frsize;
+        let file = std::fs::File::create(&filler).expect("a filler");
+        let flags = FallocateFlags::empty();
+        let _ = rustix::fs::fallocate(&file, flags, 0, free.saturating_sub(left).max(1));
+    };
+    let archive = daemon.folder().join("saved").display().to_string();
+    // What a save has to fetch, and what a create has to unpack.
+    for (drop, act) in [
+        (&["image", "compact"][..], &["save", "-o", &archive][..]),
+        (&["image", "compact", "--keep-compressed", "--unpacked-for", "0s"], &["create", "--name", "c1"]),
+    ] {
+        daemon.ok(drop);
+        let there = seen(&daemon);
+        let mut failures = 0;
+        loop {
+            fill(failures * (384 << 10));
+            let said = daemon.corten(&[act, &[name.as_str()]].concat());
+            let _ = std::fs::remove_file(&filler);
+            if said.code == 0 {
+                break;
+            }
+            failures += 1;
+            assert!(said.err.to_lowercase().contains("no space left on device"), "{act:?}: {said:?}");
+            assert_eq!(seen(&daemon), there, "{act:?} left something after {failures}: {said:?}");
+            assert!(failures < 100, "{act:?} never succeeded: {said:?}");
+        }
+        assert!(failures > 1, "{act:?} was not short of space");
+        daemon.corten(&["rm", "c1"]);
+        assert!(crate::forms::save(&daemon, &name) == before, "{act:?}");
+    }
+}
+
 #[test]
 fn no_inodes() {
     let Some(daemon) = small("inodes", "size=64m,nr_inodes=2000,mode=700") else { return };
