@@ -72,6 +72,11 @@ impl Store {
             changed.platforms.push(platform);
             batch.images.push((id, changed));
         }
+        for (id, row) in &mut batch.images {
+            // Where it came from before it came once more stays known.
+            let before = inner.images.row(id);
+            row.sources.extend(before.into_iter().flat_map(|row| row.sources.clone()));
+        }
         let mut changes: Vec<Change> = Vec::new();
         let mut seen = HashSet::new();
         let (blobs, duplicates): (Vec<StagedBlob>, Vec<StagedBlob>) = std::mem::take(&mut batch.blobs)

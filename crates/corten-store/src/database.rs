@@ -465,6 +465,27 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_the_second_version_is_raised_and_then_refused_by_its_program() {
+        let scratch = Scratch::new("migration");
+        let path = scratch.path().join("state.redb");
+        let database = Database::open_with(&path, &MIGRATIONS[..2]).unwrap();
+        database.put(IMAGES, "image", &"as it was").unwrap();
+        drop(database);
+        let database = Database::open(&path).unwrap();
+        let rows: Vec<(String, String)> = database.list(IMAGES).unwrap();
+        assert_eq!(rows, [("image".to_owned(), "as it was".to_owned())]);
+        for table in [DROPPED_BLOBS, DROPPED_LAYERS] {
+            assert!(database.list::<serde_json::Value>(table).unwrap().is_empty());
+        }
+        database.put(DROPPED_BLOBS, "blob", &1).unwrap();
+        drop(database);
+        assert!(matches!(
+            Database::open_with(&path, &MIGRATIONS[..2]).unwrap_err(),
+            StoreError::Newer { found: 3, known: 2 }
+        ));
+    }
+
+    #[test]
     fn a_failed_migration_leaves_the_old_version() {
         let one = Migration { to: 1, run: |migrator| migrator.make(THINGS) };
         let failing = Migration {

@@ -16,7 +16,7 @@ use crate::blob::{StagedBlob, content_error};
 use crate::commit::Batch;
 use crate::database::{Change, DROPPED_BLOBS, DROPPED_LAYERS, Database, lock};
 use crate::garbage::PinSet;
-use crate::image::{Image, Images};
+use crate::image::{Image, ImageIndex, ImageRow, Images};
 use crate::receive::Holding;
 use crate::snapshots::SnapshotKey;
 use crate::store::Store;
@@ -226,9 +226,9 @@ impl Images<'_> {
                         |one: &&mut TwoForms| one.blob.digest == blob.digest && one.snapshot == snapshot;
                     if let Some(known) = all.iter_mut().find(same) {
                         known.names.extend(names.iter().cloned());
-                        known.repositories.extend(row.pulled_from.clone());
+                        known.repositories.extend(row.sources.iter().cloned());
                     } else {
-                        let repositories = row.pulled_from.iter().cloned().collect();
+                        let repositories = row.sources.clone();
                         let (diff_id, names) = (*diff_id, names.clone());
                         all.push(TwoForms { blob, diff_id, snapshot, names, repositories });
                     }
@@ -236,6 +236,23 @@ impl Images<'_> {
             }
         }
         Ok(all)
+    }
+
+    /// Notes that a repository has an image which is here already.
+    ///
+    /// # Errors
+    /// The commit fails.
+    pub fn came_from(self, id: &Digest, repository: &str) -> Result<()> {
+        let _change = self.store.changing();
+        let Some(row) = self.index().row(id).filter(|row| !row.sources.contains(repository)) else {
+            return Ok(());
+        };
+        let mut changed = ImageRow::clone(&row);
+        changed.sources.insert(repository.to_owned());
+        let changed = vec![(*id, changed)];
+        self.store.inner.database.write(ImageIndex::changes(&changed, &[])?)?;
+        self.index().settle(changed, Vec::new());
+        Ok(())
     }
 
     /// Compressed layers of an image whose bytes were dropped: digest, length, how they are had again.

@@ -227,7 +227,7 @@ impl Images<'_> {
             return Err(error);
         }
         for (_, row) in batch.images.iter_mut().filter(|(id, _)| *id == target.digest) {
-            row.pulled_from = Some(repository.clone());
+            row.sources.insert(repository.clone());
         }
         let tag = TagRow { image: target.digest, tagged: Timestamp::now() };
         batch.tags = name.into_iter().map(|name| (name.with_default_tag(), tag.clone())).collect();

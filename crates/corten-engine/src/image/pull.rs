@@ -475,6 +475,10 @@ impl Engine {
             let complete = nothing_came
                 && images.is_complete(&manifest_digest).map_err(|error| EngineError::because("", error))?
                 && images.get(&target.digest).is_ok_and(|image| image.id == target.digest && image.runnable);
+            if complete {
+                let noted = images.came_from(&target.digest, &name.canonical_name());
+                noted.map_err(|error| EngineError::because("", error))?;
+            }
             if complete && before == Some(target.digest) {
                 return Ok(false);
             }

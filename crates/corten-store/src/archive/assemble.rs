@@ -262,7 +262,7 @@ impl<'a> Assembler<'a> {
             others,
             platforms: Vec::new(),
             referrers: Vec::new(),
-            pulled_from: None,
+            sources: BTreeSet::new(),
         })
     }
 
@@ -291,7 +291,7 @@ impl<'a> Assembler<'a> {
             others: found.others.iter().map(|(descriptor, _)| descriptor.digest).collect(),
             platforms: Vec::new(),
             referrers: Vec::new(),
-            pulled_from: None,
+            sources: BTreeSet::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use corten_oci::image::Descriptor;
 use corten_oci::{Digest, ImageConfig, Reference};
 use corten_std::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The row of an image.
@@ -39,9 +39,9 @@ pub(crate) struct ImageRow {
     /// Manifests that refer to it or to one of its manifests.
     #[serde(default)]
     pub(crate) referrers: Vec<Descriptor>,
-    /// The canonical name of the repository that it was pulled from; none where it came another way.
+    /// Canonical names of the repositories that it was pulled from; none where it came another way.
     #[serde(default)]
-    pub(crate) pulled_from: Option<String>,
+    pub(crate) sources: BTreeSet<String>,
 }
 
 /// The row of a name.

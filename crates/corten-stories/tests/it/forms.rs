@@ -134,11 +134,14 @@ fn what_was_not_pulled_keeps_its_compressed_form() {
     assert_eq!(daemon.ok(&["image", "compact"]).trim(), "Total reclaimed space: 0B");
     assert_eq!(registry.seen().len(), asked);
     assert!(layers.iter().all(|layer| blobs(&daemon).contains(layer)));
-    // Pulled and dropped, an archive brings it back where the registry does not answer any more.
-    daemon.ok(&["rmi", &files]);
+    // A pull finds it here, and there: from now on it is known where it can be had again, also when it is loaded once more.
+    let sent = registry.sent();
     daemon.ok(&["pull", "-q", &files]);
+    assert_eq!(registry.sent(), sent);
+    daemon.ok(&["load", "-q", "-i", archive.to_str().expect("a path")]);
     daemon.ok(&["image", "compact"]);
     assert!(!layers.iter().any(|layer| blobs(&daemon).contains(layer)));
+    // An archive brings it back where the registry does not answer any more.
     registry.fault(0, Fault::Status(404), true);
     let said =
         daemon.corten(&["save", "-o", archive.with_extension("none").to_str().expect("a path"), &files]);
