@@ -340,20 +340,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// Bytes of the files below a folder, each inode once; what cannot be read counts nothing.
 pub(crate) fn tree_size(folder: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut seen = std::collections::HashSet::new();
-    let mut folders = vec![folder.to_owned()];
     let mut size = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            } else if metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino())) {
-                size += metadata.len();
-            }
-        }
-    }
+    corten_std::file::each_inode(folder, |inode| size += if inode.is_folder { 0 } else { inode.length });
     size
 }
 

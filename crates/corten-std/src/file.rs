@@ -1,6 +1,7 @@
 //! File calls that name the path when they fail, and replacement of a file in one step.
 
 use crate::error::PathError;
+pub use crate::tree::Inode;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -177,7 +178,15 @@ pub fn remove_tree(path: impl AsRef<Path>) -> Result<()> {
 /// Bytes that a file, or a folder with everything in it, takes on the disk, as du(1) counts: blocks, each inode once. A
 /// missing one takes none.
 pub fn occupied(path: impl AsRef<Path>) -> u64 {
-    crate::tree::occupied(path.as_ref())
+    let mut bytes = 0;
+    each_inode(path, |inode| bytes += inode.occupied);
+    bytes
+}
+
+/// Shows what is at a path and everything in it, each inode once. Whoever writes there meanwhile can lead it nowhere else,
+/// see [`crate::tree`]; what cannot be looked at is not shown.
+pub fn each_inode(path: impl AsRef<Path>, mut show: impl FnMut(Inode)) {
+    crate::tree::each_inode(path.as_ref(), &mut show);
 }
 
 /// Renames.

@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// Folders that are open at a time. What lies deeper is first moved up, below the top.
@@ -32,17 +31,43 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::rmdir(path)?)
 }
 
-/// Bytes that a folder with everything in it takes on the disk, as du(1) counts: blocks, each inode once, holes not at all,
-/// no symbolic link followed. What cannot be looked at, or goes meanwhile, counts nothing.
-pub(crate) fn occupied(path: &Path) -> u64 {
-    /// Of the blocks that stat(2) tells, whatever the file system's own are.
-    const BLOCK: u64 = 512;
-    let Ok(top) = std::fs::symlink_metadata(path) else { return 0 };
-    let mut blocks = top.blocks();
-    if !top.is_dir() {
-        return blocks * BLOCK;
+/// Something in a tree, as it is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Inode {
+    /// It is a folder.
+    pub is_folder: bool,
+    /// It is a regular file.
+    pub is_file: bool,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Bytes that it takes on the disk.
+    pub occupied: u64,
+}
+
+impl Inode {
+    fn new(about: &Stat) -> Self {
+        /// Of the blocks that stat(2) tells, whatever the file system's own are.
+        const BLOCK: u64 = 512;
+        let kind = FileType::from_raw_mode(about.st_mode);
+        Self {
+            is_folder: kind == FileType::Directory,
+            is_file: kind == FileType::RegularFile,
+            length: u64::try_from(about.st_size).unwrap_or(0),
+            occupied: u64::try_from(about.st_blocks).unwrap_or(0) * BLOCK,
+        }
     }
-    let Ok(top) = rustix::fs::openat(CWD, path, FOLDER, Mode::empty()) else { return blocks * BLOCK };
+}
+
+/// Shows what is at a path and everything in it, each inode once, no symbolic link followed. What cannot be looked at, or goes
+/// meanwhile, is not shown.
+pub(crate) fn each_inode(path: &Path, show: &mut dyn FnMut(Inode)) {
+    let Ok(about) = rustix::fs::lstat(path) else { return };
+    let inode = Inode::new(&about);
+    show(inode);
+    if !inode.is_folder {
+        return;
+    }
+    let Ok(top) = rustix::fs::openat(CWD, path, FOLDER, Mode::empty()) else { return };
     let mut seen = HashSet::new();
     // The folders that are still to be looked into: of each level from the top down their names alone, as whoever filled the
     // tree may have made very many, with long paths.
@@ -68,17 +93,17 @@ pub(crate) fn occupied(path: &Path) -> u64 {
                 let found =
                     folder.fd().and_then(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW));
                 let Ok(about) = found else { continue };
-                if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
+                let inode = Inode::new(&about);
+                if inode.is_folder {
                     below.push(PathBuf::from(OsStr::from_bytes(name.to_bytes())));
                 } else if about.st_nlink > 1 && !seen.insert((about.st_dev, about.st_ino)) {
                     continue;
                 }
-                blocks += u64::try_from(about.st_blocks).unwrap_or(0);
+                show(inode);
             }
         }
         levels.push(below);
     }
-    blocks * BLOCK
 }
 
 fn empty(mut top: Dir) -> io::Result<()> {
@@ -154,6 +179,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
+    fn occupied(path: &Path) -> u64 {
+        crate::file::occupied(path)
+    }
+
     #[test]
     fn blocks_are_counted_once_and_holes_not_at_all() {
         let top = std::env::temp_dir().join(format!("corten-occupied-{}", std::process::id()));
@@ -174,6 +203,15 @@ mod tests {
         }
         let more = occupied(&top);
         assert!((with + 400_000..with + 500_000).contains(&more), "{with} {more}");
+        let (mut folders, mut files, mut others) = (0, Vec::new(), 0);
+        each_inode(&top, &mut |inode| match inode {
+            Inode { is_folder: true, .. } => folders += 1,
+            Inode { is_file: true, length, .. } => files.push(length),
+            _ => others += 1,
+        });
+        files.sort_unstable();
+        assert_eq!((folders, others), (11, 1), "the top with its folders, and one link that is not followed");
+        assert_eq!(files, [100_000, 100_000, 100_000, 100_000, 300_000, 1 << 30]);
         remove(&top).unwrap();
     }
 

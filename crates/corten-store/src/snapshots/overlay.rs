@@ -103,7 +103,7 @@ pub(super) fn commit(index: &SnapshotIndex, name: &SnapshotKey, key: &SnapshotKe
         parent: about.parent,
         created: Timestamp::now(),
         boot: index.boot().to_owned(),
-        usage: tree::usage(&folder.join(FILES))?,
+        usage: tree::usage(&folder.join(FILES)),
         for_images: false,
         layer: None,
         disk: None,
@@ -134,7 +134,7 @@ pub(super) fn usage(index: &SnapshotIndex, key: &SnapshotKey) -> Result<Usage> {
         return Ok(row.usage);
     }
     index.active(key)?;
-    tree::usage(&index.active_folder(key).join(FILES))
+    Ok(tree::usage(&index.active_folder(key).join(FILES)))
 }
 
 /// Shows every snapshot.

@@ -5,7 +5,7 @@ use super::Usage;
 use crate::Result;
 use corten_std::PathError;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
@@ -190,28 +190,14 @@ pub(crate) fn root_attributes(like: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a tree occupies, the top folder counted.
-pub(crate) fn usage(folder: &Path) -> Result<Usage> {
-    let mut usage = Usage { size: 0, inodes: 1 };
-    let mut seen = HashSet::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        // A running container removes files while we look: what is gone does not count.
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            } else if metadata.nlink() > 1 && !seen.insert((metadata.dev(), metadata.ino())) {
-                continue;
-            }
-            usage.inodes += 1;
-            if metadata.is_file() {
-                usage.size += metadata.len();
-            }
-        }
-    }
-    Ok(usage)
+/// What a tree holds, the top folder counted. A container may be at work in it.
+pub(crate) fn usage(folder: &Path) -> Usage {
+    let mut usage = Usage::default();
+    corten_std::file::each_inode(folder, |inode| {
+        usage.inodes += 1;
+        usage.size += if inode.is_file { inode.length } else { 0 };
+    });
+    usage
 }
 
 fn stat(path: &Path) -> Result<Metadata> {
