@@ -244,6 +244,9 @@ impl Extractor<'_> {
             Some(found) => found,
             None => self.copy_up(&target)?.ok_or_else(|| failed(Errno::NOENT))?,
         };
+        if file_type(&stat) == FileType::Directory {
+            return Err(failed(Errno::PERM));
+        }
         if let Some(found) = existing(folder, name, path)?
             && (found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino)
         {

@@ -94,6 +94,10 @@ fn hard_links_reach_nothing_outside() {
     assert_eq!(applied, "cannot make hard link `stolen`");
     let (applied, _) = attack(&[hard_link("stolen", "/outside/secret")]);
     assert_eq!(applied, "cannot make hard link `stolen`");
+    // One to a folder is the archive's fault too, and told as such.
+    let refused = "cannot make hard link `stolen`";
+    let (applied, unpacked) = attack(&[folder("d"), hard_link("stolen", "d")]);
+    assert_eq!((applied.as_str(), unpacked.as_str()), (refused, refused));
 }
 
 #[test]
