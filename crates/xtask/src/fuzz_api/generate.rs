@@ -470,7 +470,11 @@ fn frame(
         19 => {
             (join(head(&format!("{length}Accept-Encoding: gzip\r\nContent-Encoding: gzip\r\n")), body), false)
         }
-        20 => (join(head(&length), body)[..random.below(60)].to_vec(), true),
+        20 => {
+            let mut part = join(head(&length), body);
+            part.truncate(random.below(60));
+            (part, true)
+        }
         21..30 if !body.is_empty() => (chunk(&size, "\r\n0\r\n\r\n"), false),
         _ => (join(head(&length), body), false),
     }
