@@ -63,8 +63,9 @@ impl Owner {
         let before = Timestamp::now();
         let (engine, record) = (Arc::clone(&self.engine.inner), Arc::clone(&self.record));
         let clients = std::mem::take(&mut self.waiting_clients);
-        let Forked { shim, events, network } =
-            blocking(move || fork(&engine, &record, others, clients)).await?;
+        let Forked { shim, events, network } = blocking(move || fork(&engine, &record, others, clients))
+            .await
+            .map_err(|error| self.blame(error))?;
         let points = &self.engine.inner.settings.failpoints;
         let started = match points.check("start.started") {
             Ok(()) => shim.started().await.map_err(launch_error),
@@ -84,7 +85,7 @@ impl Owner {
                 if let Err(error) = undone {
                     tracing::warn!(container = self.record.id, %error, "cannot undo a start");
                 }
-                return Err(error);
+                return Err(self.blame(error));
             }
         };
         self.life.started(started.pid, started.at, by_user);
@@ -100,6 +101,11 @@ impl Owner {
         }
         self.tell("start", []);
         Ok(())
+    }
+
+    /// Why a start failed: because a container whose namespace was to be joined ended, or went, meanwhile, where that is so.
+    fn blame(&self, error: EngineError) -> EngineError {
+        self.others().err().unwrap_or(error)
     }
 
     fn others(&self) -> Result<Others> {

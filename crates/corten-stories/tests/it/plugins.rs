@@ -165,3 +165,37 @@ fn base64(text: &str) -> String {
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
+
+#[test]
+fn a_start_whose_neighbour_goes_meanwhile_says_so() {
+    let Some(daemon) = super::daemon("going-neighbour") else { return };
+    let content = daemon.folder().join("plugin-content");
+    std::fs::create_dir(&content).unwrap();
+    let socket = daemon.socket();
+    // Between the look at the neighbour and the use of its namespace and files, the volume is mounted: there it goes.
+    let plugin = Plugin::start(
+        "corten-story-between",
+        Box::new(move |method, request| match method {
+            "Plugin.Activate" => json!({"Implements": ["VolumeDriver"]}),
+            "VolumeDriver.Mount" => {
+                let mut remove = std::process::Command::new(corten_testing::daemon::program());
+                remove.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+                assert!(remove.args(["rm", "-f", "first"]).output().unwrap().status.success());
+                json!({"Mountpoint": content})
+            }
+            "VolumeDriver.Path" => json!({"Mountpoint": content}),
+            "VolumeDriver.Get" => json!({"Volume": {"Name": request["Name"], "Mountpoint": content}}),
+            _ => json!({}),
+        }),
+    );
+    let first = daemon.ok(&["run", "-d", "--init", "--name", "first", "busybox", "sleep", "1000"]);
+    daemon.ok(&["volume", "create", "-d", &plugin.name, "plugged"]);
+    let second =
+        ["create", "--name", "second", "--network", "container:first", "-v", "plugged:/v", "busybox", "true"];
+    daemon.ok(&second);
+    let said = daemon.corten(&["start", "second"]);
+    let expected = format!("joining network namespace of container: No such container: {first}");
+    assert!(said.code == 1 && said.err.contains(&expected), "{said:?}");
+    daemon.ok(&["rm", "second"]);
+    daemon.ok(&["volume", "rm", "plugged"]);
+}
