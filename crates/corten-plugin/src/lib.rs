@@ -9,11 +9,10 @@ mod find;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corten_engine::plugin::{PluginCaller, PluginError};
 use corten_http::client::{Body, Connection, Endpoint, HttpError, Request};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde_json::Value;
 
 pub use find::Folders;
@@ -23,6 +22,9 @@ const MEDIA_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
 
 /// How long a plugin may take to answer: a volume may have to be made on another machine.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How long its answer may be, in bytes: the list of all volumes is one.
+const LONGEST_ANSWER: u64 = 32 << 20;
 
 /// How often, and after which pauses, one is tried that has a socket and does not listen: it may be starting.
 const PAUSES: [Duration; 4] = [
@@ -55,7 +57,7 @@ impl Plugins {
             return Ok(true);
         }
         // What it did not do before it may do now: another program may be there.
-        let answer = ask(name, endpoint, "Plugin.Activate", &Value::Null)?;
+        let answer = ask((name, PATIENCE), endpoint, "Plugin.Activate", &Value::Null)?;
         let list = answer["Implements"].as_array().into_iter().flatten();
         let list: Vec<String> = list.filter_map(Value::as_str).map(str::to_owned).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +75,7 @@ impl PluginCaller for Plugins {
         if !self.implements(plugin, &endpoint, capability)? {
             return Err(broken(plugin, format!("it does not implement {capability}")));
         }
-        ask(plugin, &endpoint, method, request)
+        ask((plugin, PATIENCE), &endpoint, method, request)
     }
 }
 
@@ -81,10 +83,16 @@ fn broken(plugin: &str, reason: impl Into<String>) -> PluginError {
     PluginError::Broken { plugin: plugin.to_owned(), reason: reason.into() }
 }
 
-fn ask(plugin: &str, endpoint: &Endpoint, method: &str, request: &Value) -> Result<Value, PluginError> {
+/// One question and its answer, in `patience` at most.
+fn ask(
+    (plugin, patience): (&str, Duration),
+    endpoint: &Endpoint,
+    method: &str,
+    request: &Value,
+) -> Result<Value, PluginError> {
     let told = |error: HttpError| broken(plugin, corten_std::chain(&error));
     let mut pauses = PAUSES.iter();
-    let connection = loop {
+    let mut connection = loop {
         match Connection::open(endpoint) {
             Ok(connection) => break connection,
             Err(error) => match pauses.next() {
@@ -93,17 +101,14 @@ fn ask(plugin: &str, endpoint: &Endpoint, method: &str, request: &Value) -> Resu
             },
         }
     };
-    for side in [Timeout::Recv, Timeout::Send] {
-        set_socket_timeout(&connection, side, Some(PATIENCE))
-            .map_err(|error| broken(plugin, error.to_string()))?;
-    }
+    connection.end_at(Instant::now() + patience);
     let body = if request.is_null() { Vec::new() } else { request.to_string().into_bytes() };
     let target = format!("/{method}");
     let headers = [("Accept", MEDIA_TYPE), ("Content-Type", MEDIA_TYPE)];
     let request = Request { method: "POST", target: &target, headers: &headers, body: Body::Bytes(&body) };
     let mut answer = connection.send(request).map_err(told)?;
     let status = answer.head.status;
-    let bytes = answer.read_all().map_err(told)?;
+    let bytes = answer.read_at_most(LONGEST_ANSWER).map_err(told)?;
     let document: Option<Value> = serde_json::from_slice(&bytes).ok();
     match (status, document) {
         (200, Some(document)) => Ok(document),
@@ -115,5 +120,71 @@ fn ask(plugin: &str, endpoint: &Endpoint, method: &str, request: &Value) -> Resu
             let text = text.unwrap_or_else(|| String::from_utf8_lossy(&bytes).trim().to_owned());
             Err(broken(plugin, format!("{method}: {text} (status {status})")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    const SHORT: Duration = Duration::from_millis(500);
+    const LONG: Duration = Duration::from_mins(1);
+
+    /// What is said of a plugin that answers like this.
+    fn check(
+        name: &str,
+        patience: Duration,
+        answer: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
+    ) -> String {
+        let path = std::env::temp_dir().join(format!("corten-plugin-{name}-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            // It ends when we hang up.
+            let _ = answer(&mut stream);
+        });
+        let start = Instant::now();
+        let said = ask(("odd", patience), &Endpoint::Unix(path.clone()), "Odd.Ask", &Value::Null);
+        assert!(start.elapsed() < Duration::from_mins(1), "{said:?}");
+        server.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        said.map_or_else(|error| error.to_string(), |answer| answer.to_string())
+    }
+
+    #[test]
+    fn an_answer_is_neither_waited_for_nor_read_without_end() {
+        let whole =
+            check("whole", LONG, |out| out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
+        assert_eq!(whole, "{}");
+        // A byte now and then, which keeps every single wait short.
+        let slow = check("slow", SHORT, |out| {
+            out.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+            loop {
+                out.write_all(b" ")?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        assert!(slow.contains("not over in time"), "{slow}");
+        let slow = check("slow-head", SHORT, |out| {
+            out.write_all(b"HTTP/1.1 200 OK\r\nX: ")?;
+            loop {
+                out.write_all(b"x")?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        assert!(slow.contains("not over in time"), "{slow}");
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_refused() {
+        let length = usize::try_from(LONGEST_ANSWER + 1).unwrap();
+        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+        answer.resize(answer.len() + length, b' ');
+        let said = check("long", LONG, move |out| out.write_all(&answer));
+        assert!(said.contains("longer than"), "{said}");
     }
 }

@@ -90,7 +90,11 @@ fn answer(stream: UnixStream, answers: &mut Answers, told: &Mutex<Vec<String>>) 
     let mut calls = told.lock().unwrap_or_else(PoisonError::into_inner);
     calls.push(format!("{method} {}", subject.unwrap_or_default()).trim_end().to_owned());
     drop(calls);
-    let answer = answers(&method, &request).to_string();
+    let answer = answers(&method, &request);
+    if answer.is_null() {
+        return Ok(());
+    }
+    let answer = answer.to_string();
     write!(
         reader.get_mut(),
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use corten_api::network::{CreateRequest, CreateResponse, IpamConfig};
 use corten_network::{AddressRange, Driver, NetworkConfig, Subnet, SubnetPool};
-use corten_std::{Timestamp, id};
+use corten_std::{ErrorClass, Timestamp, id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -175,9 +175,10 @@ impl Engine {
                 plugged.told = true;
             }
             self.note(record)?;
-            self.inner.plugged.create_network(record, &config).inspect_err(|_| {
+            self.inner.plugged.create_network(record, &config).inspect_err(|error| {
                 if let Some(plugged) = &mut record.plugged {
-                    plugged.told = false;
+                    // What it refused is not there; where it did not answer, it may be.
+                    plugged.told = error.class() == ErrorClass::Unavailable;
                 }
             })?;
         }

@@ -140,6 +140,16 @@ impl Answer {
         Ok(bytes)
     }
 
+    /// The whole body, where it is not longer than that many bytes.
+    pub fn read_at_most(&mut self, most: u64) -> Result<Vec<u8>, HttpError> {
+        let mut bytes = Vec::new();
+        self.take(most + 1).read_to_end(&mut bytes).map_err(HttpError::Receive)?;
+        if bytes.len() as u64 > most {
+            return Err(HttpError::Malformed(format!("the answer is longer than {most} bytes")));
+        }
+        Ok(bytes)
+    }
+
     fn byte(&mut self) -> io::Result<u8> {
         if self.connection.start == self.connection.buffer.len() && self.connection.fill()? == 0 {
             return Err(early_end());
@@ -194,7 +204,7 @@ impl Answer {
         if connection.start == connection.buffer.len() {
             // Large reads go past our buffer.
             if wanted >= 16 << 10 {
-                return connection.stream.read(&mut buffer[..wanted]);
+                return connection.receive(&mut buffer[..wanted]);
             }
             if connection.fill()? == 0 {
                 return Ok(0);

@@ -5,6 +5,9 @@ use super::{Endpoint, HttpError, Stream};
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 /// An answer's head may be this long at most, in bytes.
 const LONGEST_HEAD: usize = 256 << 10;
@@ -53,18 +56,25 @@ pub struct Connection {
     /// What was read from the socket and not yet used lies in `buffer[start..]`.
     pub(super) buffer: Vec<u8>,
     pub(super) start: usize,
+    deadline: Option<Instant>,
 }
 
 impl Connection {
     /// Connects.
     pub fn open(endpoint: &Endpoint) -> Result<Self, HttpError> {
         let stream = endpoint.connect()?;
-        Ok(Self { stream, host: endpoint.host(), buffer: Vec::new(), start: 0 })
+        Ok(Self { stream, host: endpoint.host(), buffer: Vec::new(), start: 0, deadline: None })
     }
 
     /// Whether another request may be sent: nothing is waiting to be read, and the server has not closed.
     pub fn is_usable(&self) -> bool {
         self.start == self.buffer.len() && !self.stream.is_stale()
+    }
+
+    /// What is sent and received from here on fails at this time, however much still comes. A [`Body`] that is not of known
+    /// bytes may take longer to send.
+    pub fn end_at(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     /// The socket alone.
@@ -107,7 +117,7 @@ impl Connection {
                 let _ = write!(head, "Content-Length: {}\r\n\r\n", bytes.len());
                 let mut message = head.into_bytes();
                 message.extend_from_slice(bytes);
-                self.stream.write_all(&message).map_err(HttpError::Send)
+                self.transmit(&message).map_err(HttpError::Send)
             }
             Body::Stream(source) => {
                 head.push_str("Transfer-Encoding: chunked\r\n\r\n");
@@ -157,6 +167,47 @@ impl Connection {
         }
     }
 
+    fn transmit(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.deadline.is_none() {
+            return self.stream.write_all(bytes);
+        }
+        while !bytes.is_empty() {
+            match self.in_time(Timeout::Send, |stream| stream.write(bytes)) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads from the socket, past the buffer.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.in_time(Timeout::Recv, |stream| stream.read(buffer))
+    }
+
+    fn in_time(
+        &mut self,
+        side: Timeout,
+        mut action: impl FnMut(&mut Stream) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            if let Some(deadline) = self.deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "it was not over in time"));
+                }
+                // The kernel takes less than that for "for ever".
+                set_socket_timeout(&self.stream, side, Some(left.max(Duration::from_micros(1))))?;
+            }
+            match action(&mut self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.deadline.is_some() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Reads more into the buffer; 0 at the end.
     pub(super) fn fill(&mut self) -> io::Result<usize> {
         if self.start == self.buffer.len() {
@@ -168,12 +219,14 @@ impl Connection {
         }
         let used = self.buffer.len();
         self.buffer.resize(used + (16 << 10), 0);
+        let mut buffer = std::mem::take(&mut self.buffer);
         let result = loop {
-            match self.stream.read(&mut self.buffer[used..]) {
+            match self.receive(&mut buffer[used..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
+        self.buffer = buffer;
         self.buffer.truncate(used + result.as_ref().map_or(0, |count| *count));
         result
     }

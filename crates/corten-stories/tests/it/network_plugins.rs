@@ -238,6 +238,27 @@ fn what_a_plugin_refuses_is_passed_on_and_undone() {
     remove_bridge(&id);
 }
 
+#[test]
+fn a_network_that_a_plugin_made_without_saying_so_is_taken_back() {
+    if !corten_testing::need_root() || !corten_testing::need("ip", corten_testing::program("ip")) {
+        return;
+    }
+    let mut driver = NetworkDriver::default().answers();
+    let plugin = Plugin::start(
+        "corten-story-mute",
+        Box::new(move |method, request| {
+            let answer = driver(method, request);
+            if method == "NetworkDriver.CreateNetwork" { serde_json::Value::Null } else { answer }
+        }),
+    );
+    let Some(daemon) = super::daemon("mute-plugin") else { return };
+    let said = daemon.corten(&["network", "create", "-d", &plugin.name, "net"]);
+    assert!(said.code == 1 && said.err.contains("NetworkDriver.CreateNetwork"), "{said:?}");
+    let calls = only_driver(plugin.take_calls());
+    assert!(calls.ends_with(&["NetworkDriver.DeleteNetwork".to_owned()]), "{calls:?}");
+    assert_eq!(daemon.ok(&["network", "ls", "-q", "-f", "name=net"]), "");
+}
+
 /// Waits until the plugin was called so.
 fn wait_for_call(plugin: &Plugin, wanted: &str) {
     let begun = Instant::now();
