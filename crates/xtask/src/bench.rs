@@ -14,6 +14,7 @@ mod operations;
 pub(crate) mod ports;
 mod registries;
 pub(crate) mod relay;
+mod sends;
 
 use engine::{Engine, Scratch};
 use serde_json::{Value, json};
@@ -177,6 +178,7 @@ impl Bench<'_> {
         self.compose(image)?;
         self.testcontainers(image)?;
         self.registries(image)?;
+        self.sends(image)?;
         self.operations(image)?;
         self.memory(image)?;
         self.daemon_start(image)?;

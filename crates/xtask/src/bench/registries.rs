@@ -153,7 +153,7 @@ impl Bench<'_> {
     }
 
     /// Loads `archive` into `engine`; gives the image's one name.
-    fn loaded(engine: &Engine, archive: &Path) -> Result<String> {
+    pub(super) fn loaded(engine: &Engine, archive: &Path) -> Result<String> {
         let said = engine.output(&["load", "-q", "-i", &archive.display().to_string()])?;
         let mut names = said.lines().filter_map(|line| line.strip_prefix("Loaded image: "));
         let name = names.next().ok_or_else(|| format!("{}: no named image: {said}", archive.display()))?;
@@ -253,7 +253,7 @@ impl Bench<'_> {
     }
 
     /// Commits what `script` changes in a container of `image` as `name`.
-    fn committed(engine: &Engine, image: &str, script: &str, name: &str) -> Result<()> {
+    pub(super) fn committed(engine: &Engine, image: &str, script: &str, name: &str) -> Result<()> {
         let container = "bench-committing";
         engine.output(&["run", "--label", "bench", "--name", container, image, "sh", "-c", script])?;
         engine.output(&["commit", container, name])?;
