@@ -6,13 +6,15 @@
 mod configuration;
 mod create;
 mod document;
+mod places;
 mod plugged;
 mod remote;
 mod unfinished;
 
 pub(crate) use configuration::configuration_only;
 pub use create::parse_pool;
-pub(crate) use remote::{PluggedNetworks, endpoint_options};
+pub(crate) use places::endpoint_options;
+pub(crate) use remote::PluggedNetworks;
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};

@@ -238,8 +238,9 @@ impl NetworkManager {
         Ok(())
     }
 
-    /// Takes apart what others made of a sandbox that ended, interfaces first, so that those are the host's again.
-    pub(super) fn leave_remote(&self, sandbox: &str, endpoints: &[Endpoint]) {
+    /// Takes apart what others made of a sandbox that ended, interfaces first, so that those are the host's again. Of the
+    /// endpoints named in `others_keep` the addresses are others'; their networks may be gone by now.
+    pub(super) fn leave_remote(&self, sandbox: &str, endpoints: &[Endpoint], others_keep: &[&str]) {
         let Ok(remote) = self.shared.remote() else { return };
         for endpoint in leading(endpoints) {
             remote.close_ports(&endpoint.network_id, &endpoint.id);
@@ -249,7 +250,7 @@ impl NetworkManager {
                 remote.leave(&endpoint.network_id, &endpoint.id);
                 self.give_back(sandbox, endpoint, &[]);
             }
-            if endpoint.remote.is_some() || self.shared.has_remote_addresses(&endpoint.network_id) {
+            if endpoint.remote.is_some() || others_keep.contains(&endpoint.id.as_str()) {
                 remote.delete(&endpoint.network_id, &endpoint.id);
             }
         }

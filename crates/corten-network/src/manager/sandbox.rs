@@ -322,9 +322,14 @@ impl NetworkManager {
         shared.names.remove(id);
         let mut state = lock(&shared.state);
         let Some(held) = state.sandboxes.remove(id) else { return Ok(()) };
+        // Looked up now: a network that nothing is in any more may go at once.
+        let mut others_keep = Vec::new();
         for endpoint in &held.record.endpoints {
             if let Some(network) = state.networks.get_mut(&endpoint.network_id) {
                 network.attached -= 1;
+                if network.config.remote_addresses {
+                    others_keep.push(endpoint.id.as_str());
+                }
                 network.remember(&held.record.container_id, endpoint);
                 endpoint.addresses().for_each(|address| network.leave(address, id, endpoint.host_index));
             }
@@ -337,7 +342,7 @@ impl NetworkManager {
         }
         drop(state);
         drop(held.reservations);
-        self.leave_remote(id, &held.record.endpoints);
+        self.leave_remote(id, &held.record.endpoints, &others_keep);
         lock(&self.background).sweep(Sweep::Sandbox(Box::new(held.record)));
         closed.map_err(|source| NetworkError::Kernel {
             operation: "close ports",
