@@ -42,6 +42,7 @@ mod slow;
 mod socket;
 mod ssh;
 mod traces;
+mod transcripts;
 mod travels;
 mod users;
 mod volumes;

@@ -11,10 +11,10 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use std::path::Path;
 
 /// A pair of keys; the public one lies in a file.
-struct Signer(EcdsaKeyPair);
+pub(crate) struct Signer(EcdsaKeyPair);
 
 impl Signer {
-    fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         /// What stands before the point of a P-256 key in its DER form.
         const FRAME: &[u8] = &[
             0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
@@ -36,7 +36,7 @@ impl Signer {
     }
 
     /// As `cosign sign` does: `about` is what the payload names, `image` the image at which it lies.
-    fn cosign(&self, registry: &Registry, image: &str, about: &str) {
+    pub(crate) fn cosign(&self, registry: &Registry, image: &str, about: &str) {
         let payload = serde_json::json!({"critical": {
             "identity": {"docker-reference": format!("{}/app", registry.host())},
             "image": {"docker-manifest-digest": about},

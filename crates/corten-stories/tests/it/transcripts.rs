@@ -1,0 +1,262 @@
+//! The transcripts of `docs/transcripts.md`: the commands are run, and what they print is what the page says.
+//! `CORTEN_UPDATE=1` writes the page's blocks anew.
+
+use crate::policy::Signer;
+use corten_testing::Scratch;
+use corten_testing::daemon::ScratchDaemon;
+use corten_testing::fixture::{Entry, tar};
+use corten_testing::registry::{Fault, Registry, digest};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What was typed and what came of it.
+struct Transcript {
+    text: String,
+    /// What is of this run alone, and what stands for it.
+    words: Vec<(String, String)>,
+}
+
+impl Transcript {
+    fn new(words: &[(String, &str)]) -> Self {
+        let words = words.iter().map(|(found, shown)| (found.clone(), (*shown).to_owned())).collect();
+        Self { text: String::new(), words }
+    }
+
+    /// Runs a command on a machine with this daemon.
+    fn run(&mut self, prompt: &str, daemon: &ScratchDaemon, words: &[&str]) {
+        let said = daemon.corten(words);
+        let quoted = |word: &&str| {
+            if word.contains([' ', '{']) { format!("'{word}'") } else { (*word).to_owned() }
+        };
+        let typed = format!("corten {}", words.iter().map(quoted).collect::<Vec<_>>().join(" "));
+        self.add(prompt, &typed, &said.out, &said.err, said.code);
+    }
+
+    fn file(&mut self, prompt: &str, path: &Path) {
+        let text = std::fs::read_to_string(path).expect("a file");
+        self.add(prompt, &format!("cat {}", path.display()), &text, "", 0);
+    }
+
+    fn add(&mut self, prompt: &str, typed: &str, out: &str, err: &str, code: i32) {
+        let _ = writeln!(self.text, "{prompt}$ {}", self.settled(typed));
+        for line in in_order(out.lines().chain(err.lines()).map(|line| self.settled(line)).collect()) {
+            let _ = writeln!(self.text, "{line}");
+        }
+        if code != 0 {
+            let _ = writeln!(self.text, "{prompt}$ echo $?\n{code}");
+        }
+    }
+
+    /// A line without what is another each time.
+    fn settled(&self, line: &str) -> String {
+        let line = self.words.iter().fold(line.to_owned(), |line, (found, shown)| line.replace(found, shown));
+        let words: Vec<&str> = line.split(' ').collect();
+        let is_measure = |at: usize| {
+            let unit = words.get(at + 1).is_some_and(|unit| {
+                ["ms", "s", "µs", "us"].contains(&unit.trim_end_matches([',', ';', ')']))
+            });
+            let number = words[at].trim_start_matches('(');
+            (unit && number.parse::<f64>().is_ok()) || number.trim_end_matches(')').ends_with("B/s")
+        };
+        let settled = words.iter().enumerate().map(|(at, word)| {
+            if is_measure(at) {
+                let open = if word.starts_with('(') { "(" } else { "" };
+                let close = if word.ends_with(')') { ")" } else { "" };
+                return format!("{open}…{}{close}", if word.contains("B/s") { " MB/s" } else { "" });
+            }
+            match word.find("sha256:") {
+                // A digest; what is behind it stays.
+                Some(begin) if word.len() >= begin + 71 => {
+                    let (name, rest) = word.split_at(begin + 7);
+                    format!("{name}{}…{}", &rest[..12], &rest[64..])
+                }
+                _ => (*word).to_owned(),
+            }
+        });
+        settled.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Compares with the block of this name in the page, or writes it there.
+    fn compare(&self, name: &str) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/transcripts.md");
+        let page = std::fs::read_to_string(path).expect("the page");
+        let (begin, end) = (format!("<!-- transcript: {name} -->\n```console\n"), "```\n<!-- end -->");
+        let (before, rest) =
+            page.split_once(&begin).unwrap_or_else(|| panic!("{name} has a place in the page"));
+        let (block, after) = rest.split_once(end).expect("an end");
+        if std::env::var_os("CORTEN_UPDATE").is_some() {
+            std::fs::write(path, format!("{before}{begin}{}{end}{after}", self.text)).expect("it is written");
+        } else if cfg!(target_arch = "x86_64") {
+            // Elsewhere the images say so, and have other digests.
+            assert_eq!(
+                block, self.text,
+                "docs/transcripts.md is out of date: CORTEN_UPDATE=1 cargo test -p corten-stories -- transcripts"
+            );
+        }
+    }
+}
+
+/// The lines with those that come of work side by side in the order of what they are about.
+fn in_order(mut lines: Vec<String>) -> Vec<String> {
+    let key = |line: &String| {
+        let word = line.split(' ').nth(2).unwrap_or_default();
+        if line.ends_with(": Verifying Checksum") || line.ends_with(": Download complete") {
+            return Some((1, line.split(':').next().unwrap_or_default().to_owned()));
+        }
+        if line.starts_with("Explain: GET blobs/") {
+            return Some((2, word.to_owned()));
+        }
+        (line.starts_with("Explain: ") && line.contains(" from http")).then(|| (3, line.clone()))
+    };
+    let mut begin = 0;
+    while begin < lines.len() {
+        let end = begin + lines[begin..].iter().take_while(|line| key(line).is_some()).count();
+        lines[begin..end].sort_by_key(|line| key(line));
+        begin = end + 1;
+    }
+    lines
+}
+
+/// Adds an image that has this text in a file, on a layer that all such images share.
+fn add(registry: &Registry, repository: &str, tag: &str, text: &str) -> String {
+    let layers = [
+        tar(&[Entry::File("base", 0o644, &vec![7; 40_000])]),
+        tar(&[Entry::File("text", 0o644, text.as_bytes())]),
+    ];
+    let config = serde_json::json!({
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
+        "config": {"Cmd": ["/none"]},
+        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| digest(layer)).collect::<Vec<_>>()},
+    });
+    registry.add_image(repository, tag, config.to_string().as_bytes(), &layers)
+}
+
+/// A folder of a registry below `/etc/corten/certs.d`; it goes at the end.
+struct Hosts(PathBuf);
+
+impl Hosts {
+    fn of(registry: &Registry, text: &str) -> Self {
+        let folder = PathBuf::from("/etc/corten/certs.d").join(registry.host());
+        std::fs::create_dir_all(&folder).expect("root may");
+        std::fs::write(folder.join("hosts.toml"), text).expect("a file");
+        Self(folder)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+        // Only where nothing else is in them.
+        let _ = std::fs::remove_dir("/etc/corten/certs.d");
+        let _ = std::fs::remove_dir("/etc/corten");
+    }
+}
+
+#[test]
+fn mirrors() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let daemon = ScratchDaemon::start("script-mirrors", &[]);
+    let (registry, mirror) = (Registry::start(), Registry::start());
+    for one in [&registry, &mirror] {
+        add(one, "app", "1", "one");
+        add(one, "app", "2", "two");
+    }
+    let hosts = Hosts::of(
+        &registry,
+        &format!(
+            "server = \"http://{}\"\n\n[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n",
+            registry.host(),
+            mirror.host()
+        ),
+    );
+    let mut script = Transcript::new(&[
+        (registry.host(), "registry.example:5000"),
+        (mirror.host(), "mirror.example:5000"),
+    ]);
+    script.file("", &hosts.0.join("hosts.toml"));
+    script.run("", &daemon, &["pull", "--explain", &format!("{}/app:1", registry.host())]);
+    // The mirror has lost everything.
+    mirror.fault(0, Fault::Status(404), true);
+    script.run("", &daemon, &["pull", "--explain", &format!("{}/app:2", registry.host())]);
+    script.compare("mirrors");
+}
+
+#[test]
+fn caches() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let cache = Registry::start();
+    add(&cache, "library/app", "latest", "one");
+    let mirror = format!("http://{}", cache.host());
+    let daemon = ScratchDaemon::start("script-caches", &["--registry-mirror", &mirror]);
+    let mut script = Transcript::new(&[(cache.host(), "cache.example:5000")]);
+    let settings = format!("{{\n  \"registry-mirrors\": [\"{mirror}\"]\n}}");
+    script.add("", "cat /etc/docker/daemon.json", &settings, "", 0);
+    script.run("", &daemon, &["pull", "--explain", "app"]);
+    script.run("", &daemon, &["pull", "app"]);
+    script.compare("caches");
+}
+
+#[test]
+fn air_gapped() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let registry = Registry::start();
+    add(&registry, "app", "1", "one");
+    add(&registry, "app", "2", "two");
+    let (here, there) = (ScratchDaemon::start("script-here", &[]), ScratchDaemon::start("script-there", &[]));
+    let name = |tag: &str| format!("{}/app:{tag}", registry.host());
+    let stick = here.folder().join("stick");
+    std::fs::create_dir(&stick).expect("a folder");
+    let file = |name: &str| stick.join(name).display().to_string();
+    let mut script = Transcript::new(&[
+        (registry.host(), "registry.example:5000"),
+        (stick.display().to_string(), "/stick"),
+    ]);
+    script.run("connected", &here, &["pull", "-q", &name("1")]);
+    script.run("connected", &here, &["image", "bundle", "-o", &file("first.tar"), &name("1")]);
+    script.run("far", &there, &["load", "-i", &file("first.tar")]);
+    script.run("connected", &here, &["pull", "-q", &name("2")]);
+    let since = ["image", "bundle", "--since", &file("first.tar"), "-o", &file("news.tar"), &name("2")];
+    script.run("connected", &here, &since);
+    let sizes = ["first.tar", "news.tar"].map(|name| std::fs::metadata(stick.join(name)).expect("it").len());
+    assert!(sizes[1] * 4 < sizes[0], "{sizes:?}");
+    script.run("far", &there, &["load", "-i", &file("news.tar")]);
+    script.run("far", &there, &["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+    script.compare("air-gapped");
+}
+
+#[test]
+fn signatures() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let folder = Scratch::new("script-policy");
+    let registry = Registry::start();
+    let signer = Signer::new(folder.path(), "prod.pub");
+    let policy = folder.path().join("policy.toml");
+    let rule = format!("[[rule]]\nrepository = \"{}/*\"\nsigned = [\"prod.pub\"]\n", registry.host());
+    std::fs::write(&policy, rule).expect("a file");
+    let daemon = ScratchDaemon::start("script-policy", &["--policy", policy.to_str().expect("a path")]);
+    add(&registry, "app", "1", "one");
+    let signed = add(&registry, "app", "2", "two");
+    signer.cosign(&registry, &signed, &signed);
+    let mut script = Transcript::new(&[
+        (registry.host(), "registry.example:5000"),
+        (folder.path().display().to_string(), "/etc/corten"),
+    ]);
+    let name = |tag: &str| format!("{}/app:{tag}", registry.host());
+    script.file("", &policy);
+    script.run("", &daemon, &["pull", &name("1")]);
+    script.run("", &daemon, &["pull", &name("2")]);
+    // Without the registry.
+    registry.fault(0, Fault::Drop, true);
+    script.run("", &daemon, &["image", "verify", &name("2")]);
+    let key = folder.path().join("prod.pub").display().to_string();
+    script.run("", &daemon, &["image", "verify", "--key", &key, &name("2")]);
+    script.compare("signatures");
+}
