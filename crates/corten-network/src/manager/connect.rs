@@ -125,12 +125,26 @@ impl NetworkManager {
             self.move_remote_ports(&name, &old, &all)
         });
         if let Err(error) = recorded {
-            if let Err(error) = self.disconnect(sandbox, &request.network_id) {
+            if matches!(error, NetworkError::NoSuchSandbox(_)) {
+                self.undo_of_gone(&request.network_id, &endpoint);
+            } else if let Err(error) = self.disconnect(sandbox, &request.network_id) {
                 tracing::warn!(error = %corten_std::chain(&error), "an endpoint that was not finished is left");
             }
             return Err(error);
         }
         self.sandbox(sandbox)
+    }
+
+    /// Takes back what was made for a sandbox that was removed meanwhile, without this endpoint, which it did not have yet.
+    fn undo_of_gone(&self, network_id: &str, endpoint: &Endpoint) {
+        if !endpoint.host_interface.is_empty() {
+            // Gone with its other end, where that was there.
+            let _ = bridge::remove(&mut lock(&self.shared.route), &endpoint.host_interface);
+        }
+        if let Some(network) = lock(&self.shared.state).networks.get_mut(network_id) {
+            network.attached -= 1;
+            endpoint.addresses().for_each(|address| network.release_address(address));
+        }
     }
 
     /// An interface that has no end on the host is found by nobody if this daemon dies before its endpoint is recorded: so

@@ -93,7 +93,9 @@ impl NetworkManager {
             background::remove_path(&record::record_path(&self.shared.settings.paths, &leaving.sandbox));
             let mut batch = Batch::new();
             route::silence_port(&mut batch, leaving.cable);
-            match lock(&self.shared.route).send(batch) {
+            // Of its own, so that the socket is free before the state is asked for: others have the state and ask for the socket.
+            let sent = lock(&self.shared.route).send(batch);
+            match sent {
                 Err(error) if !error.is_missing() => {
                     tracing::debug!(error = %corten_std::chain(&error), "an old cable is waited for");
                 }

@@ -8,5 +8,6 @@ mod lifecycle;
 mod names;
 mod policy;
 mod publish;
+mod races;
 mod speed;
 mod world;
