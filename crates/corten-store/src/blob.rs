@@ -237,6 +237,11 @@ impl Store {
         self.source(digest).map(|source| source.size())
     }
 
+    /// Whether content can be read without asking anybody.
+    pub(crate) fn is_kept(&self, digest: &Digest) -> bool {
+        self.source(digest).is_some_and(|source| !matches!(source, Source::Registry { .. }))
+    }
+
     /// Opens content; its digest is checked while it is read.
     pub fn open_content(&self, digest: &Digest) -> Result<BlobReader> {
         let source = self.source(digest).ok_or(StoreError::NoSuchBlob(*digest))?;

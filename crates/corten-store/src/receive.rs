@@ -19,7 +19,7 @@ use crate::store::Store;
 use crate::{Result, StoreError};
 use corten_layer::{Compression, sniff};
 use corten_oci::image::Descriptor;
-use corten_oci::{Digest, Hasher, Reference};
+use corten_oci::{Algorithm, Digest, Hasher, Reference};
 use corten_std::{PathError, Timestamp, file};
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,23 @@ fn sweep_older(folder: &Path, forgotten_after: Duration) -> Result<bool> {
         }
     }
     Ok(swept)
+}
+
+impl Store {
+    /// At opening: removes what has come whole and become part of the store, where the daemon died before it could.
+    pub(crate) fn sweep_taken(&self) -> Result<()> {
+        for name in file::list(&self.inner.ingest)? {
+            let path = self.inner.ingest.join(&name);
+            let is_here = Algorithm::ALL.into_iter().any(|algorithm| {
+                let digest = Digest::parse(&format!("{}:{}", algorithm.name(), name.display()));
+                digest.is_ok_and(|digest| self.is_kept(&digest))
+            });
+            if is_here {
+                file::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Content of the store that a piece of work relies on: while this lives, nothing of it is removed.

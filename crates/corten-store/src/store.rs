@@ -124,6 +124,7 @@ impl Store {
         let store = Self { inner: Arc::new(inner) };
         store.leases().end_dead()?;
         store.forget_incomplete_images()?;
+        store.sweep_taken()?;
         if store.has_unnamed()? {
             store.collect_garbage()?;
         }

@@ -23,6 +23,23 @@ fn one_owner() {
 }
 
 #[test]
+fn what_came_whole_and_was_taken_is_swept() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let mut fixture = Fixture::new();
+    load(&fixture, "app:1", Packing::Gzip);
+    let layer = fixture.store().images().in_two_forms().unwrap().remove(0);
+    let (taken, part) = (layer.blob.digest.hex(), "0".repeat(64));
+    fixture.store = None;
+    for name in [&taken, &part] {
+        file::write(fixture.paths().ingest().join(name), "some").unwrap();
+    }
+    fixture.reopen();
+    assert_eq!(file::list(fixture.paths().ingest()).unwrap(), [part.as_str()]);
+}
+
+#[test]
 fn leftovers_are_swept() {
     let mut fixture = Fixture::new();
     let paths = fixture.paths();

@@ -2,9 +2,10 @@
 
 use crate::context::Context;
 use crate::entry::{Count, Entry};
-use crate::error::{CliError, Result};
-use corten_std::{duration, size};
+use crate::error::Result;
+use corten_std::size;
 use serde_json::Value;
+use std::time::Duration;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "image compact",
@@ -26,17 +27,13 @@ pub(crate) struct Arguments {
     #[arg(long)]
     keep_compressed: bool,
     /// Drop also the folders of layers that no container uses, and that nothing used for so long ("72h", "0s")
-    #[arg(long, value_name = "duration")]
-    unpacked_for: Option<String>,
+    #[arg(long, value_name = "duration", value_parser = crate::flags::number::nanoseconds)]
+    unpacked_for: Option<i64>,
 }
 
 fn run(context: &mut Context, arguments: Arguments) -> Result<u8> {
-    let parse = |text: &String| {
-        duration::parse_go(text).map(|duration| duration.as_secs()).ok_or_else(|| {
-            CliError::said(format!("invalid duration {text:?} for --unpacked-for: say 72h, 30m or 0s"))
-        })
-    };
-    let unpacked_for = arguments.unpacked_for.as_ref().map(parse).transpose()?;
+    let seconds = |nanoseconds: i64| Duration::from_nanos(nanoseconds.unsigned_abs()).as_secs();
+    let unpacked_for = arguments.unpacked_for.map(seconds);
     let client = context.client()?;
     let compacted = client.image_compact(!arguments.keep_compressed, unpacked_for, arguments.dry_run)?;
     let human = |value: &Value| size::human(value.as_f64().unwrap_or_default());
