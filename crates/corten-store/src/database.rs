@@ -269,9 +269,11 @@ impl Database {
 impl Drop for Database {
     /// An orderly end leaves one file that holds everything.
     fn drop(&mut self) {
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if !recent {
-            let written = self.write_out(&mut lock(&self.journal), |_| Ok(()));
+        let is_written = self.recent.read().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let mut journal = lock(&self.journal);
+        // A record that a caller was told to have failed must not count for the next one that opens this.
+        if !is_written || journal.is_broken() {
+            let written = self.write_out(&mut journal, |_| Ok(()));
             if let Err(error) = written {
                 tracing::warn!(error = %corten_std::chain(&error), "the journal is read when the store opens again");
             }
@@ -413,6 +415,71 @@ mod tests {
         let again = Database::open(&copy(&path, killed.path())).unwrap();
         let rows: Vec<(String, u32)> = again.list(THINGS).unwrap();
         assert_eq!(rows, [("before".to_owned(), 1), ("failed".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_write_that_came_to_the_disk_though_it_failed_hides_no_record() {
+        let (scratch, killed) = (Scratch::new("database"), Scratch::new("database-killed"));
+        let path = scratch.path().join("state.redb");
+        let database = Database::open(&path).unwrap();
+        database.put(THINGS, "one", &1).unwrap();
+        // All that such a write leaves: its caller was told of an error, and the journal did not begin anew.
+        let applied = lock(&database.journal).sequence();
+        let journaled = Journaled { identity: database.identity, applied };
+        let changes =
+            [Change::put(THINGS, "one", &1).unwrap(), Change::put(META, JOURNAL, &journaled).unwrap()];
+        database.tables.write(|transaction| apply(transaction, &changes)).unwrap();
+        database.put(THINGS, "two", &2).unwrap();
+        let again = Database::open(&copy(&path, killed.path())).unwrap();
+        let rows: Vec<(String, u32)> = again.list(THINGS).unwrap();
+        assert_eq!(rows, [("one".to_owned(), 1), ("two".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_record_that_was_told_to_have_failed_does_not_count_after_an_orderly_end() {
+        let scratch = Scratch::new("database");
+        let path = scratch.path().join("state.redb");
+        let database = Database::open(&path).unwrap();
+        let mut journal = lock(&database.journal);
+        assert!(journal.append(&[Change::put(THINGS, "failed", &1).unwrap()]).unwrap());
+        journal.break_off();
+        drop(journal);
+        drop(database);
+        assert_eq!(Database::open(&path).unwrap().get::<u32>(THINGS, "failed").unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_or_opened_is_used_again_when_it_can() {
+        let scratch = Scratch::new("database");
+        let path = scratch.path().join("state.redb");
+        let database = Database::open(&path).unwrap();
+        let value = "x".repeat(500_000);
+        for number in 0..10 {
+            database.put(THINGS, &number.to_string(), &value).unwrap();
+        }
+        database.write_out(&mut lock(&database.journal), |_| Ok(())).unwrap();
+        database.tables.close();
+        let _opened: u32 = database.get(META, SCHEMA).unwrap().unwrap();
+        // Reads fail for a while.
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8192).unwrap();
+        assert!(database.list::<String>(THINGS).is_err());
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(database.list::<String>(THINGS).unwrap().len(), 10);
+        // It cannot be opened for a while: what the journal takes is kept and seen, what it does not is refused.
+        let aside = scratch.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        database.tables.close();
+        database.put(THINGS, "journal", &"small").unwrap();
+        assert!(database.put(THINGS, "large", &"x".repeat(2 << 20)).is_err());
+        assert_eq!(database.get::<String>(THINGS, "journal").unwrap().as_deref(), Some("small"));
+        assert!(database.get::<String>(THINGS, "0").is_err());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+        assert_eq!(database.list::<String>(THINGS).unwrap().len(), 11);
+        drop(database);
+        assert_eq!(Database::open(&path).unwrap().list::<String>(THINGS).unwrap().len(), 11);
     }
 
     #[test]

@@ -14,9 +14,10 @@
 //! body                 changes: u16 length of the table's name, u32 of the key, u32 of the value (all ones: the row goes); the three
 //! ```
 //!
-//! The first record that counts has the number after the last one that the database holds; from there on they count up. What
-//! is left of an earlier round has lower numbers, what was torn has another check. Neither is an error: it is where the
-//! journal ends. The identity is the database's, so that the journal of another is none.
+//! Numbers count up from the first record on. Those count that have higher ones than the last that the database holds: all of
+//! them, but where a write of the database failed and yet came to the disk, for then the journal did not begin anew. What is left
+//! of an earlier round has lower numbers, what was torn has another check. Neither is an error: it is where the journal ends. The
+//! identity is the database's, so that the journal of another is none.
 
 use crate::Result;
 use crate::database::Change;
@@ -55,7 +56,6 @@ pub(crate) struct Journal {
 impl Journal {
     /// Opens or makes the file. Returns also what its records say that come after number `applied`, oldest first.
     pub(crate) fn open(path: &Path, identity: u64, applied: u64) -> Result<(Self, Vec<Change>)> {
-        let is_new = !path.exists();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -63,21 +63,41 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(|source| PathError::new("open", path, source))?;
-        if is_new && let Some(folder) = path.parent() {
+        // Also where it is there: whoever made it may have died before this.
+        if let Some(folder) = path.parent() {
             file::sync_dir(folder)?;
         }
         let read = |source| PathError::new("read", path, source);
         let length = file.metadata().map_err(read)?.len();
         let mut this =
             Self { file, path: path.to_owned(), identity, sequence: applied, end: 0, length, broken: false };
+        if let Some(first) = this.first().map_err(read)?.filter(|first| (1..=applied).contains(first)) {
+            this.sequence = first - 1;
+        }
         let mut changes = Vec::new();
         while let Some(body) = this.record().map_err(read)? {
             let Some(mut found) = decode(&body) else { break };
-            changes.append(&mut found);
+            if this.sequence >= applied {
+                changes.append(&mut found);
+            }
             this.sequence += 1;
             this.end += place(body.len());
         }
+        if this.sequence < applied {
+            // What the database holds more than these records was in later ones, or in none.
+            (this.sequence, this.end) = (applied, 0);
+        }
         Ok((this, changes))
+    }
+
+    /// The number that the record at the front says it has.
+    fn first(&self) -> std::io::Result<Option<u64>> {
+        let mut head = [0; HEAD];
+        if self.length < HEAD as u64 {
+            return Ok(None);
+        }
+        self.file.read_exact_at(&mut head, 0)?;
+        Ok(head.last_chunk().map(|number| u64::from_le_bytes(*number)))
     }
 
     /// The body of the record at the end, where there is one that counts.
@@ -147,6 +167,17 @@ impl Journal {
             self.length = length;
         }
         Ok(())
+    }
+
+    /// Whether nobody knows if the last record counts.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// What a failed wait for the disk leaves, where the record came there all the same.
+    #[cfg(test)]
+    pub(crate) fn break_off(&mut self) {
+        self.broken = true;
     }
 
     /// From now on writes fail.
@@ -227,6 +258,11 @@ mod tests {
         let mut first = journal(&path, &["a", "b", "c"]);
         let (again, found) = Journal::open(&path, 7, 0).unwrap();
         assert_eq!((keys(&found), again.sequence()), (vec!["a", "b", "c"], 3));
+        // Where a write of the database came to the disk though it was said to have failed, the journal goes on behind it.
+        let (again, found) = Journal::open(&path, 7, 2).unwrap();
+        assert_eq!((keys(&found), again.sequence(), again.end), (vec!["c"], 3, 3 * PAGE));
+        let (again, found) = Journal::open(&path, 7, 5).unwrap();
+        assert_eq!((keys(&found), again.sequence(), again.end), (vec![], 5, 0));
         // Another database's.
         assert!(Journal::open(&path, 8, 0).unwrap().1.is_empty());
         // What the database holds already.

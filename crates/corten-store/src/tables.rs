@@ -22,8 +22,8 @@ impl JsonTable {
     }
 }
 
-/// The file. After a failed write, on a full disk for one, the library takes nothing more until the file is opened anew; so it is, by
-/// whoever comes next.
+/// The file. After a failed write, on a full disk for one, or a failed read, the library does nothing more until the file is opened
+/// anew; so it is, by whoever comes next.
 pub(crate) struct Tables {
     path: PathBuf,
     open: RwLock<Option<redb::Database>>,
@@ -36,6 +36,19 @@ impl Tables {
     }
 
     fn with<R>(&self, act: impl FnOnce(&redb::Database) -> Result<R>) -> Result<R> {
+        let done = self.with_open(act);
+        if matches!(done, Err(StoreError::Database { .. })) {
+            self.close();
+        }
+        done
+    }
+
+    /// The next one opens it.
+    pub(crate) fn close(&self) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn with_open<R>(&self, act: impl FnOnce(&redb::Database) -> Result<R>) -> Result<R> {
         if let Some(database) = &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
             return act(database);
         }
@@ -49,16 +62,12 @@ impl Tables {
 
     /// Makes the changes of `act` or none, durably.
     pub(crate) fn write(&self, act: impl FnOnce(&WriteTransaction) -> Result<()>) -> Result<()> {
-        let written = self.with(|database| {
+        self.with(|database| {
             let mut transaction = database.begin_write().map_err(StoreError::database("write to"))?;
             transaction.set_quick_repair(true);
             act(&transaction)?;
             transaction.commit().map_err(StoreError::database("write to"))
-        });
-        if matches!(written, Err(StoreError::Database { .. })) {
-            *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-        written
+        })
     }
 
     /// The row, if there is one.
