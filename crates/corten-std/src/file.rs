@@ -4,7 +4,7 @@ use crate::error::PathError;
 pub use crate::tree::Inode;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Result of a file call.
@@ -102,6 +102,80 @@ pub fn unnamed(folder: impl AsRef<Path>) -> Result<File> {
             Ok(file)
         }
         Err(error) => Err(PathError::new("make a file in", folder, error)),
+    }
+}
+
+/// A file that has its name only when it is whole, mode 0600. Until then it has none, so that nothing is left of it whatever ends
+/// this process; or, where the file system cannot do that, a hidden one beside it.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    /// Where it will be.
+    path: PathBuf,
+    /// What it is called for the moment.
+    temporary: PathBuf,
+    named: bool,
+}
+
+impl Draft {
+    /// Begins a file that will be at this path.
+    pub fn new(path: impl Into<PathBuf>) -> Result<Self> {
+        use rustix::fs::{Mode, OFlags};
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = path.into();
+        // A bare name has an empty parent, which is no folder's name.
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        let folder = above.unwrap_or_else(|| Path::new("."));
+        // Of few letters, so that every name that can be has room for it; nobody else can guess it.
+        let temporary = folder.join(format!(".{}.tmp", &crate::id::random_id()[..16]));
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        // It gets its name by its number there.
+        let unnamed = Path::new("/proc/self/fd").exists();
+        let file = unnamed.then(|| rustix::fs::open(folder, flags, Mode::from_raw_mode(0o600)));
+        let (file, named) = match file {
+            Some(Ok(file)) => (file.into(), false),
+            None | Some(Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR)) => {
+                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+                (file.map_err(|source| PathError::new("create", &path, source))?, true)
+            }
+            Some(Err(error)) => return Err(PathError::new("create", &path, error)),
+        };
+        Ok(Self { file, path, temporary, named })
+    }
+
+    /// Waits for the disk and puts the file in its place, where it replaces what is there.
+    pub fn finish(mut self) -> Result<()> {
+        use rustix::fs::{AtFlags, CWD};
+        use std::os::fd::AsRawFd;
+        // Also what was written may turn out only here not to have found room.
+        self.file.sync_all().map_err(|source| PathError::new("write", &self.path, source))?;
+        if !self.named {
+            let number = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            rustix::fs::linkat(CWD, number, CWD, &self.temporary, AtFlags::SYMLINK_FOLLOW)
+                .map_err(|error| PathError::new("create", &self.path, error))?;
+            self.named = true;
+        }
+        rename(&self.temporary, &self.path)?;
+        self.named = false;
+        Ok(())
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.named {
+            let _ = fs::remove_file(&self.temporary);
+        }
     }
 }
 

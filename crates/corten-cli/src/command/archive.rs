@@ -2,8 +2,8 @@
 
 use crate::context::Context;
 use crate::error::{CliError, Result};
-use corten_std::{PathError, file};
-use std::fs::File;
+use corten_std::PathError;
+use corten_std::file::Draft;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 /// Where a tar goes.
 #[derive(Debug)]
 pub(crate) enum Target {
-    /// Written beside and renamed at the end.
-    File { path: PathBuf, temporary: PathBuf, file: File },
+    /// A file that is there at the end.
+    File(Option<Draft>),
     /// Standard output.
     Output,
 }
@@ -20,25 +20,8 @@ pub(crate) enum Target {
 impl Target {
     /// Opens the file, or makes sure that standard output is no terminal; `purpose` is for the error, as in `save image`.
     pub(crate) fn open(context: &Context, output: Option<&str>, purpose: &str) -> Result<Self> {
-        match output {
-            Some(output) => {
-                let path = PathBuf::from(output);
-                if let Some(what) = irregular(&path) {
-                    return Err(CliError::said(format!("failed to {purpose}: cannot write to {what}")));
-                }
-                let folder =
-                    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-                if !folder.is_dir() {
-                    let folder = folder.display();
-                    return Err(CliError::said(format!(
-                        "failed to {purpose}: invalid output path: stat {folder}: no such file or directory"
-                    )));
-                }
-                let file = file::create(&temporary)?;
-                Ok(Self::File { path, temporary, file })
-            }
+        match output.filter(|output| !output.is_empty()) {
+            Some(output) => Ok(Self::File(Some(begin(output, purpose)?))),
             None if context.ui.is_terminal => {
                 Err(CliError::said("cowardly refusing to save to a terminal. Use the -o flag or redirect"))
             }
@@ -50,21 +33,33 @@ impl Target {
     pub(crate) fn receive(&mut self, context: &mut Context, mut source: impl Read) -> Result<()> {
         match self {
             Self::Output => copy(&mut source, &mut context.ui),
-            Self::File { path, temporary, file } => {
-                copy(&mut source, file)?;
-                file::rename(&*temporary, &*path)?;
-                Ok(())
+            Self::File(draft) => {
+                let Some(mut draft) = draft.take() else { return Ok(()) };
+                copy(&mut source, &mut draft)?;
+                Ok(draft.finish()?)
             }
         }
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        if let Self::File { temporary, .. } = self {
-            let _ = file::remove_file(temporary);
-        }
+/// Begins the file, where there can be one.
+fn begin(output: &str, purpose: &str) -> Result<Draft> {
+    let path = PathBuf::from(output);
+    if let Some(what) = irregular(&path) {
+        return Err(CliError::said(format!("failed to {purpose}: cannot write to {what}")));
     }
+    // What ends in a slash names a folder.
+    let folder = match output.strip_suffix('/') {
+        Some(folder) => Path::new(folder),
+        None => path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+    };
+    if !folder.is_dir() {
+        let folder = folder.display();
+        return Err(CliError::said(format!(
+            "failed to {purpose}: invalid output path: stat {folder}: no such file or directory"
+        )));
+    }
+    Ok(Draft::new(path)?)
 }
 
 /// What lies at a path that a file would take the place of, and that is none; in Docker's words.
@@ -106,6 +101,45 @@ pub(crate) fn copy(source: &mut impl Read, target: &mut impl Write) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_there_when_it_is_whole_and_for_nobody_else() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = corten_testing::Scratch::new("target");
+        let path = scratch.path().join("file");
+        let names = || {
+            let mut names: Vec<_> =
+                std::fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let output = path.to_str().unwrap();
+        for text in ["first", "second"] {
+            let mut draft = begin(output, "save image").unwrap();
+            draft.write_all(text.as_bytes()).unwrap();
+            // However this process ended now, nothing would be left of it.
+            assert_eq!(names().len(), usize::from(text == "second"));
+            draft.finish().unwrap();
+            assert_eq!(
+                (names(), std::fs::read_to_string(&path).unwrap()),
+                (vec!["file".into()], text.into())
+            );
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        drop(begin(output, "save image").unwrap());
+        let longest = scratch.path().join("n".repeat(255));
+        begin(longest.to_str().unwrap(), "save image").unwrap().finish().unwrap();
+        assert_eq!(names().len(), 2);
+        let error = begin(&format!("{output}-none/"), "save image").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "failed to save image: invalid output path: stat {output}-none: no such file or directory"
+            )
+        );
+        // One of a folder that cannot be written to is told before anything is asked for.
+        assert!(begin("/proc/file", "save image").is_err());
+    }
 
     #[test]
     fn what_is_no_file_stays() {
