@@ -449,6 +449,32 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_was_told_to_have_failed_does_not_count_after_a_kill() {
+        let (scratch, killed) = (Scratch::new("database"), Scratch::new("database-killed"));
+        let path = scratch.path().join("state.redb");
+        let database = Database::open(&path).unwrap();
+        database.put(THINGS, "before", &1).unwrap();
+        // Neither file can be written.
+        let aside = scratch.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        database.tables.close();
+        lock(&database.journal).sync_fails = true;
+        assert!(database.put(THINGS, "failed", &2).is_err());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+        let rows = |path: &Path| Database::open(path).unwrap().list::<u32>(THINGS).unwrap();
+        assert_eq!(rows(&copy(&path, killed.path())), [("before".to_owned(), 1)]);
+        // And it goes on.
+        lock(&database.journal).sync_fails = false;
+        database.put(THINGS, "after", &3).unwrap();
+        let expected = [("after".to_owned(), 3), ("before".to_owned(), 1)];
+        assert_eq!(rows(&copy(&path, killed.path())), expected);
+        drop(database);
+        assert_eq!(rows(&path), expected);
+    }
+
+    #[test]
     fn a_file_that_could_not_be_read_or_opened_is_used_again_when_it_can() {
         let scratch = Scratch::new("database");
         let path = scratch.path().join("state.redb");

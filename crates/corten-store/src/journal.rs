@@ -51,6 +51,9 @@ pub(crate) struct Journal {
     length: u64,
     /// A write failed: nothing is added until [`Journal::restart`].
     broken: bool,
+    /// From now on the disk says that it failed.
+    #[cfg(test)]
+    pub(crate) sync_fails: bool,
 }
 
 impl Journal {
@@ -69,8 +72,17 @@ impl Journal {
         }
         let read = |source| PathError::new("read", path, source);
         let length = file.metadata().map_err(read)?.len();
-        let mut this =
-            Self { file, path: path.to_owned(), identity, sequence: applied, end: 0, length, broken: false };
+        let mut this = Self {
+            file,
+            path: path.to_owned(),
+            identity,
+            sequence: applied,
+            end: 0,
+            length,
+            broken: false,
+            #[cfg(test)]
+            sync_fails: false,
+        };
         if let Some(first) = this.first().map_err(read)?.filter(|first| (1..=applied).contains(first)) {
             this.sequence = first - 1;
         }
@@ -134,7 +146,7 @@ impl Journal {
     /// earlier one failed.
     ///
     /// # Errors
-    /// The write failed, and whether the record counts is not known until the database has been written with what
+    /// The write failed, and whether the record counts after a power cut is not known until the database has been written with what
     /// [`Journal::sequence`] says, and [`Journal::restart`] was called.
     pub(crate) fn append(&mut self, changes: &[Change]) -> Result<bool> {
         let Some(body) = encode(changes).filter(|_| !self.broken) else { return Ok(false) };
@@ -150,13 +162,25 @@ impl Journal {
         record.extend_from_slice(&self.check(self.sequence, &body).to_le_bytes());
         record.extend_from_slice(&self.sequence.to_le_bytes());
         record.extend_from_slice(&body);
-        let written = self.file.write_all_at(&record, self.end).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all_at(&record, self.end).and_then(|()| self.sync());
         if let Err(source) = written {
             self.broken = true;
+            // Its caller is told of the failure: it should not count where this process is killed now.
+            if self.file.set_len(self.end).is_ok() {
+                self.length = self.end;
+            }
             return Err(PathError::new("write", &self.path, source).into());
         }
         self.end += size;
         Ok(true)
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        #[cfg(test)]
+        if self.sync_fails {
+            return Err(std::io::Error::other("failed on purpose"));
+        }
+        self.file.sync_data()
     }
 
     fn grow(&mut self, wanted: u64) -> std::io::Result<()> {
