@@ -269,6 +269,7 @@ mod tests {
     use super::*;
     use crate::challenge;
     use crate::proxy::ProxySettings;
+    use std::sync::Arc;
 
     /// Names and passwords are not sent where others can read them, and not to what is no address.
     #[tokio::test]
@@ -276,7 +277,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let place = listener.local_addr().unwrap();
-        let transport = Transport::new(ProxySettings::default());
+        let transport = Transport::new(ProxySettings::default(), Arc::default());
         let registry = Url::parse("https://registry.example/v2").unwrap();
         let credentials =
             Credentials { username: "u".to_owned(), password: "p".to_owned(), ..Credentials::default() };
@@ -333,7 +334,7 @@ mod tests {
             )
         };
         let (named, first) = serve(vec![to("/again"), to(&format!("http://{elsewhere}/token"))]);
-        let (transport, way) = (Transport::new(ProxySettings::default()), Way::default());
+        let (transport, way) = (Transport::new(ProxySettings::default(), Arc::default()), Way::default());
         let registry = Url::parse(&format!("http://{named}/v2")).unwrap();
         let credentials =
             Credentials { username: "u".to_owned(), password: "p".to_owned(), ..Credentials::default() };

@@ -115,6 +115,9 @@ impl Classified for DistributionError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Connection { cause, .. } if cause.starts_with("proxyconnect") && cause.contains("certificate") => {
+                Some("put the authority of the proxy into /etc/corten/certs.d/PROXY:PORT/ca.crt".to_owned())
+            }
             Self::Connection { cause, .. } if cause.contains("certificate") => Some(
                 "put the registry's authority into /etc/corten/certs.d/HOST:PORT/ca.crt, or name the registry in `insecure-registries`"
                     .to_owned(),

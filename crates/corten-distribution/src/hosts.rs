@@ -204,7 +204,7 @@ impl RegistrySettings {
     }
 
     /// Docker's certificates of a host: `*.crt` are authorities, `*.cert` with its `*.key` shows who we are.
-    fn files_of(&self, url: &Url) -> WorldFiles {
+    pub(crate) fn files_of(&self, url: &Url) -> WorldFiles {
         let mut files = WorldFiles::default();
         let names = [format!("{}:{}", url.host, url.port), url.authority()];
         for folder in &self.certificate_folders {

@@ -4,9 +4,10 @@ use crate::resolve;
 use crate::url::{Url, split_host};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use corten_http::tls::{WorldStream, WorldTls};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Proxies, as the variables `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` give them.
@@ -35,8 +36,15 @@ pub(crate) struct Proxy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Http,
+    /// As [`Kind::Http`], but TLS is spoken with the proxy itself.
+    Https,
     Socks5,
 }
+
+/// An open connection of whatever kind.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 impl ProxySettings {
     /// The proxy for an address. Hosts of this machine are always reached directly.
@@ -120,6 +128,7 @@ impl Proxy {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         let (kind, default) = match scheme.to_ascii_lowercase().as_str() {
             "http" => (Kind::Http, 80),
+            "https" => (Kind::Https, 443),
             "socks5" | "socks5h" => (Kind::Socks5, 1080),
             _ => return None,
         };
@@ -137,7 +146,17 @@ impl Proxy {
 
     /// Whether plain requests are given to it whole, instead of through a tunnel.
     pub(crate) fn takes_requests(&self) -> bool {
-        self.kind == Kind::Http
+        matches!(self.kind, Kind::Http | Kind::Https)
+    }
+
+    /// Its address where TLS is spoken with it.
+    pub(crate) fn secured(&self) -> Option<Url> {
+        (self.kind == Kind::Https).then(|| Url {
+            secure: true,
+            host: self.host.clone(),
+            port: self.port,
+            path: "/".to_owned(),
+        })
     }
 
     /// What shows who asks, for a header.
@@ -147,27 +166,38 @@ impl Proxy {
             .map(|(name, password)| format!("Basic {}", STANDARD.encode(format!("{name}:{password}"))))
     }
 
-    /// Opens a connection to it and, with `tunnel`, through it to the host.
-    pub(crate) async fn connect(&self, tunnel: Option<(&str, u16)>) -> io::Result<TcpStream> {
+    /// Opens a connection to it, with TLS where `tls` is given, and, with `tunnel`, through it to the host.
+    pub(crate) async fn connect(
+        &self,
+        tls: Option<&WorldTls>,
+        tunnel: Option<(&str, u16)>,
+    ) -> io::Result<Box<dyn Connection>> {
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("proxyconnect tcp: {}", corten_std::chain(&error)))
         };
-        let mut stream = dial(&self.host, self.port).await.map_err(named)?;
+        let stream = dial(&self.host, self.port).await.map_err(named)?;
+        let mut stream: Box<dyn Connection> = match tls {
+            Some(tls) => Box::new(shake_hands(tls, &self.host, stream).await.map_err(named)?),
+            None => Box::new(stream),
+        };
         if let Some((host, port)) = tunnel {
             match self.kind {
-                Kind::Http => self.through_http(&mut stream, host, port).await.map_err(named)?,
+                Kind::Http | Kind::Https => {
+                    self.through_http(&mut stream, host, port).await.map_err(named)?;
+                }
                 Kind::Socks5 => self.through_socks(&mut stream, host, port).await.map_err(named)?,
             }
         }
         Ok(stream)
     }
 
-    async fn through_http(&self, stream: &mut TcpStream, host: &str, port: u16) -> io::Result<()> {
+    async fn through_http(&self, stream: &mut dyn Connection, host: &str, port: u16) -> io::Result<()> {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let shown =
             self.authorization().map_or(String::new(), |value| format!("Proxy-Authorization: {value}\r\n"));
         let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{shown}\r\n");
         stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
         let mut head = Vec::new();
         // Byte by byte: what follows the head belongs to the tunnel.
         while !head.ends_with(b"\r\n\r\n") {
@@ -185,7 +215,7 @@ impl Proxy {
         Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("the proxy answers `{line}`")))
     }
 
-    async fn through_socks(&self, stream: &mut TcpStream, host: &str, port: u16) -> io::Result<()> {
+    async fn through_socks(&self, stream: &mut dyn Connection, host: &str, port: u16) -> io::Result<()> {
         let refused =
             |what: &str| io::Error::new(io::ErrorKind::ConnectionRefused, format!("socks5: {what}"));
         let short = |text: &str| u8::try_from(text.len()).map_err(|_| refused("a name is too long"));
@@ -239,6 +269,24 @@ impl Proxy {
         stream.read_exact(&mut vec![0; rest + 2]).await?;
         Ok(())
     }
+}
+
+/// Speaks TLS with the host of that name over an open connection.
+pub(crate) async fn shake_hands<S: Connection>(
+    tls: &WorldTls,
+    host: &str,
+    stream: S,
+) -> io::Result<WorldStream<S>> {
+    tls.connect(host, stream).await.map_err(|error| {
+        let said = error.to_string();
+        // Who speaks no TLS at all is told in Go's words.
+        let said = if said.contains("InvalidContentType") {
+            "first record does not look like a TLS handshake"
+        } else {
+            &said
+        };
+        io::Error::new(error.kind(), format!("tls: {said}"))
+    })
 }
 
 /// Opens a connection; every address of the name is tried.
@@ -341,7 +389,7 @@ mod tests {
         });
         let proxy = Proxy::parse(&text.replace("PORT", &port.to_string())).unwrap();
         let tunnel = async {
-            let mut stream = proxy.connect(Some(("registry.example", 443))).await?;
+            let mut stream = proxy.connect(None, Some(("registry.example", 443))).await?;
             let mut rest = vec![0; ends];
             stream.read_exact(&mut rest).await?;
             Ok(rest)

@@ -47,7 +47,7 @@ pub struct Registries {
 pub(crate) struct Shared {
     pub(crate) transport: Transport,
     pub(crate) authorizations: Authorizations,
-    settings: RwLock<RegistrySettings>,
+    settings: Arc<RwLock<RegistrySettings>>,
     /// So often a request is made at most.
     attempts: u32,
     /// Registries that were found not to know TLS, and when.
@@ -101,11 +101,12 @@ pub(crate) enum Target<'a> {
 impl Registries {
     /// `attempts` is how often a request is made at most.
     pub fn new(settings: RegistrySettings, proxies: ProxySettings, attempts: u32) -> Self {
+        let settings = Arc::new(RwLock::new(settings));
         Self {
             shared: Arc::new(Shared {
-                transport: Transport::new(proxies),
+                transport: Transport::new(proxies, Arc::clone(&settings)),
                 authorizations: Authorizations::default(),
-                settings: RwLock::new(settings),
+                settings,
                 attempts: attempts.max(1),
                 plain: Mutex::default(),
                 fallback: tokio::sync::Mutex::default(),

@@ -2,7 +2,8 @@
 
 use crate::challenge::{self, Challenge};
 use crate::error::DistributionError;
-use crate::proxy::{Proxy, ProxySettings, dial};
+use crate::hosts::RegistrySettings;
+use crate::proxy::{Connection, Proxy, ProxySettings, dial, shake_hands};
 use crate::url::Url;
 use bytes::Bytes;
 use corten_http::tls::{WorldFiles, WorldTls};
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -134,6 +135,8 @@ type Kept = Arc<Mutex<HashMap<Key, Vec<(Instant, Sender)>>>>;
 /// Everything that is open.
 pub(crate) struct Transport {
     proxies: ProxySettings,
+    /// For the certificates of proxies.
+    settings: Arc<RwLock<RegistrySettings>>,
     open: Kept,
     tls: Mutex<HashMap<WorldFiles, (Instant, WorldTls)>>,
 }
@@ -165,8 +168,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Transport {
-    pub(crate) fn new(proxies: ProxySettings) -> Self {
-        Self { proxies, open: Arc::default(), tls: Mutex::default() }
+    pub(crate) fn new(proxies: ProxySettings, settings: Arc<RwLock<RegistrySettings>>) -> Self {
+        Self { proxies, settings, open: Arc::default(), tls: Mutex::default() }
     }
 
     /// One request and the head of its answer. A connection that was kept and turns out to be closed is replaced, where
@@ -297,25 +300,27 @@ impl Transport {
         proxy: Option<&crate::proxy::Proxy>,
         whole: bool,
     ) -> io::Result<Sender> {
-        let stream = match proxy {
-            Some(proxy) => proxy.connect((!whole).then_some((key.host.as_str(), key.port))).await?,
-            None => dial(&key.host, key.port).await?,
+        let Some(proxy) = proxy else {
+            return self.begin(key, dial(&key.host, key.port).await?).await;
         };
+        // Its certificate has to be believed, whatever may be done with the registry's: it is shown our password.
+        let tls = proxy.secured().map(|url| {
+            let files = self.settings.read().unwrap_or_else(PoisonError::into_inner).files_of(&url);
+            self.tls(&files).map_err(|error| {
+                io::Error::other(format!("proxyconnect tcp: tls: {}", corten_std::chain(&error)))
+            })
+        });
+        let tunnel = (!whole).then_some((key.host.as_str(), key.port));
+        self.begin(key, proxy.connect(tls.transpose()?.as_ref(), tunnel).await?).await
+    }
+
+    /// Speaks with a host over an open connection, with TLS where that is its way.
+    async fn begin(&self, key: &Key, stream: impl Connection + 'static) -> io::Result<Sender> {
         if !key.secure {
             return start(stream).await;
         }
         let tls = self.tls(&key.files).map_err(|error| io::Error::other(corten_std::chain(&error)))?;
-        let stream = tls.connect(&key.host, stream).await.map_err(|error| {
-            let said = error.to_string();
-            // Who speaks no TLS at all is told in Go's words.
-            let said = if said.contains("InvalidContentType") {
-                "first record does not look like a TLS handshake"
-            } else {
-                &said
-            };
-            io::Error::new(error.kind(), format!("tls: {said}"))
-        })?;
-        start(stream).await
+        start(shake_hands(&tls, &key.host, stream).await?).await
     }
 
     fn tls(&self, files: &WorldFiles) -> Result<WorldTls, corten_http::tls::TlsError> {
@@ -345,10 +350,7 @@ async fn close_unused(open: Kept) {
     }
 }
 
-async fn start<S>(stream: S) -> io::Result<Sender>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+async fn start(stream: impl Connection + 'static) -> io::Result<Sender> {
     let (sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(256 << 10)
         .handshake(TokioIo::new(stream))

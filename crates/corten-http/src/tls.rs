@@ -76,6 +76,14 @@ impl ServerTls {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))
     }
+
+    /// Shakes hands with a client over an open connection.
+    pub async fn accept<S>(&self, stream: S) -> std::io::Result<tokio_rustls::server::TlsStream<S>>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        tokio_rustls::TlsAcceptor::from(Arc::clone(&self.0)).accept(stream).await
+    }
 }
 
 /// A client's settings, read and checked.
@@ -109,6 +117,9 @@ pub struct WorldFiles {
     /// Whether the other side's certificate is taken unchecked.
     pub skip_verify: bool,
 }
+
+/// A connection that TLS is spoken over, as the client.
+pub type WorldStream<S> = tokio_rustls::client::TlsStream<S>;
 
 /// A client's settings towards servers anywhere, read and checked.
 #[derive(Clone, Debug)]
@@ -145,11 +156,7 @@ impl WorldTls {
     }
 
     /// Shakes hands with the server of that name over an open connection.
-    pub async fn connect<S>(
-        &self,
-        name: &str,
-        stream: S,
-    ) -> std::io::Result<tokio_rustls::client::TlsStream<S>>
+    pub async fn connect<S>(&self, name: &str, stream: S) -> std::io::Result<WorldStream<S>>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     {

@@ -1,5 +1,6 @@
 //! Pulls and pushes against a registry that fails on purpose.
 
 mod faults;
+mod proxies;
 mod referrers;
 mod registry;

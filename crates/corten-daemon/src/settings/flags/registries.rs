@@ -109,7 +109,7 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag {
         name: "--https-proxy",
         form: Form::Value("string"),
-        text: "Proxy for those with TLS, http:// or socks5:// (default HTTPS_PROXY)",
+        text: "Proxy for those with TLS, http://, https:// or socks5:// (default HTTPS_PROXY)",
         apply: |settings, _, value| {
             value.clone_into(&mut settings.proxies.https);
             Ok(())
