@@ -97,7 +97,7 @@ fn a_bundle_brings_what_the_other_side_lacks() {
 }
 
 /// A folder with an `ssh` that runs what it is told on this machine, at another daemon.
-fn stand_in(there: &ScratchDaemon) -> String {
+pub(crate) fn stand_in(there: &ScratchDaemon) -> String {
     let folder = there.folder().join("bin");
     std::fs::create_dir(&folder).expect("a folder");
     let script = format!(

@@ -15,6 +15,7 @@ mod endpoints;
 mod errors;
 mod failpoints;
 mod forms;
+mod full;
 mod hostile;
 mod images;
 mod inside;

@@ -7,14 +7,14 @@
 use crate::leftovers::Leftovers;
 use corten_testing::daemon::{Said, ScratchDaemon};
 use corten_testing::fixture::{Entry, docker_archive, tar};
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::FallocateFlags;
 use rustix::mount::{MountFlags, mount, mount_remount};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A daemon whose data lies on a small file system in memory, with the image.
-fn small(name: &str, options: &str) -> Option<ScratchDaemon> {
+pub(crate) fn small(name: &str, options: &str) -> Option<ScratchDaemon> {
     if !corten_testing::need_root() {
         return None;
     }
@@ -26,7 +26,7 @@ fn small(name: &str, options: &str) -> Option<ScratchDaemon> {
 }
 
 /// What there is of named things and files, as a user and as the file system see it.
-fn seen(daemon: &ScratchDaemon) -> [String; 4] {
+pub(crate) fn seen(daemon: &ScratchDaemon) -> [String; 4] {
     let mut blobs: Vec<String> = std::fs::read_dir(daemon.data_root().join("blobs/sha256"))
         .into_iter()
         .flatten()
@@ -110,6 +110,20 @@ fn climb(
     panic!("{name} never succeeded");
 }
 
+/// Leaves so many bytes on the small file system.
+pub(crate) fn fill(daemon: &ScratchDaemon, left: u64) {
+    relieve(daemon);
+    let status = rustix::fs::statvfs(daemon.data_root()).expect("a file system");
+    let free = status.f_bavail * status.f_frsize;
+    let file = std::fs::File::create(daemon.data_root().join("filler")).expect("a filler");
+    let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, free.saturating_sub(left).max(1));
+}
+
+/// Gives back what was taken.
+pub(crate) fn relieve(daemon: &ScratchDaemon) {
+    let _ = std::fs::remove_file(daemon.data_root().join("filler"));
+}
+
 fn base(daemon: &ScratchDaemon) {
     let script = "head -c 100000 /dev/urandom > /file; mkdir /d; for n in $(seq 5); do echo $n > /d/$n; done";
     daemon.ok(&["run", "--name", "base", "busybox", "sh", "-c", script]);
@@ -119,34 +133,23 @@ fn base(daemon: &ScratchDaemon) {
 fn no_space() {
     let Some(daemon) = small("space", "size=48m,mode=700") else { return };
     base(&daemon);
-    let filler = daemon.data_root().join("filler");
-    let fill = |left: u64| {
-        let _ = std::fs::remove_file(&filler);
-        let status = rustix::fs::statvfs(daemon.data_root()).expect("a file system");
-        let free = status.f_bavail * status.f_frsize;
-        let flags = OFlags::CREATE | OFlags::WRONLY;
-        let file = rustix::fs::open(&filler, flags, Mode::from_raw_mode(0o600)).expect("a filler");
-        let _ = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, free.saturating_sub(left).max(1));
-    };
     for operation in &operations() {
         let step = if operation.0 == "load" { 96 << 10 } else { 4 << 10 };
         let failures = climb(
             &daemon,
             operation,
             &["no space left on device", "No space left on device"],
-            |count| fill(count * step),
-            || {
-                let _ = std::fs::remove_file(&filler);
-            },
+            |count| fill(&daemon, count * step),
+            || relieve(&daemon),
         );
         assert!(failures > 0, "{} was not short of space", operation.0);
     }
     // Removing needs no space.
     daemon.ok(&["create", "--name", "c1", "busybox"]);
-    fill(0);
+    fill(&daemon, 0);
     daemon.ok(&["rm", "c1"]);
     daemon.ok(&["ps", "-a"]);
-    let _ = std::fs::remove_file(&filler);
+    relieve(&daemon);
 }
 
 /// Forms of layers that were dropped come back onto a disk that is full: not at all, or whole.
@@ -158,15 +161,6 @@ fn no_space_for_what_was_dropped() {
     let name = format!("{}/files:1", registry.host());
     daemon.ok(&["pull", "-q", &name]);
     let before = crate::forms::save(&daemon, &name);
-    let filler = daemon.data_root().join("filler");
-    let fill = |left: u64| {
-        let _ = std::fs::remove_file(&filler);
-        let status = rustix::fs::statvfs(daemon.data_root()).expect("a file system");
-        let free = status.f_bavail * status.f_frsize;
-        let file = std::fs::File::create(&filler).expect("a filler");
-        let flags = FallocateFlags::empty();
-        let _ = rustix::fs::fallocate(&file, flags, 0, free.saturating_sub(left).max(1));
-    };
     let archive = daemon.folder().join("saved").display().to_string();
     // What a save has to fetch, and what a create has to unpack.
     for (drop, act) in [
@@ -177,9 +171,9 @@ fn no_space_for_what_was_dropped() {
         let there = seen(&daemon);
         let mut failures = 0;
         loop {
-            fill(failures * (384 << 10));
+            fill(&daemon, failures * (384 << 10));
             let said = daemon.corten(&[act, &[name.as_str()]].concat());
-            let _ = std::fs::remove_file(&filler);
+            relieve(&daemon);
             if said.code == 0 {
                 break;
             }
