@@ -85,6 +85,8 @@ struct State {
     referrers: Referrers,
     /// Whether it gives blobs of other repositories to who does not say of which.
     mounts: bool,
+    /// Whether it has ended: nobody listens any more.
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +98,7 @@ enum Referrers {
     Flood,
 }
 
-/// The registry. It ends with the process.
+/// The registry. It ends with the process, or with [`Registry::end`].
 #[derive(Debug, Clone)]
 pub struct Registry {
     address: SocketAddr,
@@ -117,6 +119,9 @@ impl Registry {
         let served = registry.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                if served.state().ended {
+                    break;
+                }
                 let served = served.clone();
                 std::thread::spawn(move || while served.serve(&stream) == Some(()) {});
             }
@@ -131,6 +136,17 @@ impl Registry {
     /// `127.0.0.1:PORT`
     pub fn host(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Ends it: open connections end with their next request, and from now on none can be made.
+    pub fn end(&self) {
+        self.state().ended = true;
+        // Who waits for connections sees it at the next one, and stops listening.
+        let woken = TcpStream::connect(self.address);
+        drop(woken);
+        while TcpStream::connect(self.address).is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 
     /// Takes in an image of one configuration and some layers (tars, plain or in gzip); gives its manifest's digest.
@@ -277,6 +293,9 @@ impl Registry {
         let seen = Seen { method, target, headers };
         let (fault, mut answer) = {
             let mut state = self.state();
+            if state.ended {
+                return None;
+            }
             let number = state.counted;
             state.counted += 1;
             state.seen.push(seen.clone());

@@ -3,11 +3,16 @@
 
 use crate::policy::Signer;
 use corten_testing::Scratch;
-use corten_testing::daemon::ScratchDaemon;
+use corten_testing::daemon::{Said, ScratchDaemon};
 use corten_testing::fixture::{Entry, tar};
-use corten_testing::registry::{Fault, Registry, digest};
+use corten_testing::registry::{Registry, digest};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// Who reads or writes the page: the stories run side by side, and each writes its own block of it.
+static PAGE: Mutex<()> = Mutex::new(());
 
 /// What was typed and what came of it.
 struct Transcript {
@@ -25,16 +30,19 @@ impl Transcript {
     /// Runs a command on a machine with this daemon.
     fn run(&mut self, prompt: &str, daemon: &ScratchDaemon, words: &[&str]) {
         let said = daemon.corten(words);
-        let quoted = |word: &&str| {
-            if word.contains([' ', '{']) { format!("'{word}'") } else { (*word).to_owned() }
-        };
-        let typed = format!("corten {}", words.iter().map(quoted).collect::<Vec<_>>().join(" "));
-        self.add(prompt, &typed, &said.out, &said.err, said.code);
+        self.add(prompt, &format!("corten {}", quoted(words)), &said.out, &said.err, said.code);
     }
 
     fn file(&mut self, prompt: &str, path: &Path) {
         let text = std::fs::read_to_string(path).expect("a file");
         self.add(prompt, &format!("cat {}", path.display()), &text, "", 0);
+    }
+
+    /// Runs a command of the machine.
+    fn shell(&mut self, prompt: &str, words: &[&str]) {
+        let output = Command::new(words[0]).args(&words[1..]).output().expect("it runs");
+        let said = Said::from(output);
+        self.add(prompt, &quoted(words), &said.out, &said.err, said.code);
     }
 
     fn add(&mut self, prompt: &str, typed: &str, out: &str, err: &str, code: i32) {
@@ -79,6 +87,7 @@ impl Transcript {
     /// Compares with the block of this name in the page, or writes it there.
     fn compare(&self, name: &str) {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/transcripts.md");
+        let _alone = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
         let page = std::fs::read_to_string(path).expect("the page");
         let (begin, end) = (format!("<!-- transcript: {name} -->\n```console\n"), "```\n<!-- end -->");
         let (before, rest) =
@@ -96,17 +105,35 @@ impl Transcript {
     }
 }
 
+/// The words as one types them in a shell.
+fn quoted(words: &[&str]) -> String {
+    let quoted = |word: &&str| {
+        if word.contains([' ', '{']) { format!("'{word}'") } else { (*word).to_owned() }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
 /// The lines with those that come of work side by side in the order of what they are about.
 fn in_order(mut lines: Vec<String>) -> Vec<String> {
     let key = |line: &String| {
         let word = line.split(' ').nth(2).unwrap_or_default();
+        if line.ends_with(": Pulling fs layer") {
+            // In the image's order, as are those that are unpacked.
+            return Some((0, String::new()));
+        }
+        if line.ends_with(": Pull complete") {
+            return Some((2, String::new()));
+        }
         if line.ends_with(": Verifying Checksum") || line.ends_with(": Download complete") {
             return Some((1, line.split(':').next().unwrap_or_default().to_owned()));
         }
         if line.starts_with("Explain: GET blobs/") {
-            return Some((2, word.to_owned()));
+            return Some((3, word.to_owned()));
         }
-        (line.starts_with("Explain: ") && line.contains(" from http")).then(|| (3, line.clone()))
+        if line.starts_with("GET /v2/") && line.contains("/blobs/") {
+            return Some((3, line.clone()));
+        }
+        (line.starts_with("Explain: ") && line.contains(" from http")).then(|| (4, line.clone()))
     };
     let mut begin = 0;
     while begin < lines.len() {
@@ -120,7 +147,7 @@ fn in_order(mut lines: Vec<String>) -> Vec<String> {
 /// Adds an image that has this text in a file, on a layer that all such images share.
 fn add(registry: &Registry, repository: &str, tag: &str, text: &str) -> String {
     let layers = [
-        tar(&[Entry::File("base", 0o644, &vec![7; 40_000])]),
+        tar(&[Entry::File("base", 0o644, &vec![7; 4_000_000])]),
         tar(&[Entry::File("text", 0o644, text.as_bytes())]),
     ];
     let config = serde_json::json!({
@@ -177,8 +204,8 @@ fn mirrors() {
     ]);
     script.file("", &hosts.0.join("hosts.toml"));
     script.run("", &daemon, &["pull", "--explain", &format!("{}/app:1", registry.host())]);
-    // The mirror has lost everything.
-    mirror.fault(0, Fault::Status(404), true);
+    assert_eq!(registry.seen().len(), 0, "the mirror is enough");
+    mirror.end();
     script.run("", &daemon, &["pull", "--explain", &format!("{}/app:2", registry.host())]);
     script.compare("mirrors");
 }
@@ -190,14 +217,52 @@ fn caches() {
     }
     let cache = Registry::start();
     add(&cache, "library/app", "latest", "one");
-    let mirror = format!("http://{}", cache.host());
-    let daemon = ScratchDaemon::start("script-caches", &["--registry-mirror", &mirror]);
-    let mut script = Transcript::new(&[(cache.host(), "cache.example:5000")]);
-    let settings = format!("{{\n  \"registry-mirrors\": [\"{mirror}\"]\n}}");
-    script.add("", "cat /etc/docker/daemon.json", &settings, "", 0);
+    let folder = Scratch::new("script-settings");
+    let settings = folder.path().join("daemon.json");
+    let text = format!("{{\n  \"registry-mirrors\": [\"http://{}\"]\n}}\n", cache.host());
+    std::fs::write(&settings, text).expect("a file");
+    let daemon =
+        ScratchDaemon::start("script-caches", &["--config-file", settings.to_str().expect("a path")]);
+    let mut script = Transcript::new(&[
+        (cache.host(), "cache.example:5000"),
+        (folder.path().display().to_string(), "/etc/docker"),
+    ]);
+    script.file("", &settings);
     script.run("", &daemon, &["pull", "--explain", "app"]);
+    let sent = cache.sent();
     script.run("", &daemon, &["pull", "app"]);
+    assert_eq!(cache.sent(), sent, "nothing is fetched twice");
     script.compare("caches");
+}
+
+#[test]
+fn a_cache_of_any_registry() {
+    if !corten_testing::need_root() {
+        return;
+    }
+    let (registry, cache) = (Registry::start(), Registry::start());
+    add(&cache, "app", "1", "one");
+    let hosts = Hosts::of(
+        &registry,
+        &format!("[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n", cache.host()),
+    );
+    let daemon = ScratchDaemon::start("script-ns", &[]);
+    let mut script = Transcript::new(&[
+        (registry.host(), "registry.example:5000"),
+        (cache.host(), "cache.example:5000"),
+        (daemon.folder().display().to_string(), "/var/log"),
+    ]);
+    let name = format!("{}/app:1", registry.host());
+    script.file("", &hosts.0.join("hosts.toml"));
+    script.run("", &daemon, &["pull", "-q", &name]);
+    script.run("", &daemon, &["pull", &name]);
+    assert_eq!(registry.seen().len(), 0, "the cache is enough");
+    // What the cache was asked, as it would stand in its log.
+    let log = daemon.folder().join("requests");
+    let asked = cache.seen().into_iter().map(|seen| format!("{} {}\n", seen.method, seen.target));
+    std::fs::write(&log, asked.collect::<String>()).expect("a file");
+    script.file("cache", &log);
+    script.compare("cache-of-any");
 }
 
 #[test]
@@ -208,7 +273,8 @@ fn air_gapped() {
     let registry = Registry::start();
     add(&registry, "app", "1", "one");
     add(&registry, "app", "2", "two");
-    let (here, there) = (ScratchDaemon::start("script-here", &[]), ScratchDaemon::start("script-there", &[]));
+    let [here, there, empty] =
+        ["script-here", "script-there", "script-empty"].map(|name| ScratchDaemon::start(name, &[]));
     let name = |tag: &str| format!("{}/app:{tag}", registry.host());
     let stick = here.folder().join("stick");
     std::fs::create_dir(&stick).expect("a folder");
@@ -225,8 +291,10 @@ fn air_gapped() {
     script.run("connected", &here, &since);
     let sizes = ["first.tar", "news.tar"].map(|name| std::fs::metadata(stick.join(name)).expect("it").len());
     assert!(sizes[1] * 4 < sizes[0], "{sizes:?}");
+    script.shell("connected", &["stat", "--format=%s %n", &file("first.tar"), &file("news.tar")]);
     script.run("far", &there, &["load", "-i", &file("news.tar")]);
     script.run("far", &there, &["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+    script.run("empty", &empty, &["load", "-i", &file("news.tar")]);
     script.compare("air-gapped");
 }
 
@@ -253,8 +321,9 @@ fn signatures() {
     script.file("", &policy);
     script.run("", &daemon, &["pull", &name("1")]);
     script.run("", &daemon, &["pull", &name("2")]);
-    // Without the registry.
-    registry.fault(0, Fault::Drop, true);
+    // From here on without the registry.
+    registry.end();
+    script.run("", &daemon, &["pull", "-q", &name("2")]);
     script.run("", &daemon, &["image", "verify", &name("2")]);
     let key = folder.path().join("prod.pub").display().to_string();
     script.run("", &daemon, &["image", "verify", "--key", &key, &name("2")]);
