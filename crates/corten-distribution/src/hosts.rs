@@ -203,6 +203,13 @@ impl RegistrySettings {
             })
     }
 
+    /// Whether what a host's name stands for matters: networks are named, and nothing else decided yet.
+    pub(crate) fn asks_for_addresses(&self, endpoint: &Endpoint) -> bool {
+        !endpoint.plain_allowed
+            && endpoint.base.host.parse::<IpAddr>().is_err()
+            && self.insecure.iter().any(|entry| entry.contains('/'))
+    }
+
     /// Docker's certificates of a host: `*.crt` are authorities, `*.cert` with its `*.key` shows who we are.
     pub(crate) fn files_of(&self, url: &Url) -> WorldFiles {
         let mut files = WorldFiles::default();

@@ -50,6 +50,7 @@ impl Registries {
             path: domain.to_owned(),
             what: "no host is named for it".to_owned(),
         })?;
+        let endpoint = &*self.shared.loosened(endpoint).await;
         // Asked as nobody first, so that the registry says how it wants to be asked.
         let ask = Ask {
             method: Method::GET,

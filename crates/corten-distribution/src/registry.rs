@@ -16,8 +16,10 @@ use crate::url::Url;
 use corten_oci::Reference;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher as _, RandomState};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// How long it is remembered that a registry does not know TLS.
 const PLAIN_KEPT: Duration = Duration::from_mins(10);
+/// How long it is remembered what a registry's name stands for.
+const ADDRESSES_KEPT: Duration = Duration::from_mins(1);
 /// Bytes of warnings that are kept (the specification's bound).
 const WARNINGS: usize = 4096;
 
@@ -52,6 +56,8 @@ pub(crate) struct Shared {
     attempts: u32,
     /// Registries that were found not to know TLS, and when.
     plain: Mutex<HashMap<String, Instant>>,
+    /// What the names of registries stand for, and since when that is known; none where nobody knows.
+    addresses: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
     /// Held while a fallback index of referrers is changed: registries have no way to change one in a single step.
     pub(crate) fallback: tokio::sync::Mutex<()>,
 }
@@ -109,6 +115,7 @@ impl Registries {
                 settings,
                 attempts: attempts.max(1),
                 plain: Mutex::default(),
+                addresses: Mutex::default(),
                 fallback: tokio::sync::Mutex::default(),
             }),
         }
@@ -138,6 +145,37 @@ impl Registries {
             notices: Arc::default(),
             listener: Listener::default(),
         })
+    }
+}
+
+impl Shared {
+    /// A place as it may be reached where the networks of the insecure registries are looked at too: one of the
+    /// addresses of its name in one of them is enough, as with Docker. A name that nobody knows is in none.
+    pub(crate) async fn loosened<'a>(&self, endpoint: &'a Endpoint) -> Cow<'a, Endpoint> {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !settings.asks_for_addresses(endpoint) {
+            return Cow::Borrowed(endpoint);
+        }
+        let host = endpoint.base.host.to_ascii_lowercase();
+        let lock = || self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(&host).filter(|(since, _)| since.elapsed() < ADDRESSES_KEPT).cloned();
+        let addresses = if let Some((_, addresses)) = known {
+            addresses
+        } else {
+            let found = Box::pin(crate::resolve::addresses(&host)).await.unwrap_or_default();
+            lock().insert(host, (Instant::now(), found.clone()));
+            found
+        };
+        let inside = addresses
+            .iter()
+            .any(|address| settings.is_insecure(&Url { host: address.to_string(), ..endpoint.base.clone() }));
+        if !inside {
+            return Cow::Borrowed(endpoint);
+        }
+        let mut loose = endpoint.clone();
+        loose.plain_allowed = true;
+        loose.way.files.skip_verify = true;
+        Cow::Owned(loose)
     }
 }
 
@@ -194,6 +232,7 @@ impl Repository {
 
     /// Asks one place, again where that helps. An answer is one of success, or one that was named.
     pub(crate) async fn ask(&self, endpoint: &Endpoint, ask: Ask<'_>) -> Result<Response, DistributionError> {
+        let endpoint = &*Box::pin(self.shared.loosened(endpoint)).await;
         // Another place is the better second try.
         let attempts =
             if endpoint.stands_for.is_some() { self.shared.attempts.min(2) } else { self.shared.attempts };
@@ -463,4 +502,58 @@ pub(crate) fn refusal(response: &Response, text: &[u8]) -> DistributionError {
 /// Without what follows the question mark: signed addresses hold secrets there.
 fn path_of(url: &Url) -> String {
     url.path.split('?').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// A proxy that opens no tunnel, and answers requests without TLS as a registry does.
+    async fn plain_proxy() -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let answer: &[u8] = if head[..length].starts_with(b"GET http://registry.example") {
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nConnection: close\r\n\r\n{\"tags\":[\"x\"]}"
+                } else {
+                    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                };
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_name_with_an_address_in_an_insecure_network_may_speak_without_tls() {
+        let proxy = plain_proxy().await;
+        for (network, addresses, allowed) in [
+            ("10.0.0.0/8", vec!["11.0.0.1", "10.1.2.3"], true),
+            ("fd00::/8", vec!["11.0.0.1", "fd12::1"], true),
+            ("10.0.0.0/8", vec!["11.0.0.1", "fd12::1"], false),
+            ("10.0.0.0/8", vec![], false),
+            ("other.example", vec!["10.1.2.3"], false),
+        ] {
+            let settings =
+                RegistrySettings { insecure: vec![network.to_owned()], ..RegistrySettings::default() };
+            let proxies =
+                ProxySettings { http: proxy.clone(), https: proxy.clone(), ..ProxySettings::default() };
+            let registries = Registries::new(settings, proxies, 1);
+            let found = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            registries
+                .shared
+                .addresses
+                .lock()
+                .unwrap()
+                .insert("registry.example".to_owned(), (Instant::now(), found));
+            let name = Reference::parse("registry.example/app").unwrap();
+            let tags = registries.repository(&name, Credentials::default()).unwrap().tags().await;
+            assert_eq!(tags.is_ok(), allowed, "{network} {addresses:?}: {tags:?}");
+        }
+    }
 }

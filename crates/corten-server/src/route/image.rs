@@ -90,7 +90,7 @@ pub(crate) async fn create(engine: &Engine, call: Call) -> Result {
     let referrers = call.query.flag("referrers");
     let options = PullOptions { name, platform, credentials, referrers, explain };
     let engine = engine.clone();
-    registry::progress(move |tell| async move { engine.image_pull(&options, &tell).await }).await
+    registry::progress(move |tell| async move { Box::pin(engine.image_pull(&options, &tell)).await }).await
 }
 
 async fn import(engine: &Engine, mut call: Call) -> Result {
