@@ -123,6 +123,7 @@ fn climb(daemon: &ScratchDaemon, trial: &Trial<'_>) -> usize {
 }
 
 #[test]
+#[ignore = "of twelve runs one failed, on a very busy machine, and nobody knows why: CI's long mode runs it"]
 #[expect(clippy::print_stderr, reason = "the counts are what a reader of the test's output looks for")]
 fn no_space_while_images_travel() {
     let Some(daemon) = small("space-travel", "size=48m,mode=700") else { return };
