@@ -152,10 +152,14 @@ impl Shared {
     /// A place as it may be reached where the networks of the insecure registries are looked at too: one of the
     /// addresses of its name in one of them is enough, as with Docker. A name that nobody knows is in none.
     pub(crate) async fn loosened<'a>(&self, endpoint: &'a Endpoint) -> Cow<'a, Endpoint> {
-        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if !settings.asks_for_addresses(endpoint) {
-            return Cow::Borrowed(endpoint);
-        }
+        // Looked at for every request: only where networks are named is there more to do.
+        let settings = {
+            let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+            if !settings.asks_for_addresses(endpoint) {
+                return Cow::Borrowed(endpoint);
+            }
+            settings.clone()
+        };
         let host = endpoint.base.host.to_ascii_lowercase();
         let lock = || self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().get(&host).filter(|(since, _)| since.elapsed() < ADDRESSES_KEPT).cloned();

@@ -325,36 +325,30 @@ pub(crate) fn content_error(error: io::Error, digest: &Digest) -> StoreError {
 pub(crate) fn reproduced(folder: PathBuf) -> Result<Box<dyn Read + Send>> {
     let record = file::open(folder.join(RECORD))?;
     let root = file::open(folder.join(FILES))?;
-    let (sender, receiver) = sync_channel(16);
-    std::thread::Builder::new()
-        .name("store-layer".to_owned())
-        .spawn(move || {
-            let mut out = ChunkWriter { sender, chunk: Vec::with_capacity(CHUNK) };
-            let made = corten_layer::reproduce(BufReader::new(record), root.as_fd(), &mut out);
-            let last = match made {
-                Ok(_) => Ok(std::mem::take(&mut out.chunk)),
-                Err(source) => {
-                    Err(io::Error::other(StoreError::Layer { layer: folder.display().to_string(), source }))
-                }
-            };
-            let _ = out.sender.send(last);
+    piped("store-layer", move |out| {
+        let made = corten_layer::reproduce(BufReader::new(record), root.as_fd(), out);
+        made.map(drop).map_err(|source| {
+            io::Error::other(StoreError::Layer { layer: folder.display().to_string(), source })
         })
-        .map_err(|source| StoreError::System {
-            operation: "start a thread (no memory for it, or too many)",
-            source,
-        })?;
-    Ok(Box::new(ChunkReader { receiver, chunk: Vec::new(), at: 0 }))
+    })
 }
 
 /// A layer's tar, compressed by a thread of its own while it is read.
 fn compressed(mut tar: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>> {
+    piped("store-gzip", move |out| corten_layer::compress(&mut *tar, out))
+}
+
+/// What a thread of this name writes, to be read while it does.
+fn piped(
+    name: &str,
+    write: impl FnOnce(&mut ChunkWriter) -> io::Result<()> + Send + 'static,
+) -> Result<Box<dyn Read + Send>> {
     let (sender, receiver) = sync_channel(16);
     std::thread::Builder::new()
-        .name("store-gzip".to_owned())
+        .name(name.to_owned())
         .spawn(move || {
             let mut out = ChunkWriter { sender, chunk: Vec::with_capacity(CHUNK) };
-            let made = corten_layer::compress(&mut *tar, &mut out);
-            let last = made.map(|()| std::mem::take(&mut out.chunk));
+            let last = write(&mut out).map(|()| std::mem::take(&mut out.chunk));
             let _ = out.sender.send(last);
         })
         .map_err(|source| StoreError::System {

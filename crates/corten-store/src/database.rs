@@ -120,7 +120,6 @@ pub(crate) struct Database {
     waiting: Mutex<Vec<Waiting>>,
     /// Held by whoever writes.
     journal: Mutex<Journal>,
-    identity: u64,
 }
 
 impl std::fmt::Debug for Database {
@@ -153,7 +152,6 @@ impl Database {
             recent: RwLock::new(recent),
             waiting: Mutex::default(),
             journal: Mutex::new(journal),
-            identity,
         };
         if found < known {
             let mut journal = lock(&database.journal);
@@ -180,7 +178,7 @@ impl Database {
                 tables::apply(transaction, table, rows)?;
             }
             further(transaction)?;
-            let journaled = Journaled { identity: self.identity, applied: journal.sequence() };
+            let journaled = Journaled { identity: journal.identity(), applied: journal.sequence() };
             apply(transaction, &[Change::put(META, JOURNAL, &journaled)?])
         })?;
         self.recent.write().unwrap_or_else(PoisonError::into_inner).clear();
@@ -424,8 +422,11 @@ mod tests {
         let database = Database::open(&path).unwrap();
         database.put(THINGS, "one", &1).unwrap();
         // All that such a write leaves: its caller was told of an error, and the journal did not begin anew.
-        let applied = lock(&database.journal).sequence();
-        let journaled = Journaled { identity: database.identity, applied };
+        let (identity, applied) = {
+            let journal = lock(&database.journal);
+            (journal.identity(), journal.sequence())
+        };
+        let journaled = Journaled { identity, applied };
         let changes =
             [Change::put(THINGS, "one", &1).unwrap(), Change::put(META, JOURNAL, &journaled).unwrap()];
         database.tables.write(|transaction| apply(transaction, &changes)).unwrap();

@@ -90,6 +90,11 @@ impl Dropped {
         Ok(this)
     }
 
+    /// Whether nothing was, as where nobody asked for it.
+    fn is_empty(&self) -> bool {
+        lock(&self.blobs).is_empty() && lock(&self.layers).is_empty()
+    }
+
     pub(crate) fn blob(&self, digest: &Digest) -> Option<DroppedBlob> {
         lock(&self.blobs).get(digest).cloned()
     }
@@ -253,6 +258,11 @@ impl Images<'_> {
         self.store.inner.database.write(ImageIndex::changes(&changed, &[])?)?;
         self.index().settle(changed, Vec::new());
         Ok(())
+    }
+
+    /// Whether every image is here in every form that it came in.
+    pub fn are_all_forms_here(self) -> bool {
+        self.store.inner.dropped.is_empty()
     }
 
     /// Compressed layers of an image whose bytes were dropped: digest, length, how they are had again.
@@ -530,9 +540,8 @@ impl Store {
         self.commit(Batch {
             blobs: vec![StagedBlob { digest: *digest, size, path: name }],
             ..Batch::default()
-        })?;
-        self.inner.images.show_anew();
-        Ok(())
+        })
+        .map(drop)
     }
 
     /// All content that an image is made of.

@@ -137,6 +137,11 @@ impl Journal {
         crc.sum()
     }
 
+    /// Whose journal it is.
+    pub(crate) fn identity(&self) -> u64 {
+        self.identity
+    }
+
     /// The number of the last record.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence

@@ -180,6 +180,9 @@ impl Engine {
     /// What of an image's layers is not on the disk, as its document tells it; none where all is.
     pub(super) fn dropped_forms(&self, image: &Image) -> Option<Vec<corten_api::image::DroppedForm>> {
         let images = self.inner.store.images();
+        if images.are_all_forms_here() {
+            return None;
+        }
         let (blobs, folders) = (images.dropped_blobs(&image.id), images.dropped_folders(image));
         let form = |form: &str, digest: Digest, size, again: String| corten_api::image::DroppedForm {
             form: form.to_owned(),

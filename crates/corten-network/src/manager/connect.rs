@@ -79,11 +79,7 @@ impl NetworkManager {
         if wanted.kind.is_some()
             && let Err(error) = self.note_unfinished(sandbox, &wanted)
         {
-            let mut state = lock(&shared.state);
-            if let Some(network) = state.networks.get_mut(&request.network_id) {
-                network.attached -= 1;
-                network.release(&wanted.plan.addressing);
-            }
+            self.take_apart(&request.network_id, &wanted.endpoint);
             return Err(error);
         }
         let make = || in_namespace(shared, sandbox, |host, inside, space| make(host, inside, space, &wanted));
@@ -96,16 +92,9 @@ impl NetworkManager {
         let endpoint = match made {
             Ok(host_index) => Endpoint { host_index, ..wanted.endpoint },
             Err(error) => {
-                if !wanted.endpoint.host_interface.is_empty() {
-                    let _ = bridge::remove(&mut lock(&shared.route), &wanted.endpoint.host_interface);
-                }
-                let mut state = lock(&shared.state);
-                if let Some(network) = state.networks.get_mut(&request.network_id) {
-                    network.attached -= 1;
-                    network.release(&wanted.plan.addressing);
-                }
+                self.take_apart(&request.network_id, &wanted.endpoint);
                 if wanted.kind.is_some()
-                    && let Some(held) = state.sandboxes.get_mut(sandbox)
+                    && let Some(held) = lock(&shared.state).sandboxes.get_mut(sandbox)
                 {
                     held.record.unfinished.retain(|name| *name != wanted.endpoint.interface);
                     held.record.write(&shared.settings.paths)?;
@@ -126,7 +115,7 @@ impl NetworkManager {
         });
         if let Err(error) = recorded {
             if matches!(error, NetworkError::NoSuchSandbox(_)) {
-                self.undo_of_gone(&request.network_id, &endpoint);
+                self.take_apart(&request.network_id, &endpoint);
             } else if let Err(error) = self.disconnect(sandbox, &request.network_id) {
                 tracing::warn!(error = %corten_std::chain(&error), "an endpoint that was not finished is left");
             }
@@ -135,8 +124,8 @@ impl NetworkManager {
         self.sandbox(sandbox)
     }
 
-    /// Takes back what was made for a sandbox that was removed meanwhile, without this endpoint, which it did not have yet.
-    fn undo_of_gone(&self, network_id: &str, endpoint: &Endpoint) {
+    /// Takes back what was made of an endpoint that no sandbox has: it failed, or its sandbox was removed meanwhile.
+    fn take_apart(&self, network_id: &str, endpoint: &Endpoint) {
         if !endpoint.host_interface.is_empty() {
             // Gone with its other end, where that was there.
             let _ = bridge::remove(&mut lock(&self.shared.route), &endpoint.host_interface);
