@@ -2,7 +2,7 @@
 
 use corten_testing::daemon::{ScratchDaemon, program};
 use corten_testing::fixture::{Entry, tar};
-use corten_testing::registry::{Registry, digest};
+use corten_testing::registry::Registry;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -24,12 +24,7 @@ fn filled() -> Registry {
             tar(&[Entry::File("large", 0o644, &large)]),
             tar(&[Entry::File("small", 0o644, text.as_bytes())]),
         ];
-        let config = serde_json::json!({
-            "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-            "os": "linux", "config": {"Cmd": ["/none"]},
-            "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| digest(layer)).collect::<Vec<_>>()},
-        });
-        registry.add_image("app", text, config.to_string().as_bytes(), &layers);
+        registry.add_tars("app", text, &layers, <[u8]>::to_vec);
     }
     registry
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often shims are killed; `CORTEN_KILLS` multiplies it (CI keeps to one round).
+/// By how much the kills of shims are multiplied.
 fn rounds() -> usize {
-    std::env::var("CORTEN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+    usize::try_from(crate::kill::rounds()).expect("a count")
 }
 
 fn pid_of(daemon: &ScratchDaemon, name: &str) -> u32 {

@@ -13,14 +13,8 @@ pub(crate) fn add_files(registry: &Registry, file: &[u8]) -> Vec<String> {
         fixture::tar(&[Entry::Folder("d/", 0o755), Entry::File("d/large", 0o644, &noise(3 << 20, 1))]),
         fixture::tar(&[Entry::File("d/small", 0o644, file)]),
     ];
-    let diff_ids: Vec<String> = layers.iter().map(|layer| registry::digest(layer)).collect();
-    let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
-        "config": {"Cmd": ["/none"]}, "rootfs": {"type": "layers", "diff_ids": diff_ids},
-    });
-    let packed: Vec<Vec<u8>> = layers.iter().map(|layer| gzip(layer)).collect();
-    registry.add_image("files", "1", config.to_string().as_bytes(), &packed);
-    packed.iter().map(|layer| registry::digest(layer)).collect()
+    registry.add_tars("files", "1", &layers, gzip);
+    layers.iter().map(|layer| registry::digest(&gzip(layer))).collect()
 }
 
 /// Busybox as it comes back from a registry that this program pushed it to: nothing else is left of it.
@@ -217,8 +211,7 @@ fn killed_while_forms_change_nothing_is_lost() {
     daemon.ok(&["pull", "-q", &files]);
     let archives = [save(&daemon, &own), save(&daemon, &files)];
     let nowhere = daemon.folder().join("saved").display().to_string();
-    let rounds =
-        std::env::var("CORTEN_KILLS").ok().and_then(|count| count.parse::<u64>().ok()).unwrap_or(1) * 12;
+    let rounds = crate::kill::rounds() * 12;
     for round in 0..rounds {
         let victim = daemon.daemon().expect("a daemon");
         let compact = ["image", "compact", "--unpacked-for", "0s"];

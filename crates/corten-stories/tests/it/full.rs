@@ -7,7 +7,7 @@ use crate::leftovers::Leftovers;
 use crate::scarcity::{fill, seen, small};
 use corten_testing::daemon::{Said, ScratchDaemon};
 use corten_testing::fixture::{Entry, tar};
-use corten_testing::registry::{Registry, digest};
+use corten_testing::registry::Registry;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -31,12 +31,7 @@ fn add(registry: &Registry, repository: &str, pack: impl Fn(&[u8]) -> Vec<u8>) -
         tar(&[Entry::Folder("d/", 0o755), Entry::File("d/large", 0o644, &noise(LARGE, 1))]),
         tar(&[Entry::File("d/small", 0o644, b"content")]),
     ];
-    let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
-        "config": {"Cmd": ["/none"]},
-        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| digest(layer)).collect::<Vec<_>>()},
-    });
-    registry.add_image(repository, "1", config.to_string().as_bytes(), &layers.map(|layer| pack(&layer)));
+    registry.add_tars(repository, "1", &layers, pack);
     format!("{}/{repository}:1", registry.host())
 }
 

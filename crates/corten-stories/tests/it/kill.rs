@@ -13,10 +13,10 @@ fn patience() -> Duration {
 }
 
 /// A small generator of numbers that look random, so that a run can be repeated by its seed.
-struct Numbers(u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -25,7 +25,7 @@ impl Numbers {
 }
 
 /// How often each process is killed; `CORTEN_KILLS` multiplies it (CI keeps to one round).
-fn rounds() -> u64 {
+pub(crate) fn rounds() -> u64 {
     std::env::var("CORTEN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 

@@ -21,13 +21,7 @@ fn filled() -> Registry {
         .collect();
     let layers =
         [tar(&[Entry::File("large", 0o644, &large)]), tar(&[Entry::File("small", 0o644, b"text\n")])];
-    let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-        "os": "linux",
-        "config": {"Cmd": ["/none"]},
-        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| digest(layer)).collect::<Vec<_>>()},
-    });
-    registry.add_image("app", "latest", config.to_string().as_bytes(), &layers);
+    registry.add_tars("app", "latest", &layers, <[u8]>::to_vec);
     registry
 }
 

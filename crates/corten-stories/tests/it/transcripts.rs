@@ -5,7 +5,7 @@ use crate::policy::Signer;
 use corten_testing::Scratch;
 use corten_testing::daemon::{Said, ScratchDaemon};
 use corten_testing::fixture::{Entry, tar};
-use corten_testing::registry::{Registry, digest};
+use corten_testing::registry::Registry;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -150,12 +150,7 @@ fn add(registry: &Registry, repository: &str, tag: &str, text: &str) -> String {
         tar(&[Entry::File("base", 0o644, &vec![7; 4_000_000])]),
         tar(&[Entry::File("text", 0o644, text.as_bytes())]),
     ];
-    let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
-        "config": {"Cmd": ["/none"]},
-        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| digest(layer)).collect::<Vec<_>>()},
-    });
-    registry.add_image(repository, tag, config.to_string().as_bytes(), &layers)
+    registry.add_tars(repository, tag, &layers, <[u8]>::to_vec)
 }
 
 /// A folder of a registry below `/etc/corten/certs.d`; it goes at the end.

@@ -1,53 +1,25 @@
 //! Images on their way while daemon and registry die: nothing that was told is lost, nothing half-made is seen, nothing is
 //! left lying about.
 
+use crate::disk::{gzip, noise};
+use crate::kill::Numbers;
 use crate::leftovers::Leftovers;
 use corten_testing::daemon::{Said, ScratchDaemon};
 use corten_testing::fixture::{Entry, tar};
-use corten_testing::registry::{Fault, Registry, digest};
+use corten_testing::registry::{Fault, Registry};
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How often there is a kill; `CORTEN_KILLS` multiplies it (CI keeps to one round).
 const KILLS: u64 = 21;
 
-/// Numbers that seem random and are the same each time (splitmix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        let words = std::iter::repeat_with(|| self.below(u64::MAX).to_le_bytes());
-        words.take(length.div_ceil(8)).flatten().take(length).collect()
-    }
-}
-
-fn gzip(tar: &[u8]) -> Vec<u8> {
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(tar).expect("memory");
-    packed.finish().expect("memory")
-}
-
 /// Adds an image of a large layer and a small one with this text. Gives the bytes of its layers.
 fn add(registry: &Registry, repository: &str, large: &[u8], text: &str, packed: bool) -> u64 {
     let layers =
         [tar(&[Entry::File("large", 0o644, large)]), tar(&[Entry::File("small", 0o644, text.as_bytes())])];
-    let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
-        "os": "linux", "config": {"Cmd": ["/none"]},
-        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| digest(layer)).collect::<Vec<_>>()},
-    });
-    let layers = layers.map(|layer| if packed { gzip(&layer) } else { layer });
-    registry.add_image(repository, "1", config.to_string().as_bytes(), &layers);
-    layers.iter().map(|layer| layer.len() as u64).sum()
+    let pack = |tar: &[u8]| if packed { gzip(tar) } else { tar.to_vec() };
+    registry.add_tars(repository, "1", &layers, pack);
+    layers.iter().map(|layer| pack(layer).len() as u64).sum()
 }
 
 /// The files of an image are what they should be.
@@ -126,7 +98,7 @@ fn killed_while_images_travel_nothing_is_lost_and_nothing_is_left() {
     let daemon = ScratchDaemon::start("travels", &["--max-download-attempts", "2"]);
     let registry = Registry::start();
     let mut numbers = Numbers(20_261_128);
-    let large = numbers.bytes(2 << 20);
+    let large = noise(2 << 20, 20_261_128);
     add(&registry, "plain", &large, "plain", false);
     add(&registry, "packed", &large, "packed", true);
     registry.pace(Duration::from_millis(1));
@@ -140,7 +112,7 @@ fn killed_while_images_travel_nothing_is_lost_and_nothing_is_left() {
     let at_rest = Leftovers::at_rest(&daemon);
     let empty = content(&daemon);
 
-    let rounds: u64 = std::env::var("CORTEN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let rounds = crate::kill::rounds();
     let (mut ended, mut broken) = (0, 0);
     for round in 0..KILLS * rounds {
         let victim = if numbers.below(3) == 0 { Victim::Registry } else { Victim::Daemon };
@@ -233,7 +205,7 @@ fn a_large_layer_is_fetched_once_however_often_the_daemon_dies() {
     let registry = Registry::start();
     let megabytes: usize =
         std::env::var("CORTEN_LARGE_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(48);
-    let large = Numbers(7).bytes(megabytes << 20);
+    let large = noise(megabytes << 20, 7);
     let whole = add(&registry, "large", &large, "large", true);
     let name = format!("{}/large:1", registry.host());
     // As fast as a good line; what is in the buffers of a connection counts as sent.
